@@ -1,0 +1,24 @@
+//! The contract between the programs: the messages and services of `switchyard/`, generated when this crate is built,
+//! and [`vocab`], the words that all sides share.
+
+/// The API that people and programs drive the fleet with.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::allow_attributes)]
+pub mod v1 {
+    tonic::include_proto!("switchyard.v1");
+    include!(concat!(env!("OUT_DIR"), "/switchyard.v1.serde.rs"));
+}
+
+/// What edges and control planes say to each other.
+pub mod fleet {
+    /// Version 1.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::allow_attributes)]
+    pub mod v1 {
+        tonic::include_proto!("switchyard.fleet.v1");
+        include!(concat!(env!("OUT_DIR"), "/switchyard.fleet.v1.serde.rs"));
+    }
+}
+
+pub mod vocab;
+
+/// The encoded `FileDescriptorSet` of all messages and services, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

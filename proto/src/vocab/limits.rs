@@ -1,0 +1,34 @@
+//! The bounds of what people and programs may send, shared by all sides.
+
+/// Bytes of a tag, or of the id of a service, backend or edge.
+pub const ID_BYTES_MAX: usize = 63;
+/// Bytes of the id of a certificate: room for `internal-` and a host pattern.
+pub const CERTIFICATE_ID_BYTES_MAX: usize = 280;
+/// Bytes of a host name (RFC 1035, section 2.3.4, without the final dot).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Bytes of one label of a host name (RFC 1035, section 2.3.4).
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+/// Tags on one backend.
+pub const BACKEND_TAGS_MAX: usize = 16;
+/// Names in one certificate.
+pub const CERTIFICATE_NAMES_MAX: usize = 100;
+/// Certificates in one chain.
+pub const CERTIFICATE_CHAIN_MAX: usize = 10;
+/// Bytes of one chain, as PEM or DER.
+pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one private key, as PEM or DER.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one encoded resource on the change feed.
+pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of resources and removals in one part of a batch. A single larger resource goes alone.
+pub const BATCH_PART_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one message of the change feed: one part, and what surrounds it.
+pub const FLEET_MESSAGE_BYTES_MAX: usize = 2 * BATCH_PART_BYTES_MAX;
+/// Rejections that an edge reports at a time.
+pub const REJECTIONS_MAX: usize = 100;
+/// Bytes of the reason of a rejection.
+pub const REJECTION_REASON_BYTES_MAX: usize = 500;
+/// Elements of one page of a list.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// Elements of one page of a list when nothing is asked for.
+pub const PAGE_SIZE_DEFAULT: usize = 100;

@@ -1,0 +1,24 @@
+//! The words of Switchyard as types: parsed once, valid ever after.
+//!
+//! What always holds: a value of one of these types came out of its `parse` and satisfies its bounds. Nothing here does
+//! I/O, knows a message or refers to another resource; that is left to the programs.
+
+mod address;
+mod digest;
+mod host;
+mod id;
+pub mod limits;
+mod resource;
+mod revision;
+mod tag;
+
+pub use address::{BackendAddress, BackendHost, InvalidBackendAddress};
+pub use digest::Digest;
+pub use host::{HostPattern, InvalidHostPattern, normalize_host};
+pub use id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId};
+pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
+pub use revision::Revision;
+pub use tag::{InvalidTag, Tag};
+
+/// The gRPC metadata key under which an edge says its id.
+pub const EDGE_ID_METADATA: &str = "switchyard-edge";
