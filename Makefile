@@ -1,0 +1,15 @@
+.PHONY: demo lint test help
+
+help: ## Shows what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+
+demo: ## Builds everything and runs a control plane, an edge and two backends on this machine
+	@scripts/packages cmake gcc g++ curl
+	cargo build --locked --bins
+	@target/debug/switchyard demo
+
+lint: ## Checks formatting, lints, layers, .proto files and licences
+	scripts/lint
+
+test: ## Runs all tests; with real databases and real clients
+	scripts/test
