@@ -20,5 +20,8 @@ pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
 pub use revision::Revision;
 pub use tag::{InvalidTag, Tag};
 
+/// The name of the control plane in the certificate that it shows to edges, whatever its address.
+pub const CONTROL_PLANE_NAME: &str = "control-plane.switchyard.internal";
+
 /// The gRPC metadata key under which an edge says its id.
 pub const EDGE_ID_METADATA: &str = "switchyard-edge";

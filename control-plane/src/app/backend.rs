@@ -1,0 +1,157 @@
+//! Backends.
+
+use std::sync::Arc;
+
+use switchyard_proto::vocab::{BackendAddress, BackendId, Revision, ServiceId};
+
+use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain::check_service, page};
+use crate::{
+    model::{Actor, Backend, BackendState, Stored, Tags, rules},
+    store::Transaction,
+};
+
+/// The fields of a backend to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct BackendUpdate {
+    /// Another service.
+    pub service: Option<ServiceId>,
+    /// Another address.
+    pub address: Option<BackendAddress>,
+    /// Other tags.
+    pub tags: Option<Tags>,
+    /// Another state.
+    pub state: Option<BackendState>,
+}
+
+/// One page of all backends, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Backend>>>, AppError> {
+    page::of_map(app.feed.state().backends(), request, |id| BackendId::parse(id).ok(), |backend| backend.id.as_str())
+}
+
+/// One backend.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, id: &BackendId) -> Result<Arc<Stored<Backend>>, AppError> {
+    app.feed.state().backends().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// Creates a backend.
+///
+/// # Errors
+///
+/// It exists, or its service does not.
+pub async fn create(app: &App, actor: &Actor, backend: Backend, mode: Mode) -> Result<Stored<Backend>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let stored = create_in(&mut change, backend).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<Stored<Backend>, AppError> {
+    if change.transaction.backend(&backend.id).await?.is_some() {
+        return Err(AppError::AlreadyExists(backend.id.to_resource_name()));
+    }
+    check_service(&mut *change.transaction, &backend.service).await?;
+    Ok(change.transaction.put_backend(None, backend).await?)
+}
+
+/// Changes the given fields of a backend. An update that changes nothing writes nothing.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or the new service does not exist.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    id: &BackendId,
+    update: BackendUpdate,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Backend>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, id, etag).await?;
+    let BackendUpdate { service, address, tags, state } = update;
+    let new = Backend {
+        id: id.clone(),
+        service: service.unwrap_or_else(|| old.value.service.clone()),
+        address: address.unwrap_or_else(|| old.value.address.clone()),
+        tags: tags.unwrap_or_else(|| old.value.tags.clone()),
+        state: state.unwrap_or(old.value.state),
+    };
+    if new == old.value {
+        return Ok(old);
+    }
+    check_service(&mut *change.transaction, &new.service).await?;
+    replace(app, change, &old, new).await
+}
+
+/// Takes a backend out gently. One that is draining already stays so.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or it is disabled.
+pub async fn drain(
+    app: &App,
+    actor: &Actor,
+    id: &BackendId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Backend>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, id, etag).await?;
+    rules::can_drain(&old.value)?;
+    let new = Backend { state: BackendState::Draining, ..old.value.clone() };
+    if new == old.value {
+        return Ok(old);
+    }
+    replace(app, change, &old, new).await
+}
+
+/// Deletes a backend.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    id: &BackendId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, id, etag).await?;
+    change.transaction.delete_backend(&old).await?;
+    app.finish(change).await
+}
+
+async fn replace(
+    app: &App,
+    mut change: Change,
+    old: &Stored<Backend>,
+    new: Backend,
+) -> Result<Stored<Backend>, AppError> {
+    let stored = change.transaction.put_backend(Some(old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+async fn existing(
+    transaction: &mut dyn Transaction,
+    id: &BackendId,
+    etag: Option<Revision>,
+) -> Result<Stored<Backend>, AppError> {
+    let old = transaction.backend(id).await?.ok_or_else(|| not_found(id))?;
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+fn not_found(id: &BackendId) -> AppError {
+    AppError::NotFound(id.to_resource_name())
+}

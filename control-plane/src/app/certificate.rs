@@ -1,0 +1,207 @@
+//! Certificates: uploaded ones, and those of the internal CA.
+
+use std::{sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::{CertificateId, HostPattern, Revision};
+
+use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page};
+use crate::{
+    model::{
+        Actor, Certificate, CertificateChain, CertificateSource, PrivateKey, Stored, Timestamp,
+        rules::{self, BrokenRule},
+    },
+    pki::{self, UploadField},
+    store::Transaction,
+};
+
+/// How long the internal CA's certificates live.
+pub const INTERNAL_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// A chain and its key as people upload them: PEM.
+#[derive(Clone)]
+pub struct Upload {
+    /// The certificate, then the intermediates in order.
+    pub chain_pem: String,
+    /// The private key.
+    pub private_key_pem: String,
+}
+
+/// One page of all certificates, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Certificate>>>, AppError> {
+    let state = app.feed.state();
+    page::of_map(
+        state.certificates(),
+        request,
+        |id| CertificateId::parse(id).ok(),
+        |certificate| certificate.id.as_str(),
+    )
+}
+
+/// One certificate.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, id: &CertificateId) -> Result<Arc<Stored<Certificate>>, AppError> {
+    app.feed.state().certificates().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// The internal CA's own certificate, DER.
+pub fn internal_ca(app: &App) -> &[u8] {
+    app.internal_ca.certificate()
+}
+
+/// Takes a certificate of people's own.
+///
+/// # Errors
+///
+/// It exists, its name belongs to the internal CA, or edges could not serve it.
+pub async fn create(
+    app: &App,
+    actor: &Actor,
+    id: CertificateId,
+    upload: &Upload,
+    mode: Mode,
+) -> Result<Stored<Certificate>, AppError> {
+    rules::can_upload_as(&id).map_err(|error| AppError::invalid("certificate.name", error))?;
+    let (chain, private_key) = check(upload, app.clock.now())?;
+    let mut change = app.begin(actor, mode).await?;
+    if change.transaction.certificate(&id).await?.is_some() {
+        return Err(AppError::AlreadyExists(id.to_resource_name()));
+    }
+    let certificate = Certificate { id, source: CertificateSource::Uploaded, chain, private_key };
+    let stored = change.transaction.put_certificate(None, certificate).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Replaces the chain and the key of an uploaded certificate. The same ones change nothing.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, it is the internal CA's, or edges could not serve it.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    id: &CertificateId,
+    upload: &Upload,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Certificate>, AppError> {
+    let (chain, private_key) = check(upload, app.clock.now())?;
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing_upload(&mut *change.transaction, id, etag).await?;
+    let new = Certificate { id: id.clone(), source: CertificateSource::Uploaded, chain, private_key };
+    if new == old.value {
+        return Ok(old);
+    }
+    let stored = change.transaction.put_certificate(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Deletes an uploaded certificate.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or it is the internal CA's.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    id: &CertificateId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing_upload(&mut *change.transaction, id, etag).await?;
+    change.transaction.delete_certificate(&old).await?;
+    app.finish(change).await
+}
+
+/// Issues the internal CA's certificates anew that have lived two thirds of their time. Returns how many.
+///
+/// # Errors
+///
+/// As soon as one cannot be issued or written; the others are tried again the next time.
+pub async fn renew_internal(app: &App) -> Result<usize, AppError> {
+    let now = app.clock.now();
+    let state = app.feed.state();
+    let due = state.certificates().values().filter(|stored| is_due(&stored.value, now));
+    let mut renewed = 0;
+    for stored in due {
+        let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
+        // Another control plane may have been faster, or its domain may be gone.
+        let Some(old) = change.transaction.certificate(&stored.value.id).await? else { continue };
+        if !is_due(&old.value, now) {
+            continue;
+        }
+        let new = issue(app, old.value.id.clone(), &old.value.chain.dns_names, now)?;
+        change.transaction.put_certificate(Some(&old), new).await?;
+        app.finish(change).await?;
+        renewed += 1;
+    }
+    Ok(renewed)
+}
+
+/// Whether an internal certificate has lived two thirds of its time.
+fn is_due(certificate: &Certificate, now: Timestamp) -> bool {
+    let CertificateChain { not_before, not_after, .. } = &certificate.chain;
+    let renew_at = not_before.0 + (not_after.0 - not_before.0) / 3 * 2;
+    certificate.source == CertificateSource::Internal && now.0 >= renew_at
+}
+
+/// Issues the certificate of a domain, as part of a change.
+pub(super) async fn issue_internal(app: &App, change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    let id = Certificate::internal_id(host);
+    let old = change.transaction.certificate(&id).await?;
+    let certificate = issue(app, id, std::slice::from_ref(host), change.now)?;
+    change.transaction.put_certificate(old.as_ref(), certificate).await?;
+    Ok(())
+}
+
+/// Deletes the certificate of a domain, as part of a change.
+pub(super) async fn delete_internal(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    if let Some(old) = change.transaction.certificate(&Certificate::internal_id(host)).await? {
+        change.transaction.delete_certificate(&old).await?;
+    }
+    Ok(())
+}
+
+fn issue(app: &App, id: CertificateId, names: &[HostPattern], now: Timestamp) -> Result<Certificate, AppError> {
+    let names: Vec<&str> = names.iter().map(HostPattern::as_str).collect();
+    let issued = app.internal_ca.issue_server(&names, now, INTERNAL_LIFETIME)?;
+    let chain = pki::inspect(vec![issued.certificate])
+        .map_err(|error| AppError::invalid("domain.name", format_args!("the internal CA cannot name it: {error}")))?;
+    Ok(Certificate { id, source: CertificateSource::Internal, chain, private_key: issued.private_key })
+}
+
+fn check(upload: &Upload, now: Timestamp) -> Result<(CertificateChain, PrivateKey), AppError> {
+    pki::upload(&upload.chain_pem, &upload.private_key_pem, now).map_err(|error| {
+        let field = match error.field() {
+            UploadField::Chain => "certificate.chain_pem",
+            UploadField::PrivateKey => "private_key_pem",
+        };
+        AppError::Invalid(vec![FieldViolation::new(field, error)])
+    })
+}
+
+async fn existing_upload(
+    transaction: &mut dyn Transaction,
+    id: &CertificateId,
+    etag: Option<Revision>,
+) -> Result<Stored<Certificate>, AppError> {
+    let old = transaction.certificate(id).await?.ok_or_else(|| not_found(id))?;
+    if old.value.source == CertificateSource::Internal {
+        return Err(BrokenRule::InternalCertificate { certificate: id.clone() }.into());
+    }
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+fn not_found(id: &CertificateId) -> AppError {
+    AppError::NotFound(id.to_resource_name())
+}

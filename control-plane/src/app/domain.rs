@@ -1,0 +1,194 @@
+//! Domains.
+
+use std::sync::Arc;
+
+use switchyard_proto::vocab::{HostPattern, Revision, ServiceId, Tag};
+
+use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page};
+use crate::{
+    model::{
+        Actor, CertificateSource, Domain, Stored,
+        rules::{self, BrokenRule},
+    },
+    store::Transaction,
+};
+
+/// The fields of a domain to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct DomainUpdate {
+    /// Another service.
+    pub service: Option<ServiceId>,
+    /// Another active tag. Unlike a switch it asks for no backend and remembers nothing.
+    pub active_tag: Option<Tag>,
+    /// Somebody else takes care of the certificate.
+    pub certificate_source: Option<CertificateSource>,
+    /// Whether plain HTTP is redirected.
+    pub http_to_https: Option<bool>,
+}
+
+/// Whether a switch asks for an active backend with the new tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchCheck {
+    /// It does.
+    BackendsRequired,
+    /// It does not.
+    Forced,
+}
+
+/// One page of all domains, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Domain>>>, AppError> {
+    page::of_map(app.feed.state().domains(), request, |id| HostPattern::parse(id).ok(), |domain| domain.host.as_str())
+}
+
+/// One domain.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, host: &HostPattern) -> Result<Arc<Stored<Domain>>, AppError> {
+    app.feed.state().domains().get(host).cloned().ok_or_else(|| not_found(host))
+}
+
+/// Creates a domain, and its certificate if the internal CA is to take care of that.
+///
+/// # Errors
+///
+/// It exists, or its service does not.
+pub async fn create(app: &App, actor: &Actor, domain: Domain, mode: Mode) -> Result<Stored<Domain>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let stored = create_in(app, &mut change, domain).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) -> Result<Stored<Domain>, AppError> {
+    if change.transaction.domain(&domain.host).await?.is_some() {
+        return Err(AppError::AlreadyExists(domain.host.to_resource_name()));
+    }
+    check_service(&mut *change.transaction, &domain.service).await?;
+    if domain.certificate_source == CertificateSource::Internal {
+        certificate::issue_internal(app, change, &domain.host).await?;
+    }
+    Ok(change.transaction.put_domain(None, domain).await?)
+}
+
+/// Changes the given fields of a domain. An update that changes nothing writes nothing.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or the new service does not exist.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    host: &HostPattern,
+    update: DomainUpdate,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Domain>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, host, etag).await?;
+    let DomainUpdate { service, active_tag, certificate_source, http_to_https } = update;
+    let new = Domain {
+        host: host.clone(),
+        service: service.unwrap_or_else(|| old.value.service.clone()),
+        active_tag: active_tag.unwrap_or_else(|| old.value.active_tag.clone()),
+        previous_tag: old.value.previous_tag.clone(),
+        certificate_source: certificate_source.unwrap_or(old.value.certificate_source),
+        http_to_https: http_to_https.unwrap_or(old.value.http_to_https),
+    };
+    if new == old.value {
+        return Ok(old);
+    }
+    check_service(&mut *change.transaction, &new.service).await?;
+    match (old.value.certificate_source, new.certificate_source) {
+        (CertificateSource::Uploaded, CertificateSource::Internal) => {
+            certificate::issue_internal(app, &mut change, host).await?;
+        }
+        (CertificateSource::Internal, CertificateSource::Uploaded) => {
+            certificate::delete_internal(&mut change, host).await?;
+        }
+        (CertificateSource::Uploaded, CertificateSource::Uploaded)
+        | (CertificateSource::Internal, CertificateSource::Internal) => {}
+    }
+    let stored = change.transaction.put_domain(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Deletes a domain, and its certificate if that is the internal CA's.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    host: &HostPattern,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, host, etag).await?;
+    if old.value.certificate_source == CertificateSource::Internal {
+        certificate::delete_internal(&mut change, host).await?;
+    }
+    change.transaction.delete_domain(&old).await?;
+    app.finish(change).await
+}
+
+/// Moves a domain to another tag and remembers the one before. On the tag that is active it changes nothing, so that a
+/// retry is safe.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or no active backend carries the tag and the switch is not forced.
+pub async fn switch(
+    app: &App,
+    actor: &Actor,
+    host: &HostPattern,
+    tag: Tag,
+    check: SwitchCheck,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Domain>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = change.transaction.domain(host).await?.ok_or_else(|| not_found(host))?;
+    let new = old.value.switched_to(tag);
+    if new == old.value {
+        // Also with an etag from before: the change that made it stale may have been this one.
+        return Ok(old);
+    }
+    check_etag(etag, &old)?;
+    if check == SwitchCheck::BackendsRequired {
+        let backends = change.transaction.backends_of_service(&new.service).await?;
+        rules::can_switch_to(&new.service, &new.active_tag, backends.iter().map(|stored| &stored.value))?;
+    }
+    let stored = change.transaction.put_domain(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+async fn existing(
+    transaction: &mut dyn Transaction,
+    host: &HostPattern,
+    etag: Option<Revision>,
+) -> Result<Stored<Domain>, AppError> {
+    let old = transaction.domain(host).await?.ok_or_else(|| not_found(host))?;
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+pub(super) async fn check_service(transaction: &mut dyn Transaction, service: &ServiceId) -> Result<(), AppError> {
+    match transaction.service(service).await? {
+        Some(_) => Ok(()),
+        None => Err(BrokenRule::NoSuchService { service: service.clone() }.into()),
+    }
+}
+
+fn not_found(host: &HostPattern) -> AppError {
+    AppError::NotFound(host.to_resource_name())
+}

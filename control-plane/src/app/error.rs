@@ -1,0 +1,65 @@
+use std::fmt;
+
+use switchyard_proto::vocab::Revision;
+
+use crate::{model::rules::BrokenRule, pki::IssueError, store::StoreError};
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The path of the field in the request: `domain.active_tag`.
+    pub field: String,
+    /// What is wrong, and what is right.
+    pub description: String,
+}
+
+impl FieldViolation {
+    /// Says of a field what is wrong with it.
+    pub fn new(field: impl Into<String>, description: impl fmt::Display) -> Self {
+        Self { field: field.into(), description: description.to_string() }
+    }
+}
+
+/// Why a use case was refused or failed. Nothing was changed, but for [`StoreError::Unavailable`] at a commit.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The input is wrong, whatever is there already.
+    #[error("{}", list(.0))]
+    Invalid(Vec<FieldViolation>),
+    /// There is no such resource.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// There is one already.
+    #[error("{0} exists already")]
+    AlreadyExists(String),
+    /// Somebody else changed it meanwhile.
+    #[error("the etag is stale: the resource was changed at revision {current}")]
+    StaleEtag {
+        /// The present etag.
+        current: Revision,
+    },
+    /// A rule between resources does not allow it.
+    #[error(transparent)]
+    Rule(#[from] BrokenRule),
+    /// The database does not do what it should.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A certificate could not be issued.
+    #[error("issue a certificate")]
+    Issue(#[from] IssueError),
+}
+
+impl AppError {
+    /// One wrong field.
+    pub fn invalid(field: impl Into<String>, description: impl fmt::Display) -> Self {
+        Self::Invalid(vec![FieldViolation::new(field, description)])
+    }
+}
+
+fn list(violations: &[FieldViolation]) -> String {
+    violations
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect::<Vec<_>>()
+        .join("; ")
+}

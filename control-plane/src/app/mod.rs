@@ -1,0 +1,93 @@
+//! The use cases: one file per noun, one function per use case, and the only place that decides.
+//!
+//! What always holds: a use case takes who acts, checks everything inside the transaction that makes the change, and
+//! returns when this process's readers see it. Reads come from memory, and go on when the database does not answer.
+//! Time is an argument ([`App::clock`]). How requests arrive is left to `grpc`, how edges learn of a change to `feed`.
+
+pub mod backend;
+pub mod bootstrap;
+pub mod certificate;
+pub mod domain;
+mod error;
+mod page;
+pub mod seed;
+pub mod service;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::Revision;
+use tracing::warn;
+
+pub use self::{
+    error::{AppError, FieldViolation},
+    page::{Page, PageRequest},
+};
+use crate::{
+    clock::Clock,
+    feed::Feed,
+    model::{Actor, Stored, Timestamp},
+    pki::Authority,
+    store::{Store, Transaction},
+};
+
+/// How long a change may take to reach this process's readers after its commit.
+const READ_YOUR_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the use cases work on.
+#[derive(Debug)]
+pub struct App {
+    /// Where changes are made.
+    pub store: Arc<dyn Store>,
+    /// Where reads come from.
+    pub feed: Feed,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Issues for domains that need no public CA.
+    pub internal_ca: Authority,
+}
+
+/// Whether a change is made, or only checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is made.
+    Commit,
+    /// Everything is checked, nothing changed.
+    ValidateOnly,
+}
+
+/// A transaction, and when and how it was begun.
+struct Change {
+    transaction: Box<dyn Transaction>,
+    now: Timestamp,
+    mode: Mode,
+}
+
+impl App {
+    async fn begin(&self, actor: &Actor, mode: Mode) -> Result<Change, AppError> {
+        let now = self.clock.now();
+        let transaction = self.store.begin(actor, now).await?;
+        Ok(Change { transaction, now, mode })
+    }
+
+    /// Commits, unless it was only to be checked, and waits until this process's readers see it.
+    async fn finish(&self, change: Change) -> Result<Revision, AppError> {
+        let Change { transaction, now: _, mode } = change;
+        let revision = match mode {
+            Mode::Commit => transaction.commit().await?,
+            Mode::ValidateOnly => return Ok(transaction.revision()),
+        };
+        if self.feed.reached(revision, READ_YOUR_WRITE_TIMEOUT).await.is_err() {
+            // It is committed, and that is what was asked for.
+            warn!(%revision, "a committed change is not in memory yet: the database does not answer reads");
+        }
+        Ok(revision)
+    }
+}
+
+/// An etag that is given must be the resource's.
+fn check_etag<T>(given: Option<Revision>, stored: &Stored<T>) -> Result<(), AppError> {
+    match given {
+        Some(etag) if etag != stored.revision => Err(AppError::StaleEtag { current: stored.revision }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,115 @@
+use std::{ops::Bound, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use imbl::OrdMap;
+use switchyard_proto::vocab::limits::{CERTIFICATE_ID_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+
+use super::AppError;
+use crate::model::Stored;
+
+/// Which page of a list.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    size: usize,
+    /// The id that it begins after.
+    after: Option<String>,
+}
+
+impl PageRequest {
+    /// Takes what a request says: 0 stands for the default size, larger sizes than allowed for the largest, an empty
+    /// token for the first page.
+    pub fn parse(page_size: i32, page_token: &str) -> Result<Self, AppError> {
+        let size = match usize::try_from(page_size) {
+            Err(_) => return Err(AppError::invalid("page_size", "a page size is not negative")),
+            Ok(0) => PAGE_SIZE_DEFAULT,
+            Ok(size) => size.min(PAGE_SIZE_MAX),
+        };
+        let foreign = || AppError::invalid("page_token", "not a token that a list returned");
+        if page_token.len() > 2 * CERTIFICATE_ID_BYTES_MAX {
+            return Err(foreign());
+        }
+        let after = match page_token {
+            "" => None,
+            token => {
+                let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign())?;
+                Some(String::from_utf8(bytes).map_err(|_| foreign())?)
+            }
+        };
+        Ok(Self { size, after })
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What is on it, in order.
+    pub items: Vec<T>,
+    /// The token of the next one; empty on the last.
+    pub next_page_token: String,
+}
+
+impl<T> Page<T> {
+    /// Cuts a page out of `items`, which are in order of their ids.
+    pub fn cut(items: impl Iterator<Item = T>, request: &PageRequest, id: impl Fn(&T) -> &str) -> Self {
+        let after = |item: &T| request.after.as_deref().is_none_or(|after| id(item) > after);
+        let mut items: Vec<T> = items.filter(after).take(request.size + 1).collect();
+        let mut next_page_token = String::new();
+        if items.len() > request.size {
+            items.truncate(request.size);
+            next_page_token = items.last().map(|last| URL_SAFE_NO_PAD.encode(id(last))).unwrap_or_default();
+        }
+        Self { items, next_page_token }
+    }
+}
+
+/// A page of resources. Costs what is on the page, wherever in the list it is.
+pub(super) fn of_map<K, V>(
+    map: &OrdMap<K, Arc<Stored<V>>>,
+    request: &PageRequest,
+    parse: impl Fn(&str) -> Option<K>,
+    id: impl Fn(&V) -> &str,
+) -> Result<Page<Arc<Stored<V>>>, AppError>
+where
+    K: Ord + Clone,
+{
+    let start = match &request.after {
+        None => Bound::Unbounded,
+        Some(after) => {
+            let key =
+                parse(after).ok_or_else(|| AppError::invalid("page_token", "not a token that a list returned"))?;
+            Bound::Excluded(key)
+        }
+    };
+    let items = map.range((start, Bound::Unbounded)).map(|(_, stored)| stored.clone());
+    Ok(Page::cut(items, request, |stored| id(&stored.value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_without_gaps() {
+        let all = ["a", "b", "c", "d", "e"];
+        let mut token = String::new();
+        let mut seen: Vec<&str> = Vec::new();
+        loop {
+            let request = PageRequest::parse(2, &token).unwrap();
+            let page = Page::cut(all.into_iter(), &request, |item| item);
+            seen.extend(page.items);
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn foreign_tokens_and_negative_sizes_are_refused() {
+        assert!(PageRequest::parse(-1, "").is_err());
+        assert!(PageRequest::parse(0, "*").is_err());
+        assert!(PageRequest::parse(0, &"a".repeat(10_000)).is_err());
+        assert!(PageRequest::parse(i32::MAX, "").is_ok());
+    }
+}

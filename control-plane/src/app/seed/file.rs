@@ -1,0 +1,332 @@
+use std::{
+    collections::HashSet,
+    fs::File,
+    hash::Hash,
+    io,
+    io::Read,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
+use toml::Spanned;
+
+use crate::model::{Backend, BackendState, CertificateSource, Domain, Tags};
+
+/// Bytes of a seed file: about a hundred thousand domains.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a seed file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// On the default service; people take care of their certificates.
+    pub domains: Vec<Domain>,
+    /// Of the default service.
+    pub backends: Vec<Backend>,
+    /// Settings in it that are not the fleet's.
+    pub notes: Vec<SettingNote>,
+}
+
+/// A setting that is accepted and has no effect here, and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingNote {
+    /// `proxy.listen_addr`
+    pub setting: &'static str,
+    /// What to do instead.
+    pub note: String,
+}
+
+/// The file as it is written. Sections other than the last two hold settings of programs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeedFile {
+    proxy: Option<ProxySection>,
+    lets_encrypt: Option<LetsEncryptSection>,
+    logging: Option<LoggingSection>,
+    metrics: Option<MetricsSection>,
+    health_check: Option<HealthCheckSection>,
+    #[serde(default)]
+    virtual_hosts: Vec<VirtualHostSection>,
+    #[serde(default)]
+    backends: Vec<BackendSection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxySection {
+    listen_addr: Option<String>,
+    listen_addr_http: Option<String>,
+    management_api_addr: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LetsEncryptSection {
+    email: Option<String>,
+    staging: Option<bool>,
+    cache_dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoggingSection {
+    level: Option<String>,
+    format: Option<String>,
+    output: Option<String>,
+    file_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricsSection {
+    enabled: Option<bool>,
+    listen_addr: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthCheckSection {
+    interval_secs: Option<u64>,
+    timeout_secs: Option<u64>,
+    unhealthy_threshold: Option<u32>,
+    healthy_threshold: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VirtualHostSection {
+    domain: Spanned<String>,
+    enabled_backends_tag: Spanned<String>,
+    #[serde(default)]
+    http_to_https: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackendSection {
+    id: Spanned<String>,
+    address: Spanned<String>,
+    tags: Spanned<Vec<Spanned<String>>>,
+}
+
+pub(super) fn read(path: &Path) -> Result<Seed, InvalidSeed> {
+    let unreadable = |error| InvalidSeed::Unreadable { path: path.into(), error };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(io::Error::other(format!("a seed file has at most {FILE_BYTES_MAX} bytes"))));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))?;
+    parse(&text).map_err(|Fault { span, reason }| {
+        let (line, column) = position(&text, span.start);
+        InvalidSeed::Content { path: path.into(), line, column, reason }
+    })
+}
+
+/// What is wrong, and where in the text.
+struct Fault {
+    span: Range<usize>,
+    reason: String,
+}
+
+fn parse(text: &str) -> Result<Seed, Fault> {
+    let file: SeedFile = toml::from_str(text)
+        .map_err(|error| Fault { span: error.span().unwrap_or(0..0), reason: error.message().to_owned() })?;
+    let SeedFile { proxy, lets_encrypt, logging, metrics, health_check, virtual_hosts, backends } = file;
+    let mut notes = Vec::new();
+    proxy.into_iter().for_each(|section| section.note(&mut notes));
+    lets_encrypt.into_iter().for_each(|section| section.note(&mut notes));
+    logging.into_iter().for_each(|section| section.note(&mut notes));
+    metrics.into_iter().for_each(|section| section.note(&mut notes));
+    health_check.into_iter().for_each(|section| section.note(&mut notes));
+    Ok(Seed { domains: domains(virtual_hosts)?, backends: self::backends(backends)?, notes })
+}
+
+fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
+    let mut seen = HashSet::new();
+    let mut domains = Vec::new();
+    for VirtualHostSection { domain, enabled_backends_tag, http_to_https } in sections {
+        let host = value(&domain, HostPattern::parse)?;
+        once(&mut seen, &host, &domain)?;
+        domains.push(Domain {
+            host,
+            service: ServiceId::default_service(),
+            active_tag: value(&enabled_backends_tag, Tag::parse)?,
+            previous_tag: None,
+            certificate_source: CertificateSource::Uploaded,
+            http_to_https,
+        });
+    }
+    Ok(domains)
+}
+
+fn backends(sections: Vec<BackendSection>) -> Result<Vec<Backend>, Fault> {
+    let mut seen = HashSet::new();
+    let mut backends = Vec::new();
+    for BackendSection { id, address, tags } in sections {
+        let backend = value(&id, BackendId::parse)?;
+        once(&mut seen, &backend, &id)?;
+        let words = tags.get_ref().iter().map(|tag| value(tag, Tag::parse)).collect::<Result<_, _>>()?;
+        backends.push(Backend {
+            id: backend,
+            service: ServiceId::default_service(),
+            address: value(&address, BackendAddress::parse)?,
+            tags: Tags::new(words).map_err(|error| Fault { span: tags.span(), reason: error.to_string() })?,
+            state: BackendState::Active,
+        });
+    }
+    Ok(backends)
+}
+
+fn value<T, E: ToString>(text: &Spanned<String>, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Fault> {
+    parse(text.get_ref())
+        .map_err(|error| Fault { span: text.span(), reason: format!("{:?}: {}", text.get_ref(), error.to_string()) })
+}
+
+fn once<T: Clone + Eq + Hash>(seen: &mut HashSet<T>, value: &T, text: &Spanned<String>) -> Result<(), Fault> {
+    if seen.insert(value.clone()) {
+        return Ok(());
+    }
+    Err(Fault { span: text.span(), reason: format!("{:?} is in this file twice", text.get_ref()) })
+}
+
+/// Line and column of a byte, counted from 1; columns are characters.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Collects notes about the settings that are there.
+fn note<T>(notes: &mut Vec<SettingNote>, setting: &'static str, value: Option<T>, text: impl FnOnce(T) -> String) {
+    notes.extend(value.map(|value| SettingNote { setting, note: text(value) }));
+}
+
+impl ProxySection {
+    fn note(self, notes: &mut Vec<SettingNote>) {
+        let Self { listen_addr, listen_addr_http, management_api_addr } = self;
+        note(notes, "proxy.listen_addr", listen_addr, |address| {
+            format!("a setting of each edge: switchyard-edge-proxy --https {address}")
+        });
+        note(notes, "proxy.listen_addr_http", listen_addr_http, |address| {
+            format!("a setting of each edge: switchyard-edge-proxy --http {address}")
+        });
+        note(notes, "proxy.management_api_addr", management_api_addr, |address| {
+            format!("a setting of this program: --admin {address}")
+        });
+    }
+}
+
+impl LetsEncryptSection {
+    fn note(self, notes: &mut Vec<SettingNote>) {
+        const NO_ACME: &str =
+            "not applied: this version orders no certificates; upload them with `switchyard certificate upload`";
+        let Self { email, staging, cache_dir } = self;
+        note(notes, "lets_encrypt.email", email, |_| NO_ACME.to_owned());
+        note(notes, "lets_encrypt.staging", staging, |_| NO_ACME.to_owned());
+        note(notes, "lets_encrypt.cache_dir", cache_dir, |_| {
+            "not applicable: certificates are kept in the database".to_owned()
+        });
+    }
+}
+
+impl LoggingSection {
+    fn note(self, notes: &mut Vec<SettingNote>) {
+        let Self { level, format, output, file_path } = self;
+        note(notes, "logging.level", level, |level| format!("a setting of each program: --log-level {level}"));
+        note(notes, "logging.format", format, |format| format!("a setting of each program: --log-format {format}"));
+        const STDERR: &str = "not applied: programs log to the standard error, for the service manager to keep";
+        note(notes, "logging.output", output, |_| STDERR.to_owned());
+        note(notes, "logging.file_path", file_path, |_| STDERR.to_owned());
+    }
+}
+
+impl MetricsSection {
+    fn note(self, notes: &mut Vec<SettingNote>) {
+        const METRICS: &str = "not applied: each edge always serves its metrics on its --admin address";
+        let Self { enabled, listen_addr } = self;
+        note(notes, "metrics.enabled", enabled, |_| METRICS.to_owned());
+        note(notes, "metrics.listen_addr", listen_addr, |_| METRICS.to_owned());
+    }
+}
+
+impl HealthCheckSection {
+    fn note(self, notes: &mut Vec<SettingNote>) {
+        const NO_CHECKS: &str = "not applied: this version probes no backends";
+        let Self { interval_secs, timeout_secs, unhealthy_threshold, healthy_threshold } = self;
+        note(notes, "health_check.interval_secs", interval_secs, |_| NO_CHECKS.to_owned());
+        note(notes, "health_check.timeout_secs", timeout_secs, |_| NO_CHECKS.to_owned());
+        note(notes, "health_check.unhealthy_threshold", unhealthy_threshold, |_| NO_CHECKS.to_owned());
+        note(notes, "health_check.healthy_threshold", healthy_threshold, |_| NO_CHECKS.to_owned());
+    }
+}
+
+/// Why a seed file is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSeed {
+    /// It cannot be read.
+    #[error("seed file {}: {error}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It says something that cannot be.
+    #[error("seed file {}, line {line}, column {column}: {reason}", path.display())]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../testdata/example-config.toml");
+
+    #[test]
+    fn the_example_is_accepted_as_it_stands() {
+        let seed = parse(EXAMPLE).map_err(|fault| fault.reason).unwrap();
+        let hosts: Vec<_> =
+            seed.domains.iter().map(|domain| (domain.host.as_str(), domain.active_tag.as_str())).collect();
+        assert_eq!(hosts, [("example.com", "a"), ("api.example.com", "b")]);
+        assert!(seed.domains.iter().all(|domain| domain.http_to_https));
+        let backends: Vec<_> = seed.backends.iter().map(|backend| backend.address.to_string()).collect();
+        assert_eq!(backends, ["localhost:3001", "localhost:3002", "192.168.1.100:8080"]);
+        // Every other setting in it is spoken of.
+        assert_eq!(seed.notes.len(), 16);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_line_and_column() {
+        let [host, backend] = [
+            "[[virtual_hosts]]\ndomain = \"a.example\"\nenabled_backends_tag = \"a\"\n",
+            "[[backends]]\nid = \"b\"\naddress = \"10.0.0.1:80\"\ntags = [\"a\"]\n",
+        ];
+        for (text, line, column, reason) in [
+            (format!("{host}colour = 1\n"), 4, 1, "unknown field `colour`"),
+            ("[proxies]\n".to_owned(), 1, 2, "unknown field `proxies`"),
+            (host.replace("\"a\"", "\"A\""), 3, 24, "\"A\": a tag consists of"),
+            (host.replace("\"a\"", "1"), 3, 24, "invalid type"),
+            (format!("{host}{host}"), 5, 10, "twice"),
+            (format!("{backend}{backend}"), 6, 6, "twice"),
+            (backend.replace(":80", ""), 3, 11, "port"),
+            (backend.replace("\"a\"", ""), 4, 8, "at least one tag"),
+            ("[[backends]]\nid = \"b\"\n".to_owned(), 1, 1, "missing field `address`"),
+            ("x = \n".to_owned(), 1, 5, "value"),
+        ] {
+            let Err(fault) = parse(&text) else { panic!("accepted: {text}") };
+            assert_eq!(position(&text, fault.span.start), (line, column), "{text}: {}", fault.reason);
+            assert!(fault.reason.contains(reason), "{}", fault.reason);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Services.
+
+use std::{sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::{Revision, ServiceId};
+
+use super::{App, AppError, Mode, Page, PageRequest, check_etag, page};
+use crate::{
+    model::{Actor, BackendProtocol, Balancing, Service, Stored, Timeouts, rules},
+    store::Transaction,
+};
+
+/// The fields of a service to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceUpdate {
+    /// Another way to choose a backend.
+    pub balancing: Option<Balancing>,
+    /// Another protocol.
+    pub protocol: Option<BackendProtocol>,
+    /// Another time to connect.
+    pub connect_timeout: Option<Duration>,
+    /// Another time to the first byte.
+    pub first_byte_timeout: Option<Duration>,
+    /// Another time between two pieces of a body.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// One page of all services, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Service>>>, AppError> {
+    page::of_map(app.feed.state().services(), request, |id| ServiceId::parse(id).ok(), |service| service.id.as_str())
+}
+
+/// One service.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, id: &ServiceId) -> Result<Arc<Stored<Service>>, AppError> {
+    app.feed.state().services().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// Creates a service.
+///
+/// # Errors
+///
+/// It exists.
+pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> Result<Stored<Service>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    if change.transaction.service(&service.id).await?.is_some() {
+        return Err(AppError::AlreadyExists(service.id.to_resource_name()));
+    }
+    let stored = change.transaction.put_service(None, service).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Changes the given fields of a service. An update that changes nothing writes nothing.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or a timeout is out of bounds.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    id: &ServiceId,
+    update: ServiceUpdate,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Service>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, id, etag).await?;
+    let ServiceUpdate { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout } = update;
+    let timeouts = Timeouts::new(
+        connect_timeout.unwrap_or(old.value.timeouts.connect()),
+        first_byte_timeout.unwrap_or(old.value.timeouts.first_byte()),
+        idle_timeout.unwrap_or(old.value.timeouts.idle()),
+    )
+    .map_err(|error| AppError::invalid(format!("service.timeouts.{}", error.field), error))?;
+    let new = Service {
+        id: id.clone(),
+        balancing: balancing.unwrap_or(old.value.balancing),
+        protocol: protocol.unwrap_or(old.value.protocol),
+        timeouts,
+    };
+    if new == old.value {
+        return Ok(old);
+    }
+    let stored = change.transaction.put_service(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Deletes a service that nothing refers to.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, a domain or backend refers to it, or it is the default one.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    id: &ServiceId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut *change.transaction, id, etag).await?;
+    let user = change.transaction.user_of_service(id).await?;
+    rules::can_delete_service(id, user)?;
+    change.transaction.delete_service(&old).await?;
+    app.finish(change).await
+}
+
+async fn existing(
+    transaction: &mut dyn Transaction,
+    id: &ServiceId,
+    etag: Option<Revision>,
+) -> Result<Stored<Service>, AppError> {
+    let old = transaction.service(id).await?.ok_or_else(|| not_found(id))?;
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+fn not_found(id: &ServiceId) -> AppError {
+    AppError::NotFound(id.to_resource_name())
+}

@@ -1,0 +1,407 @@
+//! The settings of the program: flags, then `SWITCHYARD_*` variables, then a TOML file, then defaults.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::Parser;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    store::Location,
+    telemetry::{LogFilter, LogFormat},
+};
+
+/// Bytes of a configuration file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The environment variable that holds the master key, if no file does. Not a flag: flags are there for everybody to see.
+pub const MASTER_KEY_VARIABLE: &str = "SWITCHYARD_MASTER_KEY";
+
+/// What the program was started with.
+#[derive(Debug, Parser)]
+#[command(
+    name = "switchyard-control-plane",
+    version,
+    about = "The control plane of a fleet of Switchyard edge proxies."
+)]
+pub struct Args {
+    /// A TOML file with settings; its keys are the names of these flags with _ for -.
+    #[arg(long, env = "SWITCHYARD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the database (unless --database names another), the master key and the join token are kept.
+    /// [default: /var/lib/switchyard as root, else ~/.local/state/switchyard]
+    #[arg(long, env = "SWITCHYARD_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// postgres://USER@HOST/DATABASE or sqlite:FILE. [default: switchyard.db in the data directory]
+    #[arg(long, env = "SWITCHYARD_DATABASE", value_name = "URL", hide_env_values = true)]
+    database: Option<String>,
+    /// Where the API listens; a loopback address. [default: 127.0.0.1:7080]
+    #[arg(long, env = "SWITCHYARD_ADMIN", value_name = "ADDRESS:PORT")]
+    admin: Option<AdminAddress>,
+    /// Where edges connect to. [default: 0.0.0.0:7443]
+    #[arg(long, env = "SWITCHYARD_FLEET", value_name = "ADDRESS:PORT")]
+    fleet: Option<SocketAddr>,
+    /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY holds it.
+    /// [default: master-key in the data directory, made if there is none]
+    #[arg(long, env = "SWITCHYARD_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+    /// Domains and backends that an empty database begins with.
+    #[arg(long, env = "SWITCHYARD_SEED", value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// How logs are written. [default: text]
+    #[arg(long, env = "SWITCHYARD_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// error, warn, info, debug or trace, or directives as in info,tonic=debug. [default: info]
+    #[arg(long, env = "SWITCHYARD_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<LogFilter>,
+}
+
+/// The settings in a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    #[serde(default, deserialize_with = "database")]
+    database: Option<Location>,
+    #[serde(default, deserialize_with = "parsed")]
+    admin: Option<AdminAddress>,
+    fleet: Option<SocketAddr>,
+    master_key_file: Option<PathBuf>,
+    seed: Option<PathBuf>,
+    log_format: Option<LogFormat>,
+    #[serde(default, deserialize_with = "parsed")]
+    log_level: Option<LogFilter>,
+}
+
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn database<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Location>, D::Error> {
+    parse_database(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+/// The settings of one run.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where files are kept.
+    pub data_dir: PathBuf,
+    /// Where the data is.
+    pub database: Location,
+    /// Where the API listens.
+    pub admin: SocketAddr,
+    /// Where edges connect to.
+    pub fleet: SocketAddr,
+    /// Where the master key comes from.
+    pub master_key: MasterKeySource,
+    /// What an empty database begins with.
+    pub seed: Option<PathBuf>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Which logs are written.
+    pub log_filter: LogFilter,
+}
+
+impl Settings {
+    /// Puts the settings together; `environment` looks up a variable.
+    pub fn load(args: Args, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidSettings> {
+        let Args { config, data_dir, database, admin, fleet, master_key_file, seed, log_format, log_level } = args;
+        let file = match config {
+            Some(path) => File::read(&path)?,
+            None => File::default(),
+        };
+        let data_dir = match data_dir.or(file.data_dir) {
+            Some(dir) => dir,
+            None => default_data_dir(&environment)?,
+        };
+        let database = match database {
+            Some(url) => parse_database(&url)?,
+            None => file.database.unwrap_or_else(|| Location::Sqlite(data_dir.join("switchyard.db"))),
+        };
+        let master_key = MasterKeySource::choose(
+            master_key_file.or(file.master_key_file),
+            environment(MASTER_KEY_VARIABLE),
+            &database,
+            &data_dir,
+        )?;
+        Ok(Self {
+            data_dir,
+            database,
+            admin: admin.or(file.admin).unwrap_or_default().0,
+            fleet: fleet.or(file.fleet).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443)),
+            master_key,
+            seed: seed.or(file.seed),
+            log_format: log_format.or(file.log_format).unwrap_or_default(),
+            log_filter: log_level.or(file.log_level).unwrap_or_default(),
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, InvalidSettings> {
+        let unreadable = |error| InvalidSettings::Unreadable { path: path.to_owned(), error };
+        if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+            return Err(InvalidSettings::TooLarge { path: path.to_owned() });
+        }
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        toml::from_str(&text).map_err(|error| {
+            let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
+            InvalidSettings::Syntax { path: path.to_owned(), line, column, message: error.message().to_owned() }
+        })
+    }
+}
+
+/// Line and column of a byte, both from 1; columns count characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_begin..].chars().count() + 1)
+}
+
+fn default_data_dir(environment: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, InvalidSettings> {
+    // The files of a process below /proc belong to its effective user.
+    if fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0) {
+        return Ok("/var/lib/switchyard".into());
+    }
+    let absolute = |variable| environment(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    // https://specifications.freedesktop.org/basedir-spec/latest/
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("switchyard"))
+        .ok_or(InvalidSettings::NoDataDir)
+}
+
+/// Parses `postgres://USER@HOST/DATABASE` or `sqlite:FILE`.
+fn parse_database(url: &str) -> Result<Location, InvalidDatabaseUrl> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Location::Postgres(url.to_owned()));
+    }
+    match url.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest)) {
+        Some(file) if !file.is_empty() && !file.contains(['?', '#']) && file != ":memory:" => {
+            Ok(Location::Sqlite(file.into()))
+        }
+        _ => Err(InvalidDatabaseUrl),
+    }
+}
+
+/// A text that does not name a database. It is not repeated: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the database URL is of another form; use postgres://USER@HOST/DATABASE or sqlite:FILE")]
+pub struct InvalidDatabaseUrl;
+
+/// Where the API listens: on loopback, for it is served in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AdminAddress(SocketAddr);
+
+impl Default for AdminAddress {
+    fn default() -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7080))
+    }
+}
+
+impl FromStr for AdminAddress {
+    type Err = InvalidAdminAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAdminAddress> {
+        let address: SocketAddr = text.parse().map_err(|_| InvalidAdminAddress::Syntax)?;
+        if address.ip().is_loopback() { Ok(Self(address)) } else { Err(InvalidAdminAddress::NotLoopback(address)) }
+    }
+}
+
+/// Why a text is not a place for the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidAdminAddress {
+    #[error("an address and a port are required, as in 127.0.0.1:7080")]
+    Syntax,
+    #[error(
+        "{0} is not a loopback address, and the API is served in the clear; use 127.0.0.1:{port}, and reach it from other \
+         machines through an SSH tunnel",
+        port = .0.port()
+    )]
+    NotLoopback(SocketAddr),
+}
+
+/// Where the master key comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// A file that must be there.
+    File(PathBuf),
+    /// A file that is made if it is not there.
+    FileOrNew(PathBuf),
+    /// The environment.
+    Text(String),
+}
+
+impl MasterKeySource {
+    fn choose(
+        file: Option<PathBuf>,
+        text: Option<OsString>,
+        database: &Location,
+        data_dir: &Path,
+    ) -> Result<Self, InvalidSettings> {
+        match (file, text) {
+            (Some(_), Some(_)) => Err(InvalidSettings::TwoMasterKeys),
+            (Some(file), None) => Ok(Self::File(file)),
+            (None, Some(text)) => text.into_string().map(Self::Text).map_err(|_| InvalidSettings::MasterKeyText),
+            (None, None) => match database {
+                Location::Sqlite(_) => Ok(Self::FileOrNew(data_dir.join("master-key"))),
+                // Several control planes must have the same one.
+                Location::Postgres(_) => Err(InvalidSettings::NoMasterKey),
+            },
+        }
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for MasterKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::FileOrNew(path) => f.debug_tuple("FileOrNew").field(path).finish(),
+            Self::Text(_) => f.debug_tuple("Text").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    /// The configuration file cannot be read.
+    #[error("configuration file {}: {error}; name a readable file with --config, or leave it out", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The configuration file is larger than one can be.
+    #[error(
+        "configuration file {}: more than {FILE_BYTES_MAX} bytes; name a configuration file with --config",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something in the configuration file is not as it should be.
+    #[error("configuration file {}, line {line}, column {column}: {message}; mend the file", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The database URL is not one.
+    #[error(transparent)]
+    Database(#[from] InvalidDatabaseUrl),
+    /// No default can be made.
+    #[error("neither XDG_STATE_HOME nor HOME is set; name a directory with --data-dir")]
+    NoDataDir,
+    /// Two keys are given.
+    #[error("both {MASTER_KEY_VARIABLE} and a master key file are given; give one of them")]
+    TwoMasterKeys,
+    /// The variable holds no text.
+    #[error("{MASTER_KEY_VARIABLE} is not text; give 64 hexadecimal digits")]
+    MasterKeyText,
+    /// Postgres without a key.
+    #[error(
+        "a Postgres database needs a master key; give one with --master-key-file or {MASTER_KEY_VARIABLE}, \
+             as made by: openssl rand -hex 32"
+    )]
+    NoMasterKey,
+}
+
+/// Looks up a variable of the process.
+pub fn process_environment(variable: &str) -> Option<OsString> {
+    env::var_os(variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(args: &[&str], variables: &[(&str, &str)]) -> Result<Settings, InvalidSettings> {
+        let args = Args::try_parse_from([&["switchyard-control-plane"], args].concat()).unwrap();
+        Settings::load(args, |name| {
+            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into())
+        })
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let settings = load(&["--data-dir", "/data"], &[]).unwrap();
+        assert_eq!(settings.database, Location::Sqlite("/data/switchyard.db".into()));
+        assert_eq!(settings.admin.to_string(), "127.0.0.1:7080");
+        assert_eq!(settings.fleet.to_string(), "0.0.0.0:7443");
+        assert_eq!(settings.master_key, MasterKeySource::FileOrNew("/data/master-key".into()));
+    }
+
+    #[test]
+    fn flags_are_stronger_than_the_file() {
+        let file = file("data_dir = '/file'\nfleet = '127.0.0.1:1'\nlog_format = 'json'\nlog_level = 'debug'\n");
+        let path = file.path().to_str().unwrap();
+        let settings = load(&["--config", path, "--fleet", "127.0.0.1:2"], &[]).unwrap();
+        assert_eq!(settings.data_dir, Path::new("/file"));
+        assert_eq!(settings.fleet.port(), 2);
+        assert_eq!(settings.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_named_with_line_and_column() {
+        for (text, position, what) in [
+            ("data_dir = '/d'\nflet = '127.0.0.1:1'\n", "line 2, column 1", "unknown field `flet`"),
+            ("fleet = 7443\n", "line 1, column 9", "invalid type"),
+            ("\n  admin = '0.0.0.0:7080'\n", "line 2, column 11", "not a loopback address"),
+            ("log_level = 'loud'\n", "line 1, column 13", "not a log level"),
+            ("fleet = \n", "line 1, column 9", "string"),
+        ] {
+            let file = file(text);
+            let error = load(&["--config", file.path().to_str().unwrap()], &[]).unwrap_err().to_string();
+            assert!(error.contains(position), "{text:?}: {error}");
+            assert!(error.contains(what), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_api_stays_on_loopback() {
+        let error = Args::try_parse_from(["switchyard-control-plane", "--admin", "0.0.0.0:7080"]).unwrap_err();
+        assert!(error.to_string().contains("not a loopback address"), "{error}");
+    }
+
+    #[test]
+    fn postgres_needs_a_master_key_of_its_own() {
+        let postgres = ["--data-dir", "/data", "--database", "postgres://u:secret@h/d"];
+        assert!(matches!(load(&postgres, &[]), Err(InvalidSettings::NoMasterKey)));
+        let settings = load(&postgres, &[(MASTER_KEY_VARIABLE, "00ff")]).unwrap();
+        assert!(!format!("{settings:?}").contains("00ff"), "{settings:?}");
+        assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
+        let both = [&postgres[..], &["--master-key-file", "/k"]].concat();
+        assert!(matches!(load(&both, &[(MASTER_KEY_VARIABLE, "00")]), Err(InvalidSettings::TwoMasterKeys)));
+    }
+
+    #[test]
+    fn databases_are_urls() {
+        assert_eq!(parse_database("sqlite:a.db"), Ok(Location::Sqlite("a.db".into())));
+        assert_eq!(parse_database("sqlite:///a/b.db"), Ok(Location::Sqlite("/a/b.db".into())));
+        for bad in ["", "mysql://h/d", "sqlite:", "a.db", "sqlite::memory:"] {
+            assert_eq!(parse_database(bad), Err(InvalidDatabaseUrl), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Resources as edges receive them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
+
+use crate::model::{
+    Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, Domain, Resource, Service,
+};
+
+/// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
+pub(super) fn encode(resource: &Resource) -> Bytes {
+    let body = match resource {
+        Resource::Service(stored) => service(&stored.value).encode_to_vec(),
+        Resource::Backend(stored) => backend(&stored.value).encode_to_vec(),
+        Resource::Certificate(stored) => certificate(&stored.value).encode_to_vec(),
+        Resource::Domain(stored) => domain(&stored.value).encode_to_vec(),
+    };
+    let encoded =
+        wire::Resource { key: Some(resource.key().to_wire()), revision: resource.revision().0, body: body.into() };
+    let encoded = encoded.encode_to_vec();
+    debug_assert!(
+        encoded.len() <= RESOURCE_BYTES_MAX,
+        "the bounds of the model's values keep {} below",
+        resource.key()
+    );
+    encoded.into()
+}
+
+fn domain(domain: &Domain) -> wire::Domain {
+    // An edge serves the certificates it has, whoever takes care of them; what was active before is for people.
+    let Domain { host: _, service, active_tag, previous_tag: _, certificate_source: _, http_to_https } = domain;
+    wire::Domain { service: service.to_string(), active_tag: active_tag.to_string(), http_to_https: *http_to_https }
+}
+
+fn service(service: &Service) -> wire::Service {
+    let Service { id: _, balancing, protocol, timeouts } = service;
+    let balancing = match balancing {
+        Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
+    };
+    let protocol = match protocol {
+        BackendProtocol::Automatic => wire::BackendProtocol::Automatic,
+        BackendProtocol::Http1 => wire::BackendProtocol::Http1,
+        BackendProtocol::Http2 => wire::BackendProtocol::Http2,
+    };
+    wire::Service {
+        balancing: balancing.into(),
+        protocol: protocol.into(),
+        connect_timeout_ms: milliseconds(timeouts.connect()),
+        first_byte_timeout_ms: milliseconds(timeouts.first_byte()),
+        idle_timeout_ms: milliseconds(timeouts.idle()),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("a timeout is at most a day")
+}
+
+fn backend(backend: &Backend) -> wire::Backend {
+    let Backend { id: _, service, address, tags, state } = backend;
+    let state = match state {
+        BackendState::Active => wire::BackendState::Active,
+        BackendState::Draining => wire::BackendState::Draining,
+        BackendState::Disabled => wire::BackendState::Disabled,
+    };
+    wire::Backend {
+        service: service.to_string(),
+        address: address.to_string(),
+        tags: tags.iter().map(ToString::to_string).collect(),
+        state: state.into(),
+    }
+}
+
+fn certificate(certificate: &Certificate) -> wire::Certificate {
+    let Certificate { id: _, source: _, chain, private_key } = certificate;
+    // The rest is read from the certificates for people.
+    let CertificateChain { certificates, dns_names, issuer: _, fingerprint_sha256: _, not_before: _, not_after: _ } =
+        chain;
+    wire::Certificate {
+        dns_names: dns_names.iter().map(ToString::to_string).collect(),
+        chain: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+        private_key: Bytes::copy_from_slice(private_key.expose_pkcs8()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use switchyard_proto::vocab::{HostPattern, Revision, ServiceId, Tag};
+
+    use super::*;
+    use crate::model::{CertificateSource, Stored, Timestamp};
+
+    #[test]
+    fn a_resource_is_an_envelope_with_a_body() {
+        let domain = Domain {
+            host: HostPattern::parse("shop.example").unwrap(),
+            service: ServiceId::parse("shop").unwrap(),
+            active_tag: Tag::parse("a").unwrap(),
+            previous_tag: None,
+            certificate_source: CertificateSource::Uploaded,
+            http_to_https: true,
+        };
+        let stored =
+            Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };
+        let resource = Resource::Domain(Arc::new(stored));
+        let envelope = wire::Resource::decode(encode(&resource)).unwrap();
+        assert_eq!(envelope.revision, 7);
+        assert_eq!(envelope.key, Some(resource.key().to_wire()));
+        let body = wire::Domain::decode(envelope.body).unwrap();
+        assert_eq!(body, wire::Domain { service: "shop".into(), active_tag: "a".into(), http_to_https: true });
+    }
+
+    #[test]
+    fn timeouts_travel_in_milliseconds() {
+        let encoded = service(&Service::new(ServiceId::default_service()));
+        assert_eq!(encoded.connect_timeout_ms, 3_000);
+        assert_eq!(encoded.first_byte_timeout_ms, 60_000);
+        assert_eq!(encoded.idle_timeout_ms, 300_000);
+    }
+}

@@ -1,0 +1,226 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{Feed, State};
+use crate::{
+    store::{Store, StoreError},
+    telemetry::chain,
+};
+
+/// How often the database is read when nobody says that there is something new.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Pauses between attempts when the database does not answer: the first, and the longest.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Brings the feed to what the database says, again and again.
+#[derive(Debug)]
+pub struct Follower {
+    feed: Feed,
+    store: Arc<dyn Store>,
+}
+
+impl Follower {
+    /// A follower that fills `feed` from `store`.
+    pub fn new(feed: Feed, store: Arc<dyn Store>) -> Self {
+        Self { feed, store }
+    }
+
+    /// Reads everything that is past the feed's revision, and publishes it at once.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer, or holds what cannot be read. The feed stays as it was.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        // What is asked from here on may come too late for this reading.
+        let question = *self.feed.shared.asked.borrow();
+        let before = self.feed.state();
+        let changes = self.store.changes_after(before.revision()).await?;
+        if changes.head < before.revision() {
+            warn!(
+                revision = %before.revision(),
+                database = %changes.head,
+                "the database is behind what was read from it, as after a restore; everything is read anew"
+            );
+        }
+        let mut state = State::clone(&before);
+        if state.apply(changes) {
+            debug!(revision = %state.revision(), "published");
+            self.feed.shared.state.send_replace(Arc::new(state));
+        }
+        self.feed.shared.answered.send_replace(question);
+        Ok(())
+    }
+
+    /// Follows until `ending` is cancelled.
+    pub async fn run(self, ending: CancellationToken) {
+        let follow = async {
+            let mut asked = self.feed.shared.asked.subscribe();
+            let mut wakeups = self.store.wakeups();
+            let mut retry_pause = None;
+            loop {
+                asked.borrow_and_update();
+                wakeups.borrow_and_update();
+                match self.catch_up().await {
+                    Ok(()) => {
+                        if retry_pause.take().is_some() {
+                            info!("the database answers again");
+                        }
+                    }
+                    Err(error) => {
+                        let pause = match retry_pause {
+                            None => {
+                                warn!(
+                                    error = chain(&error),
+                                    "the database cannot be followed; reads go on from memory"
+                                );
+                                RETRY_PAUSE_MIN
+                            }
+                            Some(pause) => RETRY_PAUSE_MAX.min(pause * 2),
+                        };
+                        retry_pause = Some(pause);
+                        sleep(pause).await;
+                        continue;
+                    }
+                }
+                tokio::select! {
+                    // Neither sender goes away: the feed and the store are held here.
+                    _ = asked.changed() => {}
+                    _ = wakeups.changed() => {}
+                    () = sleep(POLL_INTERVAL) => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = follow => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchyard_proto::vocab::{Digest, Revision, ServiceId};
+
+    use super::*;
+    use crate::{
+        feed::{BatchKind, ScopeClass},
+        model::{Actor, Service, Stored, Timestamp},
+        seal::{MasterKey, Sealer},
+        store::{self, Location},
+    };
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    struct Fixture {
+        store: Arc<dyn Store>,
+        feed: Feed,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let sealer = Sealer::new(&MasterKey::generate().unwrap());
+            let store = store::open(&Location::Sqlite(dir.path().join("db")), sealer).await.unwrap();
+            Self { store, feed: Feed::new(), _dir: dir }
+        }
+
+        fn follower(&self) -> Follower {
+            Follower::new(self.feed.clone(), self.store.clone())
+        }
+
+        async fn put(&self, id: &str) -> Stored<Service> {
+            let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+            let stored = transaction.put_service(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
+            transaction.commit().await.unwrap();
+            stored
+        }
+
+        async fn delete(&self, stored: &Stored<Service>) -> Revision {
+            let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+            transaction.delete_service(stored).await.unwrap();
+            transaction.commit().await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_reaches_the_feed() {
+        let fixture = Fixture::new().await;
+        let ending = CancellationToken::new();
+        let follower = tokio::spawn(fixture.follower().run(ending.clone()));
+        let stored = fixture.put("shop").await;
+        let state = fixture.feed.reached(stored.revision, LONG).await.unwrap();
+        assert_eq!(*state.services()[&stored.value.id], stored);
+        let revision = fixture.delete(&stored).await;
+        let state = fixture.feed.reached(revision, LONG).await.unwrap();
+        assert!(state.services().is_empty());
+        assert_eq!(state.visible(ScopeClass::All).digest(), Digest::default());
+        ending.cancel();
+        follower.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_asked_for_sees_what_was_committed_before() {
+        let fixture = Fixture::new().await;
+        let ending = CancellationToken::new();
+        let follower = tokio::spawn(fixture.follower().run(ending.clone()));
+        for id in ["a", "b", "c"] {
+            let stored = fixture.put(id).await;
+            assert!(fixture.feed.read(LONG).await.unwrap().revision() >= stored.revision);
+        }
+        ending.cancel();
+        follower.await.unwrap();
+        assert_eq!(fixture.feed.read(Duration::from_millis(1)).await.unwrap_err(), crate::feed::NotRead);
+    }
+
+    #[tokio::test]
+    async fn a_fresh_feed_knows_what_was_deleted_before_it() {
+        let fixture = Fixture::new().await;
+        let stored = fixture.put("shop").await;
+        let other = fixture.put("other").await;
+        fixture.delete(&stored).await;
+        let follower = fixture.follower();
+        follower.catch_up().await.unwrap();
+        let state = fixture.feed.state();
+        let mut batch = state.visible(ScopeClass::All).batch(Some(other.revision), state.revision());
+        assert_eq!(batch.kind(), BatchKind::Delta);
+        let part = batch.next_part().unwrap();
+        assert_eq!(part.removed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["services/shop"]);
+    }
+
+    #[tokio::test]
+    async fn following_and_reading_anew_give_the_same_digest() {
+        let fixture = Fixture::new().await;
+        let follower = fixture.follower();
+        let mut stored = Vec::new();
+        for id in ["a", "b", "c"] {
+            stored.push(fixture.put(id).await);
+            follower.catch_up().await.unwrap();
+        }
+        fixture.delete(&stored[1]).await;
+        follower.catch_up().await.unwrap();
+        let anew = Feed::new();
+        Follower::new(anew.clone(), fixture.store.clone()).catch_up().await.unwrap();
+        let digest = |feed: &Feed| feed.state().visible(ScopeClass::All).digest();
+        assert_eq!(digest(&fixture.feed), digest(&anew));
+        assert_ne!(digest(&anew), Digest::default());
+    }
+
+    #[tokio::test]
+    async fn a_database_that_went_back_is_read_anew() {
+        let fixture = Fixture::new().await;
+        fixture.put("a").await;
+        fixture.put("b").await;
+        fixture.follower().catch_up().await.unwrap();
+        let restored = Fixture::new().await;
+        let stored = restored.put("c").await;
+        Follower::new(fixture.feed.clone(), restored.store.clone()).catch_up().await.unwrap();
+        let state = fixture.feed.state();
+        assert_eq!(state.revision(), stored.revision);
+        assert_eq!(state.services().keys().map(ServiceId::as_str).collect::<Vec<_>>(), ["c"]);
+    }
+}

@@ -1,0 +1,103 @@
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::connection::Connection;
+
+/// Connections at a time; more wait in the kernel.
+const CONNECTIONS_MAX: usize = 12_000;
+/// Handshakes at a time; more wait in the kernel.
+const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after the system refused a connection, for want of descriptors as a rule.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that wait to be served.
+const ACCEPTED_MAX: usize = 16;
+
+/// Accepts the connections of edges: TLS only, bounded in number and time.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+}
+
+impl Listener {
+    /// Binds an address.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { tcp: TcpListener::bind(address).await? })
+    }
+
+    /// The bound address.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Accepts until `ending` is cancelled; returns the connections as they come, and the task that accepts.
+    pub fn accept(
+        self,
+        config: Arc<ServerConfig>,
+        ending: CancellationToken,
+    ) -> (mpsc::Receiver<Connection>, impl Future<Output = ()>) {
+        let (accepted, connections) = mpsc::channel(ACCEPTED_MAX);
+        let accept = async move {
+            tokio::select! {
+                () = ending.cancelled() => {}
+                () = accept(self.tcp, config.into(), accepted) => {}
+            }
+        };
+        (connections, accept)
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<Connection>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut handshakes = JoinSet::new();
+    loop {
+        while handshakes.len() >= HANDSHAKES_MAX {
+            handshakes.join_next().await;
+        }
+        // Those that are done already.
+        while handshakes.try_join_next().is_some() {}
+        let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                handshakes.spawn(handshake(stream, peer, acceptor.clone(), permit, accepted.clone()));
+            }
+            Err(error) => {
+                warn!(%error, "a connection was not accepted");
+                sleep(ACCEPT_RETRY_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    permit: OwnedSemaphorePermit,
+    accepted: mpsc::Sender<Connection>,
+) {
+    // A change should not wait for another one to fill its segment.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%peer, %error, "the connection broke");
+        return;
+    }
+    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            // If nobody takes it, the program ends.
+            let _ = accepted.send(Connection::new(stream, peer, permit)).await;
+        }
+        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => debug!(%peer, "a TLS handshake took too long"),
+    }
+}

@@ -1,0 +1,27 @@
+//! The edges: who is connected, what each one has, and the loop that brings each one to the newest revision.
+//!
+//! What always holds: an edge has at most one stream here, the newest it opened, and on it at most one batch that it has
+//! not acknowledged. Nothing is queued for an edge: a slow one is sent the difference to the newest state when it is
+//! ready for it.
+//!
+//! What is sent comes from `feed`; messages and transport are left to `grpc`.
+
+mod certificate;
+mod connection;
+mod listener;
+mod message;
+mod progress;
+mod recorder;
+mod secret;
+mod session;
+mod view;
+
+pub use certificate::{CertificateError, ServerCertificate};
+pub use connection::{Admission, Connection};
+pub use listener::Listener;
+pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence};
+pub use progress::{Progress, Report, Track, TrackError, Tracker};
+pub use recorder::Recorder;
+pub use secret::JoinSecret;
+pub use session::{Deadlines, Session, SessionError};
+pub use view::{Edge, Edges, FleetView, Link, Online, TooManyEdges};

@@ -1,0 +1,138 @@
+use std::{sync::Arc, time::Duration};
+
+use imbl::OrdMap;
+use switchyard_proto::vocab::EdgeId;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::view::{Edge, FleetView};
+use crate::{
+    model::EdgeRecord,
+    store::{Store, StoreError},
+    telemetry::chain,
+};
+
+/// Between two looks at what has changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an edge is written of which only the acknowledged revision or the last contact has changed.
+const COARSE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Writes what must not be forgotten about the edges to the database: at once who comes, goes and rejects, and now and then
+/// what they have acknowledged.
+#[derive(Debug)]
+pub struct Recorder {
+    view: FleetView,
+    store: Arc<dyn Store>,
+    recorded: OrdMap<EdgeId, Recorded>,
+}
+
+#[derive(Clone, Debug)]
+struct Recorded {
+    edge: Arc<Edge>,
+    at: Instant,
+}
+
+impl Recorder {
+    /// A recorder of a view that was made of what the database had.
+    pub fn new(view: FleetView, store: Arc<dyn Store>) -> Self {
+        let at = Instant::now();
+        let recorded =
+            view.edges().iter().map(|(id, edge)| (id.clone(), Recorded { edge: edge.clone(), at })).collect();
+        Self { view, store, recorded }
+    }
+
+    /// Records until `ending` is cancelled, and then once more, so that the last acknowledgements are in it.
+    pub async fn run(mut self, ending: CancellationToken) {
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = self.follow() => {}
+        }
+        if let Err(error) = self.look(Duration::ZERO).await {
+            warn!(error = chain(&error), "what the edges acknowledged last is not recorded");
+        }
+    }
+
+    async fn follow(&mut self) {
+        let mut edges = self.view.subscribe();
+        let mut outage = false;
+        loop {
+            edges.borrow_and_update();
+            match self.look(COARSE_INTERVAL).await {
+                Ok(later) => {
+                    if outage {
+                        info!("edges can be recorded again");
+                    }
+                    outage = false;
+                    sleep(LOOK_INTERVAL).await;
+                    tokio::select! {
+                        // The view is held here, so it does not go away.
+                        _ = edges.changed() => {}
+                        () = wait_until(later) => {}
+                    }
+                }
+                Err(error) => {
+                    if !outage {
+                        warn!(error = chain(&error), "edges cannot be recorded; it is tried again");
+                    }
+                    outage = true;
+                    sleep(COARSE_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Writes what has changed; what is not urgent, only if it was written before `coarse`. When to look again at that.
+    async fn look(&mut self, coarse: Duration) -> Result<Option<Instant>, StoreError> {
+        let mut later = None;
+        for (id, edge) in &self.view.edges() {
+            let before = self.recorded.get(id);
+            if let Some(before) = before {
+                if Arc::ptr_eq(&before.edge, edge) {
+                    continue;
+                }
+                let due = before.at + coarse;
+                if !is_urgent(&before.edge, edge) && Instant::now() < due {
+                    later = Some(later.map_or(due, |later: Instant| later.min(due)));
+                    continue;
+                }
+            }
+            self.store.record_edge(&record(id, edge)).await?;
+            self.recorded.insert(id.clone(), Recorded { edge: edge.clone(), at: Instant::now() });
+        }
+        Ok(later)
+    }
+}
+
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_urgent(before: &Edge, now: &Edge) -> bool {
+    before.online.is_some() != now.online.is_some()
+        || before.version != now.version
+        || before.rejections != now.rejections
+}
+
+fn record(id: &EdgeId, edge: &Edge) -> EdgeRecord {
+    let Edge {
+        version,
+        acknowledged_revision,
+        acknowledged_at,
+        last_contact_at,
+        rejections,
+        persistence: _,
+        online: _,
+    } = edge;
+    EdgeRecord {
+        id: id.clone(),
+        version: version.clone(),
+        acknowledged_revision: *acknowledged_revision,
+        acknowledged_at: *acknowledged_at,
+        last_contact_at: *last_contact_at,
+        rejections: rejections.clone(),
+    }
+}

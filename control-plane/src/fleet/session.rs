@@ -1,0 +1,321 @@
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt};
+use switchyard_proto::vocab::Revision;
+use tokio::{
+    sync::mpsc,
+    time::{error::Elapsed, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    message::{Ack, AckOutcome, Hello, Message, MessageError},
+    view::{FleetView, Link, TooManyEdges},
+};
+use crate::{
+    feed::{BatchKind, Feed, NotRead, Part, ScopeClass, State},
+    model::EdgeIdentity,
+};
+
+/// How long things may take on a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// The edge's: to say what it has.
+    pub hello: Duration,
+    /// The edge's: to receive one part of a batch.
+    pub part: Duration,
+    /// The edge's: to apply a batch.
+    pub ack: Duration,
+    /// The database's: to be read, when an edge is ahead of what was read from it.
+    pub read: Duration,
+}
+
+impl Deadlines {
+    /// Generous: what takes longer is broken.
+    pub const DEFAULT: Self = Self {
+        hello: Duration::from_secs(10),
+        part: Duration::from_secs(60),
+        ack: Duration::from_secs(120),
+        read: Duration::from_secs(5),
+    };
+}
+
+/// One stream of one edge: brings it to the newest revision, and keeps it there.
+#[derive(Debug)]
+pub struct Session<M> {
+    /// Which edge.
+    pub identity: EdgeIdentity,
+    /// What it is brought to.
+    pub feed: Feed,
+    /// Where it is taken note of.
+    pub view: FleetView,
+    /// What the edge says.
+    pub messages: M,
+    /// What it is sent; an error is the last.
+    pub parts: mpsc::Sender<Result<Part, SessionError>>,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// Cancelled when the program ends.
+    pub ending: CancellationToken,
+}
+
+impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
+    /// Runs until the edge ends the stream, or it has to be ended.
+    pub async fn run(mut self) {
+        let parts = self.parts.clone();
+        let served = tokio::select! {
+            served = self.serve() => served,
+            // Whoever took the parts is gone: so is the connection.
+            () = parts.closed() => Err(SessionError::Gone),
+        };
+        match served {
+            Ok(never) => match never {},
+            Err(SessionError::Gone) => info!("the edge is gone"),
+            Err(error) => {
+                info!(%error, "the stream is ended");
+                // An edge that takes nothing is not told either.
+                let _ = timeout(self.deadlines.part, parts.send(Err(error))).await;
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Result<Never, SessionError> {
+        let hello = match timeout(self.deadlines.hello, self.message()).await {
+            Ok(Ok(Message::Hello(hello))) => hello,
+            Ok(Ok(Message::Ack(_))) => return Err(SessionError::Unexpected("an acknowledgement before Hello")),
+            Ok(Err(error)) => return Err(error),
+            Err(Elapsed { .. }) => return Err(SessionError::NoHello),
+        };
+        let received = self.received(&hello).await?;
+        info!(version = hello.version, revision = %hello.revision, resumed = received.is_some(), "the edge is here");
+        let link = self.view.connect(&self.identity, hello, received)?;
+        let ending = self.ending.clone();
+        tokio::select! {
+            result = self.follow(&link, received) => result,
+            () = link.replaced() => Err(SessionError::Replaced),
+            () = ending.cancelled() => Err(SessionError::Ending),
+        }
+    }
+
+    /// What the edge has of what there is; `None` if it has to be sent everything.
+    async fn received(&self, hello: &Hello) -> Result<Option<Revision>, SessionError> {
+        let mut state = self.feed.state();
+        if hello.revision > state.revision() {
+            // Another control plane may just have told it of more than was read here.
+            state = self.feed.read(self.deadlines.read).await?;
+        }
+        if hello.revision == Revision::ZERO {
+            return Ok(None);
+        }
+        if hello.revision > state.revision() {
+            warn!(edge = %hello.revision, database = %state.revision(),
+                "the edge is ahead of the database, as after a restore; it is sent everything");
+            return Ok(None);
+        }
+        if hello.revision == state.revision() && hello.digest != state.visible(ScopeClass::All).digest() {
+            warn!(revision = %hello.revision, "the edge has something else at this revision; it is sent everything");
+            return Ok(None);
+        }
+        Ok(Some(hello.revision))
+    }
+
+    /// Sends a batch whenever the edge has not the newest revision.
+    async fn follow(&mut self, link: &Link, mut received: Option<Revision>) -> Result<Never, SessionError> {
+        let mut states = self.feed.subscribe();
+        loop {
+            let state = states.borrow_and_update().clone();
+            if received != Some(state.revision()) {
+                received = self.bring(link, received, &state).await?;
+                continue;
+            }
+            tokio::select! {
+                // The feed is held here, so it does not go away.
+                _ = states.changed() => {}
+                message = self.message() => match message? {
+                    Message::Hello(_) => return Err(SessionError::Unexpected("a second Hello")),
+                    Message::Ack(_) => return Err(SessionError::Unexpected("an acknowledgement of nothing")),
+                },
+            }
+        }
+    }
+
+    /// Sends one batch, and awaits what became of it: what the edge has then.
+    async fn bring(
+        &mut self,
+        link: &Link,
+        received: Option<Revision>,
+        state: &Arc<State>,
+    ) -> Result<Option<Revision>, SessionError> {
+        let mut batch = state.visible(ScopeClass::All).batch(received, state.revision());
+        let (kind, revision) = (batch.kind(), batch.revision());
+        while let Some(part) = batch.next_part() {
+            match timeout(self.deadlines.part, self.parts.send(Ok(part))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(SessionError::Gone),
+                Err(Elapsed { .. }) => return Err(SessionError::NotTaken),
+            }
+        }
+        // It may be long until it is acknowledged.
+        drop(batch);
+        link.sent(kind);
+        let ack = match timeout(self.deadlines.ack, self.message()).await {
+            Ok(Ok(Message::Ack(ack))) => ack,
+            Ok(Ok(Message::Hello(_))) => return Err(SessionError::Unexpected("a second Hello")),
+            Ok(Err(error)) => return Err(error),
+            Err(Elapsed { .. }) => return Err(SessionError::NoAck),
+        };
+        let Ack { revision: acknowledged, outcome, rejections: _, persistence: _ } = &ack;
+        if *acknowledged != revision {
+            return Err(SessionError::Unexpected("an acknowledgement of another revision than that of the batch"));
+        }
+        match (outcome, kind) {
+            (AckOutcome::Applied, _) => {
+                link.acknowledged(ack);
+                Ok(Some(revision))
+            }
+            (AckOutcome::DigestMismatch, BatchKind::Delta) => {
+                warn!(%revision, "the edge has something else than it should; it is sent everything");
+                Ok(None)
+            }
+            // Sending the same again would not help.
+            (AckOutcome::DigestMismatch, BatchKind::Snapshot) => Err(SessionError::DigestMismatch),
+        }
+    }
+
+    async fn message(&mut self) -> Result<Message, SessionError> {
+        match self.messages.next().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(MessageError::Invalid(what))) => Err(SessionError::Invalid(what)),
+            Some(Err(MessageError::Broken(_))) | None => Err(SessionError::Gone),
+        }
+    }
+}
+
+/// A session never ends but by an error.
+#[derive(Debug)]
+enum Never {}
+
+/// Why a stream was ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The edge ended it, or the connection broke.
+    #[error("the edge is gone")]
+    Gone,
+    /// The edge did not say what it has.
+    #[error("no Hello came in time")]
+    NoHello,
+    /// The edge takes nothing.
+    #[error("a part of a batch was not taken in time")]
+    NotTaken,
+    /// The edge did not acknowledge a batch.
+    #[error("a batch was not acknowledged in time")]
+    NoAck,
+    /// The edge said something that cannot be understood.
+    #[error("{0}")]
+    Invalid(String),
+    /// The edge said something at the wrong time.
+    #[error("{0} is not expected")]
+    Unexpected(&'static str),
+    /// The edge computes another digest even of everything.
+    #[error("the digest of everything is another one at the edge; the programs' versions do not fit")]
+    DigestMismatch,
+    /// The edge has opened another stream.
+    #[error("another stream of the same edge has taken its place")]
+    Replaced,
+    /// The edge is ahead, and the database does not answer.
+    #[error("the edge is ahead of what is known here, and {0}")]
+    Unread(#[from] NotRead),
+    /// No room for one more.
+    #[error(transparent)]
+    TooMany(#[from] TooManyEdges),
+    /// The program ends.
+    #[error("the control plane ends")]
+    Ending,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use switchyard_proto::vocab::{Digest, EdgeId};
+    use tokio::task::JoinHandle;
+    use tokio_stream::wrappers::ReceiverStream;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    struct Peer {
+        messages: mpsc::Sender<Result<Message, MessageError>>,
+        parts: mpsc::Receiver<Result<Part, SessionError>>,
+        session: JoinHandle<()>,
+    }
+
+    /// A session of a feed that is at revision 0 and that nobody fills.
+    fn peer(deadlines: Deadlines) -> Peer {
+        let (messages, incoming) = mpsc::channel(4);
+        let (outgoing, parts) = mpsc::channel(1);
+        let session = Session {
+            identity: EdgeIdentity {
+                id: EdgeId::parse("edge-1").unwrap(),
+                peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            },
+            feed: Feed::new(),
+            view: FleetView::new(vec![], Arc::new(SystemClock)),
+            messages: ReceiverStream::new(incoming),
+            parts: outgoing,
+            deadlines,
+            ending: CancellationToken::new(),
+        };
+        Peer { messages, parts, session: tokio::spawn(session.run()) }
+    }
+
+    fn hello(revision: u64) -> Result<Message, MessageError> {
+        let digest = Digest::default();
+        Ok(Message::Hello(Hello { version: "test".into(), revision: Revision(revision), digest, rejections: vec![] }))
+    }
+
+    impl Peer {
+        async fn next(&mut self) -> Option<Result<Part, SessionError>> {
+            timeout(LONG, self.parts.recv()).await.expect("something comes, or the end")
+        }
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_says_nothing_is_sent_away() {
+        let mut peer = peer(Deadlines { hello: SHORT, ..Deadlines::DEFAULT });
+        assert_eq!(peer.next().await, Some(Err(SessionError::NoHello)));
+        assert_eq!(peer.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_acknowledges_nothing_is_sent_away() {
+        let mut peer = peer(Deadlines { ack: SHORT, ..Deadlines::DEFAULT });
+        peer.messages.send(hello(0)).await.unwrap();
+        let part = peer.next().await.unwrap().unwrap();
+        assert_eq!((part.kind, part.revision), (BatchKind::Snapshot, Revision::ZERO));
+        assert_eq!(peer.next().await, Some(Err(SessionError::NoAck)));
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_is_ahead_waits_for_the_database() {
+        let mut peer = peer(Deadlines { read: SHORT, ..Deadlines::DEFAULT });
+        peer.messages.send(hello(7)).await.unwrap();
+        assert_eq!(peer.next().await, Some(Err(SessionError::Unread(NotRead))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_ends_the_session() {
+        let Peer { messages, parts, session } = peer(Deadlines::DEFAULT);
+        drop(parts);
+        timeout(LONG, session).await.unwrap().unwrap();
+        drop(messages);
+        let Peer { messages, mut parts, session } = peer(Deadlines::DEFAULT);
+        drop(messages);
+        timeout(LONG, session).await.unwrap().unwrap();
+        assert_eq!(parts.recv().await, None);
+    }
+}

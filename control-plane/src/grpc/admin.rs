@@ -1,0 +1,77 @@
+//! What people and programs call.
+
+use std::{sync::Arc, time::Duration};
+
+use switchyard_proto::{
+    DESCRIPTORS,
+    v1::{
+        backend_service_server::BackendServiceServer, certificate_service_server::CertificateServiceServer,
+        domain_service_server::DomainServiceServer, edge_service_server::EdgeServiceServer,
+        service_service_server::ServiceServiceServer,
+    },
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{
+    Server,
+    server::{Router, TcpIncoming},
+};
+
+use super::{backend::Backends, certificate::Certificates, domain::Domains, edge::EdgeCalls, service::Services};
+use crate::{app::App, fleet::Tracker};
+
+/// Bytes of a request: a certificate chain, its key, and what surrounds them.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the metadata of a call.
+const METADATA_BYTES_MAX: u32 = 16 * 1024;
+/// Calls at a time on one connection.
+const CALLS_PER_CONNECTION_MAX: u32 = 256;
+/// How often an idle connection is tried, and how long it may take to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves the API until `ending` is cancelled and all calls have ended.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    tracker: Tracker,
+    ending: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let router = router(app, tracker, ending.clone()).await;
+    router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await
+}
+
+async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Router {
+    let domains = DomainServiceServer::new(Domains(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let services = ServiceServiceServer::new(Services(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let certificates = CertificateServiceServer::new(Certificates(app)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let edges = EdgeServiceServer::new(EdgeCalls::new(tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<DomainServiceServer<Domains>>().await;
+    health.set_serving::<ServiceServiceServer<Services>>().await;
+    health.set_serving::<BackendServiceServer<Backends>>().await;
+    health.set_serving::<CertificateServiceServer<Certificates>>().await;
+    health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
+
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(METADATA_BYTES_MAX)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .add_service(domains)
+        .add_service(services)
+        .add_service(backends)
+        .add_service(certificates)
+        .add_service(edges)
+        .add_service(health_service)
+        .add_service(reflection().build_v1().expect("the descriptors were made by the build of this program"))
+        .add_service(reflection().build_v1alpha().expect("the descriptors were made by the build of this program"))
+}

@@ -1,0 +1,81 @@
+use switchyard_proto::{
+    v1 as wire,
+    vocab::{CertificateId, Revision},
+};
+
+use super::{Violations, etag, parse_etag, timestamp};
+use crate::{
+    app::{AppError, certificate::Upload},
+    model::{Certificate, CertificateChain, CertificateSource, Stored},
+    pki,
+};
+
+/// What is meant when a domain says nothing.
+pub(super) const DEFAULT_SOURCE: CertificateSource = CertificateSource::Uploaded;
+
+/// A source as a message.
+pub(super) fn source(source: CertificateSource) -> wire::CertificateSource {
+    match source {
+        CertificateSource::Uploaded => wire::CertificateSource::Uploaded,
+        CertificateSource::Internal => wire::CertificateSource::Internal,
+    }
+}
+
+/// A source that a domain may have.
+pub(super) fn parse_source(source: wire::CertificateSource) -> Result<CertificateSource, &'static str> {
+    match source {
+        wire::CertificateSource::Uploaded => Ok(CertificateSource::Uploaded),
+        wire::CertificateSource::Internal => Ok(CertificateSource::Internal),
+        wire::CertificateSource::Acme => {
+            Err("this version does not order certificates from a public CA: upload one, or use the internal CA")
+        }
+        wire::CertificateSource::Unspecified => Err("a source is required: uploaded or internal"),
+    }
+}
+
+/// A certificate as a message; its private key never is one.
+pub(in crate::grpc) fn message(stored: &Stored<Certificate>) -> wire::Certificate {
+    let Stored { value, revision, created_at, updated_at } = stored;
+    let Certificate { id, source: from, chain, private_key: _ } = value;
+    let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
+    wire::Certificate {
+        name: id.to_resource_name(),
+        source: source(*from).into(),
+        chain_pem: pki::chain_pem(chain),
+        dns_names: dns_names.iter().map(ToString::to_string).collect(),
+        issuer: issuer.clone(),
+        fingerprint_sha256: fingerprint_sha256.clone(),
+        not_before_time: Some(timestamp(*not_before)),
+        not_after_time: Some(timestamp(*not_after)),
+        revision: revision.0,
+        etag: etag(*revision),
+        create_time: Some(timestamp(*created_at)),
+        update_time: Some(timestamp(*updated_at)),
+    }
+}
+
+/// An upload: which certificate, what is uploaded, and the etag it must have. Fields that are for output only are ignored
+/// (AIP-203).
+pub(in crate::grpc) fn upload(
+    certificate: Option<wire::Certificate>,
+    private_key_pem: String,
+) -> Result<(CertificateId, Upload, Option<Revision>), AppError> {
+    let certificate = certificate.ok_or_else(|| AppError::invalid("certificate", "a certificate is required"))?;
+    let wire::Certificate {
+        name,
+        source: _,
+        chain_pem,
+        dns_names: _,
+        issuer: _,
+        fingerprint_sha256: _,
+        not_before_time: _,
+        not_after_time: _,
+        revision: _,
+        etag,
+        create_time: _,
+        update_time: _,
+    } = certificate;
+    let mut violations = Violations::default();
+    let id = violations.check("certificate.name", CertificateId::parse_resource_name(&name));
+    violations.finish(id.map(|id| (id, Upload { chain_pem, private_key_pem }, parse_etag(&etag))))
+}

@@ -1,0 +1,166 @@
+use pbjson_types::FieldMask;
+use switchyard_proto::{
+    v1 as wire,
+    vocab::{HostPattern, Revision, ServiceId, Tag},
+};
+
+use super::{Mask, Violations, certificate, etag, parse_etag, timestamp};
+use crate::{
+    app::{AppError, domain::DomainUpdate},
+    model::{Domain, Stored},
+};
+
+/// The paths of an update mask.
+const PATHS: [&str; 5] = ["service", "active_tag", "tls", "tls.certificate_source", "http_to_https"];
+
+/// A domain as a message.
+pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
+    let Stored { value, revision, created_at, updated_at } = stored;
+    let Domain { host, service, active_tag, previous_tag, certificate_source, http_to_https } = value;
+    let tls = wire::DomainTls { certificate_source: certificate::source(*certificate_source).into() };
+    wire::Domain {
+        name: host.to_resource_name(),
+        service: service.to_resource_name(),
+        active_tag: active_tag.to_string(),
+        previous_tag: previous_tag.as_ref().map(ToString::to_string).unwrap_or_default(),
+        tls: Some(tls),
+        http_to_https: *http_to_https,
+        revision: revision.0,
+        etag: etag(*revision),
+        create_time: Some(timestamp(*created_at)),
+        update_time: Some(timestamp(*updated_at)),
+    }
+}
+
+/// A domain to be created. Fields that are for output only are ignored (AIP-203).
+pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppError> {
+    let fields = Fields::take(domain)?;
+    let mut violations = Violations::default();
+    let host = violations.check("domain.name", HostPattern::parse_resource_name(&fields.name));
+    let service = match fields.service.as_str() {
+        "" => Some(ServiceId::default_service()),
+        name => violations.check("domain.service", ServiceId::parse_resource_name(name)),
+    };
+    let active_tag = violations.check("domain.active_tag", Tag::parse(&fields.active_tag));
+    let certificate_source = match fields.certificate_source {
+        wire::CertificateSource::Unspecified => Some(certificate::DEFAULT_SOURCE),
+        source => violations.check(SOURCE, certificate::parse_source(source)),
+    };
+    let domain = || {
+        Some(Domain {
+            host: host?,
+            service: service?,
+            active_tag: active_tag?,
+            previous_tag: None,
+            certificate_source: certificate_source?,
+            http_to_https: fields.http_to_https,
+        })
+    };
+    let domain = domain();
+    violations.finish(domain)
+}
+
+/// Which domain is to be changed, how, and the etag it must have.
+pub(in crate::grpc) fn update(
+    domain: Option<wire::Domain>,
+    mask: Option<FieldMask>,
+) -> Result<(HostPattern, DomainUpdate, Option<Revision>), AppError> {
+    let fields = Fields::take(domain)?;
+    let mask = Mask::parse(mask, &PATHS)?;
+    let mut violations = Violations::default();
+    let host = violations.check("domain.name", HostPattern::parse_resource_name(&fields.name));
+    let mut update = DomainUpdate::default();
+    if mask.covers("service", !fields.service.is_empty()) {
+        update.service = violations.check("domain.service", ServiceId::parse_resource_name(&fields.service));
+    }
+    if mask.covers("active_tag", !fields.active_tag.is_empty()) {
+        update.active_tag = violations.check("domain.active_tag", Tag::parse(&fields.active_tag));
+    }
+    let source = fields.certificate_source;
+    if mask.covers("tls.certificate_source", source != wire::CertificateSource::Unspecified) {
+        update.certificate_source = violations.check(SOURCE, certificate::parse_source(source));
+    }
+    if mask.covers("http_to_https", fields.http_to_https) {
+        update.http_to_https = Some(fields.http_to_https);
+    }
+    violations.finish(host.map(|host| (host, update, parse_etag(&fields.etag))))
+}
+
+const SOURCE: &str = "domain.tls.certificate_source";
+
+/// What people may say of a domain.
+struct Fields {
+    name: String,
+    service: String,
+    active_tag: String,
+    certificate_source: wire::CertificateSource,
+    http_to_https: bool,
+    etag: String,
+}
+
+impl Fields {
+    fn take(domain: Option<wire::Domain>) -> Result<Self, AppError> {
+        let domain = domain.ok_or_else(|| AppError::invalid("domain", "a domain is required"))?;
+        let wire::Domain {
+            name,
+            service,
+            active_tag,
+            previous_tag: _,
+            tls,
+            http_to_https,
+            revision: _,
+            etag,
+            create_time: _,
+            update_time: _,
+        } = domain;
+        let wire::DomainTls { certificate_source } = tls.unwrap_or_default();
+        let certificate_source = wire::CertificateSource::try_from(certificate_source)
+            .map_err(|_| AppError::invalid(SOURCE, "a certificate source that this version does not know"))?;
+        Ok(Self { name, service, active_tag, certificate_source, http_to_https, etag })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CertificateSource, Timestamp};
+
+    fn wire_domain() -> wire::Domain {
+        wire::Domain { name: "domains/Shop.Example".into(), active_tag: "a".into(), ..wire::Domain::default() }
+    }
+
+    #[test]
+    fn what_is_left_out_on_creation_has_its_default() {
+        let domain = new(Some(wire_domain())).unwrap();
+        assert_eq!(domain.host.as_str(), "shop.example");
+        assert_eq!(domain.service, ServiceId::default_service());
+        assert_eq!(domain.certificate_source, CertificateSource::Uploaded);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let tls = Some(wire::DomainTls { certificate_source: wire::CertificateSource::Acme.into() });
+        let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
+        let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["domain.name", "domain.service", "domain.active_tag", "domain.tls.certificate_source"]);
+    }
+
+    #[test]
+    fn an_update_speaks_of_the_fields_in_its_mask_alone() {
+        let mask = Some(FieldMask { paths: vec!["http_to_https".into()] });
+        let (_, update, etag) = update(Some(wire::Domain { etag: "7".into(), ..wire_domain() }), mask).unwrap();
+        assert_eq!(update.active_tag, None);
+        assert_eq!(update.http_to_https, Some(false));
+        assert_eq!(etag, Some(Revision(7)));
+    }
+
+    #[test]
+    fn a_domain_survives_the_way_out_and_in() {
+        let domain = new(Some(wire_domain())).unwrap();
+        let stored =
+            Stored { value: domain.clone(), revision: Revision(3), created_at: Timestamp(0), updated_at: Timestamp(0) };
+        assert_eq!(new(Some(message(&stored))).unwrap(), domain);
+        assert_eq!(message(&stored).etag, "3");
+    }
+}

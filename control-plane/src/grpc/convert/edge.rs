@@ -1,0 +1,54 @@
+use switchyard_proto::{
+    v1 as wire,
+    vocab::{EdgeId, Revision},
+};
+
+use super::timestamp;
+use crate::{
+    fleet::{Edge, Online, Persistence, Progress},
+    model::{RejectionRecord, Timestamp},
+};
+
+/// An edge as a message. One that has a stream is in contact now: keep-alive would have ended it otherwise.
+pub(in crate::grpc) fn message(id: &EdgeId, edge: &Edge, now: Timestamp) -> wire::Edge {
+    let Edge { version, acknowledged_revision, acknowledged_at, last_contact_at, rejections, persistence, online } =
+        edge;
+    let state = if online.is_some() { wire::EdgeState::Connected } else { wire::EdgeState::Offline };
+    let (peer_address, deltas_sent, snapshots_sent) = match online {
+        Some(Online { peer, deltas_sent, snapshots_sent, .. }) => (peer.to_string(), *deltas_sent, *snapshots_sent),
+        None => (String::new(), 0, 0),
+    };
+    wire::Edge {
+        name: id.to_resource_name(),
+        version: version.clone(),
+        state: state.into(),
+        acknowledged_revision: acknowledged_revision.0,
+        acknowledge_time: acknowledged_at.map(timestamp),
+        rejections: rejections.iter().map(rejection).collect(),
+        last_contact_time: Some(timestamp(if online.is_some() { now } else { *last_contact_at })),
+        peer_address,
+        not_persisted: *persistence == Persistence::NotPersisted,
+        deltas_sent,
+        snapshots_sent,
+    }
+}
+
+/// How far an edge is, as a message.
+pub(in crate::grpc) fn progress(id: &EdgeId, progress: Progress) -> wire::EdgeProgress {
+    let (state, rejections) = match progress {
+        Progress::Pending => (wire::ProgressState::Pending, Vec::new()),
+        Progress::Live => (wire::ProgressState::Live, Vec::new()),
+        Progress::Rejected(rejections) => (wire::ProgressState::Rejected, rejections),
+        Progress::Offline => (wire::ProgressState::Offline, Vec::new()),
+    };
+    wire::EdgeProgress {
+        edge: id.to_resource_name(),
+        state: state.into(),
+        rejections: rejections.iter().map(rejection).collect(),
+    }
+}
+
+fn rejection(rejection: &RejectionRecord) -> wire::Rejection {
+    let RejectionRecord { key, revision: Revision(revision), reason } = rejection;
+    wire::Rejection { resource: key.to_string(), revision: *revision, reason: reason.clone() }
+}

@@ -1,0 +1,179 @@
+//! What edges say and are told.
+
+use switchyard_proto::{
+    fleet::v1 as wire,
+    vocab::{
+        Digest, InvalidResourceName, ResourceKey, Revision,
+        limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
+    },
+};
+
+use crate::{
+    feed::{BatchKind, Part},
+    fleet::{Ack, AckOutcome, Hello, Message, Persistence},
+    model::RejectionRecord,
+};
+
+/// Bytes of the version of an edge's program.
+const VERSION_BYTES_MAX: usize = 64;
+/// Capabilities that an edge may name, and bytes of each.
+const CAPABILITIES_MAX: usize = 64;
+const CAPABILITY_BYTES_MAX: usize = 64;
+
+/// Why what an edge says cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::grpc) enum InvalidMessage {
+    #[error("message: required")]
+    Missing,
+    #[error("hello.version: at most {VERSION_BYTES_MAX} printable characters")]
+    Version,
+    #[error("hello.capabilities: at most {CAPABILITIES_MAX}, each of at most {CAPABILITY_BYTES_MAX} bytes")]
+    Capabilities,
+    #[error("hello.digest: 16 bytes")]
+    Digest,
+    #[error("ack.outcome: one that this version knows")]
+    Outcome,
+    #[error("rejections: at most {REJECTIONS_MAX}")]
+    Rejections,
+    #[error("rejections.key: required")]
+    RejectionKey,
+    #[error("rejections.key: {0}")]
+    RejectionName(#[from] InvalidResourceName),
+    #[error("rejections.reason: at most {REJECTION_REASON_BYTES_MAX} bytes")]
+    RejectionReason,
+}
+
+/// A message of an edge.
+pub(in crate::grpc) fn message(request: wire::SyncRequest) -> Result<Message, InvalidMessage> {
+    let wire::SyncRequest { message } = request;
+    Ok(match message.ok_or(InvalidMessage::Missing)? {
+        wire::sync_request::Message::Hello(message) => Message::Hello(hello(message)?),
+        wire::sync_request::Message::Ack(message) => Message::Ack(ack(message)?),
+    })
+}
+
+fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
+    let wire::Hello { version, capabilities, revision, digest, rejections: rejected } = hello;
+    if version.len() > VERSION_BYTES_MAX || version.chars().any(char::is_control) {
+        return Err(InvalidMessage::Version);
+    }
+    // None is defined yet; what a newer edge names is no reason to refuse it.
+    if capabilities.len() > CAPABILITIES_MAX || capabilities.iter().any(|name| name.len() > CAPABILITY_BYTES_MAX) {
+        return Err(InvalidMessage::Capabilities);
+    }
+    let digest = match Digest::from_bytes(&digest) {
+        Some(digest) => digest,
+        None if revision == 0 && digest.is_empty() => Digest::default(),
+        None => return Err(InvalidMessage::Digest),
+    };
+    Ok(Hello { version, revision: Revision(revision), digest, rejections: rejections(rejected)? })
+}
+
+fn ack(ack: wire::Ack) -> Result<Ack, InvalidMessage> {
+    let outcome = match ack.outcome() {
+        wire::AckOutcome::Applied => AckOutcome::Applied,
+        wire::AckOutcome::DigestMismatch => AckOutcome::DigestMismatch,
+        wire::AckOutcome::Unspecified => return Err(InvalidMessage::Outcome),
+    };
+    let wire::Ack { revision, outcome: _, rejections: rejected, not_persisted } = ack;
+    let persistence = if not_persisted { Persistence::NotPersisted } else { Persistence::Persisted };
+    Ok(Ack { revision: Revision(revision), outcome, rejections: rejections(rejected)?, persistence })
+}
+
+fn rejections(rejections: Vec<wire::Rejection>) -> Result<Vec<RejectionRecord>, InvalidMessage> {
+    if rejections.len() > REJECTIONS_MAX {
+        return Err(InvalidMessage::Rejections);
+    }
+    rejections
+        .into_iter()
+        .map(|rejection| {
+            let wire::Rejection { key, revision, reason } = rejection;
+            let key = ResourceKey::from_wire(&key.ok_or(InvalidMessage::RejectionKey)?)?;
+            if reason.len() > REJECTION_REASON_BYTES_MAX {
+                return Err(InvalidMessage::RejectionReason);
+            }
+            // It ends up on terminals.
+            let reason = reason.replace(char::is_control, " ");
+            Ok(RejectionRecord { key, revision: Revision(revision), reason })
+        })
+        .collect()
+}
+
+/// A part of a batch.
+pub(in crate::grpc) fn part(part: Part) -> wire::SyncResponse {
+    let Part { revision, kind, resources, removed, last } = part;
+    let kind = match kind {
+        BatchKind::Delta => wire::BatchKind::Delta,
+        BatchKind::Snapshot => wire::BatchKind::Snapshot,
+    };
+    let batch = wire::Batch {
+        revision: revision.0,
+        kind: kind.into(),
+        last: last.is_some(),
+        resources,
+        removed: removed.iter().map(ResourceKey::to_wire).collect(),
+        digest: last.map(|digest| digest.to_bytes().to_vec().into()).unwrap_or_default(),
+    };
+    wire::SyncResponse { message: Some(wire::sync_response::Message::Batch(batch)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire_hello() -> wire::Hello {
+        wire::Hello {
+            version: "1.0".into(),
+            capabilities: vec![],
+            revision: 7,
+            digest: vec![1; 16].into(),
+            rejections: vec![wire::Rejection {
+                key: Some(wire::ResourceKey { kind: wire::ResourceKind::Domain.into(), id: "shop.example".into() }),
+                revision: 6,
+                reason: "no\u{1b}[31mgood".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn hello_is_understood() {
+        let hello = hello(wire_hello()).unwrap();
+        assert_eq!(hello.revision, Revision(7));
+        assert_eq!(hello.rejections[0].key.to_string(), "domains/shop.example");
+        assert_eq!(hello.rejections[0].reason, "no [31mgood");
+    }
+
+    #[test]
+    fn an_edge_that_has_nothing_has_no_digest() {
+        let empty = wire::Hello { revision: 0, digest: vec![].into(), rejections: vec![], ..wire_hello() };
+        assert_eq!(hello(empty).unwrap().digest, Digest::default());
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_by_the_name_of_its_field() {
+        let rejection = wire_hello().rejections[0].clone();
+        for (bad, why) in [
+            (wire::Hello { version: "v".repeat(65), ..wire_hello() }, InvalidMessage::Version),
+            (wire::Hello { version: "v\n".into(), ..wire_hello() }, InvalidMessage::Version),
+            (wire::Hello { capabilities: vec!["c".into(); 65], ..wire_hello() }, InvalidMessage::Capabilities),
+            (wire::Hello { digest: vec![1; 15].into(), ..wire_hello() }, InvalidMessage::Digest),
+            (wire::Hello { rejections: vec![rejection.clone(); 101], ..wire_hello() }, InvalidMessage::Rejections),
+            (
+                wire::Hello { rejections: vec![wire::Rejection { key: None, ..rejection.clone() }], ..wire_hello() },
+                InvalidMessage::RejectionKey,
+            ),
+            (
+                wire::Hello {
+                    rejections: vec![wire::Rejection { reason: "r".repeat(501), ..rejection }],
+                    ..wire_hello()
+                },
+                InvalidMessage::RejectionReason,
+            ),
+        ] {
+            assert_eq!(hello(bad), Err(why));
+        }
+        assert_eq!(message(wire::SyncRequest { message: None }), Err(InvalidMessage::Missing));
+        let unspecified = wire::Ack { outcome: 9, ..wire::Ack::default() };
+        assert_eq!(ack(unspecified), Err(InvalidMessage::Outcome));
+    }
+}

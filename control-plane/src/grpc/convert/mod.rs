@@ -1,0 +1,66 @@
+//! Between messages and the model. Messages are taken apart field by field, so that a new field does not compile until
+//! somebody has decided what it means.
+
+pub(super) mod backend;
+pub(super) mod certificate;
+pub(super) mod domain;
+pub(super) mod edge;
+pub(super) mod fleet;
+mod mask;
+pub(super) mod service;
+mod violations;
+
+use std::fmt::Display;
+
+use switchyard_proto::vocab::Revision;
+
+use self::{mask::Mask, violations::Violations};
+use crate::{
+    app::{AppError, Mode},
+    model::Timestamp,
+};
+
+/// A moment as a message.
+pub(super) fn timestamp(time: Timestamp) -> pbjson_types::Timestamp {
+    let (seconds, milliseconds) = (time.0.div_euclid(1_000), time.0.rem_euclid(1_000));
+    let milliseconds = i32::try_from(milliseconds).expect("a remainder of 1,000 fits");
+    pbjson_types::Timestamp { seconds, nanos: milliseconds * 1_000_000 }
+}
+
+/// The etag of a resource: the revision that changed it last.
+pub(super) fn etag(revision: Revision) -> String {
+    revision.to_string()
+}
+
+/// The revision that an etag stands for; none if it is empty. One that is no etag of ours is as stale as one can be.
+pub(super) fn parse_etag(etag: &str) -> Option<Revision> {
+    if etag.is_empty() { None } else { Some(Revision(etag.parse().unwrap_or(0))) }
+}
+
+/// Whether a request is only to be checked.
+pub(super) fn mode(validate_only: bool) -> Mode {
+    if validate_only { Mode::ValidateOnly } else { Mode::Commit }
+}
+
+/// What a request says of one resource: its name.
+pub(super) fn name<T, E: Display>(name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, AppError> {
+    parse(name).map_err(|error| AppError::invalid("name", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_before_1970_have_positive_nanoseconds() {
+        assert_eq!(timestamp(Timestamp(1_500)), pbjson_types::Timestamp { seconds: 1, nanos: 500_000_000 });
+        assert_eq!(timestamp(Timestamp(-1)), pbjson_types::Timestamp { seconds: -1, nanos: 999_000_000 });
+    }
+
+    #[test]
+    fn an_etag_that_is_none_of_ours_is_stale() {
+        assert_eq!(parse_etag(""), None);
+        assert_eq!(parse_etag(&etag(Revision(7))), Some(Revision(7)));
+        assert_eq!(parse_etag("W/\"x\""), Some(Revision::ZERO));
+    }
+}

@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use pbjson_types::FieldMask;
+use switchyard_proto::{
+    v1 as wire,
+    vocab::{Revision, ServiceId},
+};
+
+use super::{Mask, Violations, etag, parse_etag, timestamp};
+use crate::{
+    app::{AppError, service::ServiceUpdate},
+    model::{BackendProtocol, Balancing, InvalidTimeout, Service, Stored, Timeouts},
+};
+
+/// The paths of an update mask.
+const PATHS: [&str; 6] =
+    ["balancing", "protocol", "timeouts", "timeouts.connect", "timeouts.first_byte", "timeouts.idle"];
+
+/// A service as a message.
+pub(in crate::grpc) fn message(stored: &Stored<Service>) -> wire::Service {
+    let Stored { value, revision, created_at, updated_at } = stored;
+    let Service { id, balancing, protocol, timeouts } = value;
+    let balancing = match balancing {
+        Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
+    };
+    let protocol = match protocol {
+        BackendProtocol::Automatic => wire::BackendProtocol::Automatic,
+        BackendProtocol::Http1 => wire::BackendProtocol::Http1,
+        BackendProtocol::Http2 => wire::BackendProtocol::Http2,
+    };
+    let timeouts = wire::ServiceTimeouts {
+        connect: Some(timeouts.connect().into()),
+        first_byte: Some(timeouts.first_byte().into()),
+        idle: Some(timeouts.idle().into()),
+    };
+    wire::Service {
+        name: id.to_resource_name(),
+        balancing: balancing.into(),
+        protocol: protocol.into(),
+        timeouts: Some(timeouts),
+        revision: revision.0,
+        etag: etag(*revision),
+        create_time: Some(timestamp(*created_at)),
+        update_time: Some(timestamp(*updated_at)),
+    }
+}
+
+/// A service to be created. Fields that are for output only are ignored (AIP-203).
+pub(in crate::grpc) fn new(service: Option<wire::Service>) -> Result<Service, AppError> {
+    let Fields { name, balancing, protocol, connect, first_byte, idle, etag: _ } = Fields::take(service)?;
+    let mut violations = Violations::default();
+    let id = violations.check("service.name", ServiceId::parse_resource_name(&name));
+    let balancing = match balancing {
+        wire::BalancingPolicy::Unspecified => Some(Balancing::RoundRobin),
+        set => violations.check("service.balancing", parse_balancing(set)),
+    };
+    let protocol = match protocol {
+        wire::BackendProtocol::Unspecified => Some(BackendProtocol::Automatic),
+        set => violations.check("service.protocol", parse_protocol(set)),
+    };
+    let defaults = Timeouts::default();
+    let mut timeout = |field, value, default| timeout(&mut violations, field, value).map(|set| set.unwrap_or(default));
+    let connect = timeout(CONNECT, connect, defaults.connect());
+    let first_byte = timeout(FIRST_BYTE, first_byte, defaults.first_byte());
+    let idle = timeout(IDLE, idle, defaults.idle());
+    let service = || {
+        let timeouts = Timeouts::new(connect?, first_byte?, idle?).ok()?;
+        Some(Service { id: id?, balancing: balancing?, protocol: protocol?, timeouts })
+    };
+    let service = service();
+    violations.finish(service)
+}
+
+/// Which service is to be changed, how, and the etag it must have.
+pub(in crate::grpc) fn update(
+    service: Option<wire::Service>,
+    mask: Option<FieldMask>,
+) -> Result<(ServiceId, ServiceUpdate, Option<Revision>), AppError> {
+    let Fields { name, balancing, protocol, connect, first_byte, idle, etag } = Fields::take(service)?;
+    let mask = Mask::parse(mask, &PATHS)?;
+    let mut violations = Violations::default();
+    let id = violations.check("service.name", ServiceId::parse_resource_name(&name));
+    let mut update = ServiceUpdate::default();
+    if mask.covers("balancing", balancing != wire::BalancingPolicy::Unspecified) {
+        update.balancing = violations.check("service.balancing", parse_balancing(balancing));
+    }
+    if mask.covers("protocol", protocol != wire::BackendProtocol::Unspecified) {
+        update.protocol = violations.check("service.protocol", parse_protocol(protocol));
+    }
+    // A timeout that is named and not set returns to its default.
+    let defaults = Timeouts::default();
+    let mut timeout = |path, field, value: Option<pbjson_types::Duration>, default| {
+        if !mask.covers(path, value.is_some()) {
+            return None;
+        }
+        timeout(&mut violations, field, value).map(|set| set.unwrap_or(default))
+    };
+    update.connect_timeout = timeout("timeouts.connect", CONNECT, connect, defaults.connect());
+    update.first_byte_timeout = timeout("timeouts.first_byte", FIRST_BYTE, first_byte, defaults.first_byte());
+    update.idle_timeout = timeout("timeouts.idle", IDLE, idle, defaults.idle());
+    violations.finish(id.map(|id| (id, update, parse_etag(&etag))))
+}
+
+const CONNECT: &str = "service.timeouts.connect";
+const FIRST_BYTE: &str = "service.timeouts.first_byte";
+const IDLE: &str = "service.timeouts.idle";
+
+fn parse_balancing(balancing: wire::BalancingPolicy) -> Result<Balancing, &'static str> {
+    match balancing {
+        wire::BalancingPolicy::RoundRobin => Ok(Balancing::RoundRobin),
+        wire::BalancingPolicy::Unspecified => Err("a balancing policy is required"),
+    }
+}
+
+fn parse_protocol(protocol: wire::BackendProtocol) -> Result<BackendProtocol, &'static str> {
+    match protocol {
+        wire::BackendProtocol::Automatic => Ok(BackendProtocol::Automatic),
+        wire::BackendProtocol::Http1 => Ok(BackendProtocol::Http1),
+        wire::BackendProtocol::Http2 => Ok(BackendProtocol::Http2),
+        wire::BackendProtocol::Unspecified => Err("a protocol is required"),
+    }
+}
+
+/// A timeout, if it is set; `None` if it is out of bounds, which was added to the violations then. Edges are told
+/// milliseconds: what is finer is cut off.
+fn timeout(
+    violations: &mut Violations,
+    field: &'static str,
+    value: Option<pbjson_types::Duration>,
+) -> Option<Option<Duration>> {
+    let Some(value) = value else { return Some(None) };
+    let duration = Duration::try_from(value).ok().and_then(|duration| {
+        let duration = Duration::from_millis(u64::try_from(duration.as_millis()).ok()?);
+        (Timeouts::SHORTEST..=Timeouts::LONGEST).contains(&duration).then_some(duration)
+    });
+    violations.check(field, duration.ok_or(InvalidTimeout { field })).map(Some)
+}
+
+/// What people may say of a service.
+struct Fields {
+    name: String,
+    balancing: wire::BalancingPolicy,
+    protocol: wire::BackendProtocol,
+    connect: Option<pbjson_types::Duration>,
+    first_byte: Option<pbjson_types::Duration>,
+    idle: Option<pbjson_types::Duration>,
+    etag: String,
+}
+
+impl Fields {
+    fn take(service: Option<wire::Service>) -> Result<Self, AppError> {
+        let service = service.ok_or_else(|| AppError::invalid("service", "a service is required"))?;
+        let wire::Service { name, balancing, protocol, timeouts, revision: _, etag, create_time: _, update_time: _ } =
+            service;
+        let wire::ServiceTimeouts { connect, first_byte, idle } = timeouts.unwrap_or_default();
+        let balancing = wire::BalancingPolicy::try_from(balancing)
+            .map_err(|_| AppError::invalid("service.balancing", "a policy that this version does not know"))?;
+        let protocol = wire::BackendProtocol::try_from(protocol)
+            .map_err(|_| AppError::invalid("service.protocol", "a protocol that this version does not know"))?;
+        Ok(Self { name, balancing, protocol, connect, first_byte, idle, etag })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire_service(connect: Option<pbjson_types::Duration>) -> wire::Service {
+        let timeouts = Some(wire::ServiceTimeouts { connect, first_byte: None, idle: None });
+        wire::Service { name: "services/shop".into(), timeouts, ..wire::Service::default() }
+    }
+
+    #[test]
+    fn unset_timeouts_have_their_defaults() {
+        let service = new(Some(wire_service(Some(Duration::from_millis(250).into())))).unwrap();
+        assert_eq!(service.timeouts.connect(), Duration::from_millis(250));
+        assert_eq!(service.timeouts.idle(), Timeouts::default().idle());
+    }
+
+    #[test]
+    fn timeouts_out_of_bounds_are_refused_by_name() {
+        for (seconds, nanos) in [(-1, 0), (0, 0), (0, 999_999), (86_400, 1_000_000), (i64::MAX, 0), (0, -1)] {
+            let error = new(Some(wire_service(Some(pbjson_types::Duration { seconds, nanos })))).unwrap_err();
+            assert!(error.to_string().starts_with("service.timeouts.connect: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_that_is_named_and_not_set_returns_to_its_default() {
+        let mask = Some(FieldMask { paths: vec!["timeouts".into()] });
+        let (_, update, _) = update(Some(wire_service(Some(Duration::from_secs(1).into()))), mask).unwrap();
+        assert_eq!(update.connect_timeout, Some(Duration::from_secs(1)));
+        assert_eq!(update.first_byte_timeout, Some(Timeouts::default().first_byte()));
+        assert_eq!(update.balancing, None);
+    }
+}

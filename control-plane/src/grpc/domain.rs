@@ -1,0 +1,96 @@
+use std::sync::Arc;
+
+use switchyard_proto::{
+    v1::{
+        CreateDomainRequest, DeleteDomainRequest, DeleteDomainResponse, Domain, GetDomainRequest, ListDomainsRequest,
+        ListDomainsResponse, SwitchDomainRequest, UpdateDomainRequest, domain_service_server::DomainService,
+    },
+    vocab::{HostPattern, Tag},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller,
+    convert::{self, domain as convert_domain},
+    status::status,
+};
+use crate::app::{
+    App, AppError, PageRequest,
+    domain::{self, SwitchCheck},
+};
+
+/// Domains.
+pub(super) struct Domains(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl DomainService for Domains {
+    async fn list_domains(
+        &self,
+        request: Request<ListDomainsRequest>,
+    ) -> Result<Response<ListDomainsResponse>, Status> {
+        let ListDomainsRequest { page_size, page_token } = request.into_inner();
+        let page = PageRequest::parse(page_size, &page_token)
+            .and_then(|page| domain::list(&self.0, &page))
+            .map_err(|error| status(error, None))?;
+        let domains = page.items.iter().map(|stored| convert_domain::message(stored)).collect();
+        Ok(Response::new(ListDomainsResponse { domains, next_page_token: page.next_page_token }))
+    }
+
+    async fn get_domain(&self, request: Request<GetDomainRequest>) -> Result<Response<Domain>, Status> {
+        let GetDomainRequest { name } = request.into_inner();
+        let stored = convert::name(&name, HostPattern::parse_resource_name)
+            .and_then(|host| domain::get(&self.0, &host))
+            .map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_domain::message(&stored)))
+    }
+
+    async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Result<Response<Domain>, Status> {
+        let actor = caller(&request);
+        let CreateDomainRequest { domain, validate_only } = request.into_inner();
+        let created = async {
+            let new = convert_domain::new(domain)?;
+            domain::create(&self.0, &actor, new, convert::mode(validate_only)).await
+        };
+        let stored = created.await.map_err(|error| status(error, Some("domain")))?;
+        Ok(Response::new(convert_domain::message(&stored)))
+    }
+
+    async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
+        let actor = caller(&request);
+        let UpdateDomainRequest { domain, update_mask, validate_only } = request.into_inner();
+        let updated = async {
+            let (host, update, etag) = convert_domain::update(domain, update_mask)?;
+            domain::update(&self.0, &actor, &host, update, etag, convert::mode(validate_only)).await
+        };
+        let stored = updated.await.map_err(|error| status(error, Some("domain")))?;
+        Ok(Response::new(convert_domain::message(&stored)))
+    }
+
+    async fn delete_domain(
+        &self,
+        request: Request<DeleteDomainRequest>,
+    ) -> Result<Response<DeleteDomainResponse>, Status> {
+        let actor = caller(&request);
+        let DeleteDomainRequest { name, etag, validate_only } = request.into_inner();
+        let deleted = async {
+            let host = convert::name(&name, HostPattern::parse_resource_name)?;
+            domain::delete(&self.0, &actor, &host, convert::parse_etag(&etag), convert::mode(validate_only)).await
+        };
+        let revision = deleted.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(DeleteDomainResponse { revision: revision.0 }))
+    }
+
+    async fn switch_domain(&self, request: Request<SwitchDomainRequest>) -> Result<Response<Domain>, Status> {
+        let actor = caller(&request);
+        let SwitchDomainRequest { name, tag, etag, force, validate_only } = request.into_inner();
+        let check = if force { SwitchCheck::Forced } else { SwitchCheck::BackendsRequired };
+        let switched = async {
+            let host = convert::name(&name, HostPattern::parse_resource_name)?;
+            let tag = Tag::parse(&tag).map_err(|error| AppError::invalid("tag", error))?;
+            let (etag, mode) = (convert::parse_etag(&etag), convert::mode(validate_only));
+            domain::switch(&self.0, &actor, &host, tag, check, etag, mode).await
+        };
+        let stored = switched.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_domain::message(&stored)))
+    }
+}

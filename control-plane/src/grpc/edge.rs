@@ -1,0 +1,105 @@
+use std::sync::Arc;
+
+use futures::{StreamExt, stream, stream::BoxStream};
+use switchyard_proto::{
+    v1::{
+        Edge, GetEdgeRequest, ListEdgesRequest, ListEdgesResponse, WatchRevisionRequest, WatchRevisionResponse,
+        edge_service_server::EdgeService,
+    },
+    vocab::{EdgeId, Revision},
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::{self, edge as convert_edge},
+    status::status,
+};
+use crate::{
+    app::{AppError, Page, PageRequest},
+    fleet::{Report, TrackError, Tracker},
+};
+
+/// Revisions that are followed at a time.
+const TRACKS_MAX: usize = 1_000;
+
+/// Edges.
+pub(super) struct EdgeCalls {
+    tracker: Tracker,
+    tracks: Arc<Semaphore>,
+    ending: CancellationToken,
+}
+
+impl EdgeCalls {
+    pub(super) fn new(tracker: Tracker, ending: CancellationToken) -> Self {
+        Self { tracker, tracks: Arc::new(Semaphore::new(TRACKS_MAX)), ending }
+    }
+}
+
+#[tonic::async_trait]
+impl EdgeService for EdgeCalls {
+    type WatchRevisionStream = BoxStream<'static, Result<WatchRevisionResponse, Status>>;
+
+    async fn list_edges(&self, request: Request<ListEdgesRequest>) -> Result<Response<ListEdgesResponse>, Status> {
+        let ListEdgesRequest { page_size, page_token } = request.into_inner();
+        let page = PageRequest::parse(page_size, &page_token).map_err(|error| status(error, None))?;
+        // The edges first: none of them has acknowledged more than the revision says then.
+        let edges = self.tracker.view.edges();
+        let now = self.tracker.view.now();
+        let revision = self.tracker.feed.state().revision();
+        let page = Page::cut(edges.iter(), &page, |(id, _)| id.as_str());
+        let edges = page.items.iter().map(|(id, edge)| convert_edge::message(id, edge, now)).collect();
+        Ok(Response::new(ListEdgesResponse { edges, next_page_token: page.next_page_token, revision: revision.0 }))
+    }
+
+    async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Result<Response<Edge>, Status> {
+        let GetEdgeRequest { name } = request.into_inner();
+        let found = convert::name(&name, EdgeId::parse_resource_name).and_then(|id| {
+            let edge = self.tracker.view.edges().get(&id).cloned();
+            let edge = edge.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+            Ok(convert_edge::message(&id, &edge, self.tracker.view.now()))
+        });
+        found.map(Response::new).map_err(|error| status(error, None))
+    }
+
+    async fn watch_revision(
+        &self,
+        request: Request<WatchRevisionRequest>,
+    ) -> Result<Response<Self::WatchRevisionStream>, Status> {
+        let WatchRevisionRequest { revision } = request.into_inner();
+        let permit = self
+            .tracks
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("too many revisions are being followed; try again"))?;
+        let track = self.tracker.track(Revision(revision)).await.map_err(track_status)?;
+        let ending = self.ending.clone();
+        let reports = stream::unfold(Some((track, permit)), move |following| {
+            let ending = ending.clone();
+            async move {
+                let (mut track, permit) = following?;
+                tokio::select! {
+                    report = track.next() => Some((Ok(message(report?)), Some((track, permit)))),
+                    () = ending.cancelled() => Some((Err(Status::unavailable("the control plane ends")), None)),
+                }
+            }
+        });
+        Ok(Response::new(reports.boxed()))
+    }
+}
+
+fn message(report: Report) -> WatchRevisionResponse {
+    let complete = report.is_complete();
+    let Report { edges } = report;
+    let edges = edges.into_iter().map(|(id, progress)| convert_edge::progress(&id, progress)).collect();
+    WatchRevisionResponse { edges, complete }
+}
+
+fn track_status(error: TrackError) -> Status {
+    match error {
+        TrackError::NeverCommitted { .. } => status(AppError::invalid("revision", error), None),
+        TrackError::Unread(error) => Status::unavailable(error.to_string()),
+        TrackError::Store(error) => status(error.into(), None),
+    }
+}

@@ -1,0 +1,79 @@
+use std::sync::Arc;
+
+use switchyard_proto::{
+    v1::{
+        CreateServiceRequest, DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, ListServicesRequest,
+        ListServicesResponse, Service, UpdateServiceRequest, service_service_server::ServiceService,
+    },
+    vocab::ServiceId,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller,
+    convert::{self, service as convert_service},
+    status::status,
+};
+use crate::app::{App, PageRequest, service};
+
+/// Services.
+pub(super) struct Services(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl ServiceService for Services {
+    async fn list_services(
+        &self,
+        request: Request<ListServicesRequest>,
+    ) -> Result<Response<ListServicesResponse>, Status> {
+        let ListServicesRequest { page_size, page_token } = request.into_inner();
+        let page = PageRequest::parse(page_size, &page_token)
+            .and_then(|page| service::list(&self.0, &page))
+            .map_err(|error| status(error, None))?;
+        let services = page.items.iter().map(|stored| convert_service::message(stored)).collect();
+        Ok(Response::new(ListServicesResponse { services, next_page_token: page.next_page_token }))
+    }
+
+    async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<Response<Service>, Status> {
+        let GetServiceRequest { name } = request.into_inner();
+        let stored = convert::name(&name, ServiceId::parse_resource_name)
+            .and_then(|id| service::get(&self.0, &id))
+            .map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_service::message(&stored)))
+    }
+
+    async fn create_service(&self, request: Request<CreateServiceRequest>) -> Result<Response<Service>, Status> {
+        let actor = caller(&request);
+        let CreateServiceRequest { service, validate_only } = request.into_inner();
+        let created = async {
+            let new = convert_service::new(service)?;
+            service::create(&self.0, &actor, new, convert::mode(validate_only)).await
+        };
+        let stored = created.await.map_err(|error| status(error, Some("service")))?;
+        Ok(Response::new(convert_service::message(&stored)))
+    }
+
+    async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Result<Response<Service>, Status> {
+        let actor = caller(&request);
+        let UpdateServiceRequest { service, update_mask, validate_only } = request.into_inner();
+        let updated = async {
+            let (id, update, etag) = convert_service::update(service, update_mask)?;
+            service::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+        };
+        let stored = updated.await.map_err(|error| status(error, Some("service")))?;
+        Ok(Response::new(convert_service::message(&stored)))
+    }
+
+    async fn delete_service(
+        &self,
+        request: Request<DeleteServiceRequest>,
+    ) -> Result<Response<DeleteServiceResponse>, Status> {
+        let actor = caller(&request);
+        let DeleteServiceRequest { name, etag, validate_only } = request.into_inner();
+        let deleted = async {
+            let id = convert::name(&name, ServiceId::parse_resource_name)?;
+            service::delete(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+        };
+        let revision = deleted.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(DeleteServiceResponse { revision: revision.0 }))
+    }
+}

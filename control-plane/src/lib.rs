@@ -1,0 +1,19 @@
+//! The control plane: holds the fleet's configuration in a database, and streams every change of it to the edges.
+//!
+//! Layers, each knowing only what is to its right: `grpc → app → {store, feed} → model → vocab`. [`server`] alone knows
+//! everybody.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod feed;
+pub mod fleet;
+pub mod grpc;
+pub mod lifecycle;
+pub mod model;
+pub mod pki;
+pub mod reconcile;
+pub mod seal;
+pub mod server;
+pub mod store;
+pub mod telemetry;

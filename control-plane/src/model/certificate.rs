@@ -1,0 +1,103 @@
+use std::fmt;
+
+use switchyard_proto::vocab::{CertificateId, HostPattern};
+
+use super::Timestamp;
+
+/// A certificate chain and its private key, for some names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its id.
+    pub id: CertificateId,
+    /// Who takes care of it.
+    pub source: CertificateSource,
+    /// The certificate and its intermediates.
+    pub chain: CertificateChain,
+    /// The private key of the first certificate of the chain.
+    pub private_key: PrivateKey,
+}
+
+impl Certificate {
+    /// What the ids of the internal CA's certificates begin with.
+    pub const INTERNAL_PREFIX: &str = "internal-";
+
+    /// The id of the internal CA's certificate for a domain.
+    pub fn internal_id(host: &HostPattern) -> CertificateId {
+        CertificateId::parse(&format!("{}{host}", Self::INTERNAL_PREFIX))
+            .expect("a certificate id has room for the prefix and any host pattern")
+    }
+}
+
+/// Who takes care of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// People upload it.
+    Uploaded,
+    /// The internal CA issues it.
+    Internal,
+}
+
+impl CertificateSource {
+    /// The one word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploaded => "uploaded",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The source that a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Uploaded, Self::Internal].into_iter().find(|source| source.as_str() == word)
+    }
+}
+
+/// A chain that was checked by [`crate::pki`], and what its first certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateChain {
+    /// DER: the certificate, then the intermediates in order. Never empty.
+    pub certificates: Vec<Vec<u8>>,
+    /// The names it is for; at least one.
+    pub dns_names: Vec<HostPattern>,
+    /// The issuer's distinguished name (RFC 4514).
+    pub issuer: String,
+    /// Lower-case hexadecimal SHA-256 of the first certificate.
+    pub fingerprint_sha256: String,
+    /// Valid from then.
+    pub not_before: Timestamp,
+    /// Valid until then.
+    pub not_after: Timestamp,
+}
+
+/// A private key: DER, PKCS #8. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateKey(Vec<u8>);
+
+impl PrivateKey {
+    /// Takes a PKCS #8 document.
+    pub fn from_pkcs8(der: Vec<u8>) -> Self {
+        Self(der)
+    }
+
+    /// The PKCS #8 document, to be sealed or sent to an edge.
+    pub fn expose_pkcs8(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_never_shown() {
+        let key = PrivateKey::from_pkcs8(b"secret".to_vec());
+        assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
+    }
+}

@@ -1,0 +1,54 @@
+use switchyard_proto::vocab::{HostPattern, ServiceId, Tag};
+
+use super::CertificateSource;
+
+/// A host name, and where its traffic goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// The name or names.
+    pub host: HostPattern,
+    /// Whose backends answer.
+    pub service: ServiceId,
+    /// Which of them: those that carry this tag.
+    pub active_tag: Tag,
+    /// The tag that was active before the last switch.
+    pub previous_tag: Option<Tag>,
+    /// Who takes care of its certificate.
+    pub certificate_source: CertificateSource,
+    /// Plain HTTP is redirected to HTTPS.
+    pub http_to_https: bool,
+}
+
+impl Domain {
+    /// The domain on another tag, remembering the present one. On the tag that is active it changes nothing.
+    #[must_use]
+    pub fn switched_to(&self, tag: Tag) -> Self {
+        if tag == self.active_tag {
+            return self.clone();
+        }
+        Self { previous_tag: Some(self.active_tag.clone()), active_tag: tag, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switching_remembers_the_old_tag_and_switching_back_returns() {
+        let [a, b] = ["a", "b"].map(|tag| Tag::parse(tag).unwrap());
+        let on_a = Domain {
+            host: HostPattern::parse("shop.example").unwrap(),
+            service: ServiceId::default_service(),
+            active_tag: a.clone(),
+            previous_tag: None,
+            certificate_source: CertificateSource::Uploaded,
+            http_to_https: false,
+        };
+        assert_eq!(on_a.switched_to(a.clone()), on_a);
+        let on_b = on_a.switched_to(b.clone());
+        assert_eq!((on_b.active_tag.clone(), on_b.previous_tag.clone()), (b.clone(), Some(a.clone())));
+        let back = on_b.switched_to(a.clone());
+        assert_eq!((back.active_tag, back.previous_tag), (a, Some(b)));
+    }
+}

@@ -1,0 +1,21 @@
+//! The resources as they are: parsed, valid, plain.
+//!
+//! What always holds: a value that exists is valid by itself; what it may say about other resources is in [`rules`], and
+//! nowhere else. No I/O, no messages, no SQL: the layers around convert.
+
+mod backend;
+mod certificate;
+mod domain;
+mod edge;
+pub mod rules;
+mod service;
+mod stored;
+mod who;
+
+pub use backend::{Backend, BackendState, InvalidTags, Tags};
+pub use certificate::{Certificate, CertificateChain, CertificateSource, PrivateKey};
+pub use domain::Domain;
+pub use edge::{EdgeRecord, RejectionRecord};
+pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
+pub use stored::{Resource, Stored, Timestamp};
+pub use who::{Actor, Door, EdgeIdentity};

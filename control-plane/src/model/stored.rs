@@ -1,0 +1,81 @@
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use switchyard_proto::vocab::{ResourceKey, Revision};
+
+use super::{Backend, Certificate, Domain, Service};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The moment `time`; moments before 1970 become 1970.
+    pub fn from_system(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The moment `duration` later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// A resource as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored<T> {
+    /// The resource.
+    pub value: T,
+    /// The revision that changed it last; also its etag.
+    pub revision: Revision,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+}
+
+/// A resource of any kind that travels on the change feed.
+#[derive(Clone, Debug)]
+pub enum Resource {
+    /// A service.
+    Service(Arc<Stored<Service>>),
+    /// A backend.
+    Backend(Arc<Stored<Backend>>),
+    /// A certificate.
+    Certificate(Arc<Stored<Certificate>>),
+    /// A domain.
+    Domain(Arc<Stored<Domain>>),
+}
+
+impl Resource {
+    /// Its kind and id.
+    pub fn key(&self) -> ResourceKey {
+        match self {
+            Self::Service(stored) => ResourceKey::service(&stored.value.id),
+            Self::Backend(stored) => ResourceKey::backend(&stored.value.id),
+            Self::Certificate(stored) => ResourceKey::certificate(&stored.value.id),
+            Self::Domain(stored) => ResourceKey::domain(&stored.value.host),
+        }
+    }
+
+    /// The revision that changed it last.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Service(stored) => stored.revision,
+            Self::Backend(stored) => stored.revision,
+            Self::Certificate(stored) => stored.revision,
+            Self::Domain(stored) => stored.revision,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Keys and certificates: the authorities that the control plane runs, and the chains that people upload.
+//!
+//! What always holds: the two authorities are apart, so that no certificate for a domain can ever speak for the control
+//! plane. Every certificate that is issued has explicit dates and says itself what it is for. Where keys are kept is left
+//! to `store`, what is issued when to `app`.
+
+mod authority;
+mod chain;
+
+pub use switchyard_proto::vocab::CONTROL_PLANE_NAME;
+
+pub use authority::{Authority, AuthorityKind, IssueError, Issued};
+pub use chain::{InvalidCertificate, UploadField, certificate_pem, chain_pem, inspect, upload};

@@ -1,0 +1,279 @@
+//! Secrets at rest: AES-256-GCM, a fresh data key for each record, sealed under the master key.
+//!
+//! A sealed record is bound to its identity (`certificate/shop`): moved to another record, it does not open.
+//!
+//! Form: version (1 byte), nonce (12), data key (32) and its tag (16), nonce (12), secret and its tag (16).
+
+use std::{
+    fmt, fs, io,
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    error::Unspecified,
+    rand,
+};
+
+/// Bytes of a master key, and of a data key.
+const KEY_BYTES: usize = 32;
+/// Bytes that GCM adds.
+const TAG_BYTES: usize = 16;
+/// Bytes of a master key file: 64 hexadecimal digits and some white space.
+const FILE_BYTES_MAX: u64 = 128;
+const VERSION: u8 = 1;
+const DATA_KEY_END: usize = 1 + NONCE_LEN + KEY_BYTES + TAG_BYTES;
+const SECRET_START: usize = DATA_KEY_END + NONCE_LEN;
+
+/// The key that all others are sealed under.
+#[derive(Clone)]
+pub struct MasterKey([u8; KEY_BYTES]);
+
+impl MasterKey {
+    /// A new random key.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to give.
+    pub fn generate() -> Result<Self, InvalidMasterKey> {
+        let mut key = [0; KEY_BYTES];
+        rand::fill(&mut key).map_err(|Unspecified| InvalidMasterKey::NoRandomness)?;
+        Ok(Self(key))
+    }
+
+    /// Parses 64 hexadecimal digits; white space around them is ignored.
+    ///
+    /// # Errors
+    ///
+    /// Anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidMasterKey> {
+        let text = text.trim();
+        let mut key = [0; KEY_BYTES];
+        if text.len() != 2 * KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(InvalidMasterKey::Form);
+        }
+        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| InvalidMasterKey::Form)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidMasterKey::Form)?;
+        }
+        Ok(Self(key))
+    }
+
+    /// Reads the key from a file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or holds something else.
+    pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
+        let read = || -> io::Result<String> {
+            let mut text = String::new();
+            fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = read().map_err(|error| MasterKeyError::File { path: path.into(), error })?;
+        Self::parse(&text).map_err(|error| MasterKeyError::Invalid { path: path.into(), error })
+    }
+
+    /// Reads the key from a file; if there is none, makes one that only its owner may read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MasterKey::load`], or the file cannot be written.
+    pub fn load_or_create(path: &Path) -> Result<Self, MasterKeyError> {
+        match Self::load(path) {
+            Err(MasterKeyError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return result,
+        }
+        let key = Self::generate().map_err(|error| MasterKeyError::Invalid { path: path.into(), error })?;
+        let write = || -> io::Result<()> {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(format!("{}\n", hex(&key.0)).as_bytes())?;
+            file.sync_all()?;
+            // The name must be durable before anything is sealed under the key.
+            match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => fs::File::open(parent)?.sync_all(),
+                _ => Ok(()),
+            }
+        };
+        write().map_err(|error| MasterKeyError::File { path: path.into(), error })?;
+        Ok(key)
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(redacted)")
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why a text is no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMasterKey {
+    /// Not 64 hexadecimal digits.
+    #[error("a master key is 64 hexadecimal digits, as `openssl rand -hex 32` prints")]
+    Form,
+    /// The system has no randomness to give.
+    #[error("the system gives no random bytes")]
+    NoRandomness,
+}
+
+/// Why the master key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The file cannot be read or written.
+    #[error("master key file {}: {error}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("master key file {}: {error}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: InvalidMasterKey,
+    },
+}
+
+/// Seals and opens secrets under one master key.
+pub struct Sealer {
+    master: LessSafeKey,
+}
+
+impl Sealer {
+    /// Seals under `master`.
+    pub fn new(master: &MasterKey) -> Self {
+        Self { master: key(&master.0) }
+    }
+
+    /// Seals a secret of the record `identity`.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to give.
+    pub fn seal(&self, identity: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
+        let data_key = MasterKey::generate().map_err(|_| SealError)?;
+        let mut sealed = Vec::with_capacity(SECRET_START + secret.len() + TAG_BYTES);
+        sealed.push(VERSION);
+        append(&self.master, identity, &data_key.0, &mut sealed)?;
+        append(&key(&data_key.0), identity, secret, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Opens what was sealed for the record `identity`.
+    ///
+    /// # Errors
+    ///
+    /// It was sealed under another master key or for another record, or is damaged.
+    pub fn open(&self, identity: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let (data_key, secret) = sealed.split_at_checked(DATA_KEY_END).ok_or(OpenError)?;
+        let (version, data_key) = data_key.split_first().ok_or(OpenError)?;
+        if *version != VERSION {
+            return Err(OpenError);
+        }
+        let data_key: [u8; KEY_BYTES] = read(&self.master, identity, data_key)?.try_into().map_err(|_| OpenError)?;
+        read(&key(&data_key), identity, secret)
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+fn key(bytes: &[u8; KEY_BYTES]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("an AES-256 key has 32 bytes"))
+}
+
+fn append(key: &LessSafeKey, identity: &str, secret: &[u8], sealed: &mut Vec<u8>) -> Result<(), SealError> {
+    let mut nonce = [0; NONCE_LEN];
+    rand::fill(&mut nonce).map_err(|Unspecified| SealError)?;
+    let mut text = secret.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(identity), &mut text)
+        .map_err(|Unspecified| SealError)?;
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(&text);
+    Ok(())
+}
+
+fn read(key: &LessSafeKey, identity: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(OpenError)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|Unspecified| OpenError)?;
+    let mut text = text.to_vec();
+    let length = key.open_in_place(nonce, Aad::from(identity), &mut text).map_err(|Unspecified| OpenError)?.len();
+    text.truncate(length);
+    Ok(text)
+}
+
+/// A secret could not be sealed: the system has no randomness to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random bytes")]
+pub struct SealError;
+
+/// A secret does not open: sealed under another master key, for another record, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed secret does not open: it was sealed under another master key, or is damaged")]
+pub struct OpenError;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_only_under_its_key_and_for_its_record() {
+        let sealer = Sealer::new(&MasterKey::generate().unwrap());
+        let sealed = sealer.seal("certificate/a", b"secret").unwrap();
+        assert_eq!(sealer.open("certificate/a", &sealed).unwrap(), b"secret");
+        assert_eq!(sealer.open("certificate/b", &sealed), Err(OpenError));
+        let other = Sealer::new(&MasterKey::generate().unwrap());
+        assert_eq!(other.open("certificate/a", &sealed), Err(OpenError));
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn a_damaged_secret_does_not_open() {
+        let sealer = Sealer::new(&MasterKey::generate().unwrap());
+        let sealed = sealer.seal("a", b"secret").unwrap();
+        for length in 0..sealed.len() {
+            assert_eq!(sealer.open("a", &sealed[..length]), Err(OpenError));
+        }
+        for position in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[position] ^= 1;
+            assert_eq!(sealer.open("a", &damaged), Err(OpenError), "byte {position}");
+        }
+    }
+
+    #[test]
+    fn a_master_key_is_made_once_and_only_its_owner_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        assert!(matches!(MasterKey::load(&path), Err(MasterKeyError::File { .. })));
+        let made = MasterKey::load_or_create(&path).unwrap();
+        assert_eq!(MasterKey::load_or_create(&path).unwrap().0, made.0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "short").unwrap();
+        assert!(matches!(MasterKey::load_or_create(&path), Err(MasterKeyError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_master_key_is_never_shown() {
+        let key = MasterKey::parse(&"ab".repeat(32)).unwrap();
+        assert_eq!(format!("{key:?}"), "MasterKey(redacted)");
+        assert!(MasterKey::parse("+b").is_err());
+        assert!(MasterKey::parse(&"g".repeat(64)).is_err());
+    }
+}

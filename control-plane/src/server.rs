@@ -1,0 +1,245 @@
+//! Puts the program together: the one place that knows everybody.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use switchyard_proto::vocab::Revision;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::{
+    app::{
+        App, AppError, bootstrap,
+        bootstrap::Foundation,
+        seed::{self, InvalidSeed, Outcome},
+    },
+    clock::{Clock, SystemClock},
+    config::{MasterKeySource, Settings},
+    feed::{Feed, Follower},
+    fleet::{CertificateError, FleetView, JoinSecret, Listener, Recorder, ServerCertificate, Tracker},
+    grpc,
+    lifecycle::{Lifecycle, Signals, TaskEnded},
+    reconcile,
+    seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer, hex},
+    store::{self, StoreError},
+    telemetry::chain,
+};
+
+/// The file in the data directory that holds what edges join with.
+const JOIN_TOKEN_FILE: &str = "join-token";
+
+/// Runs the control plane until it is told to end.
+///
+/// # Errors
+///
+/// It cannot start, or a part of it ended before its time; what to do is part of the text.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let signals = Signals::catch().map_err(StartError::Signals)?;
+    let data_dir = settings.data_dir.clone();
+    let server = Server::start(settings).await?;
+    let Server { admin, fleet, revision, lifecycle } = &server;
+    info!(%admin, %fleet, data_dir = %data_dir.display(), %revision, "ready");
+    let ended = lifecycle.wait(signals).await;
+    server.end().await;
+    Ok(ended?)
+}
+
+/// A control plane that serves.
+#[derive(Debug)]
+pub struct Server {
+    /// Where the API listens.
+    pub admin: SocketAddr,
+    /// Where edges connect to.
+    pub fleet: SocketAddr,
+    /// The newest revision when it began to serve.
+    pub revision: Revision,
+    lifecycle: Lifecycle,
+}
+
+impl Server {
+    /// Starts everything.
+    ///
+    /// # Errors
+    ///
+    /// It cannot start; what to do is part of the text.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { data_dir, database, admin, fleet, master_key, seed, log_format: _, log_filter: _ } = settings;
+        // First, so that nothing is touched when another one runs here already.
+        let bind = |flag, address| move |error| StartError::Listen { flag, address, error };
+        let admin_listener = TcpListener::bind(admin).await.map_err(bind("--admin", admin))?;
+        let fleet_listener = Listener::bind(fleet).await.map_err(bind("--fleet", fleet))?;
+        let admin = admin_listener.local_addr().map_err(bind("--admin", admin))?;
+        let fleet = fleet_listener.local_address().map_err(bind("--fleet", fleet))?;
+
+        let seed = seed.map(|path| seed::read(&path)).transpose()?;
+        create_dir(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
+        let sealer = Sealer::new(&load_master_key(master_key)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = store::open(&database, sealer).await?;
+        let Foundation { fleet_ca, internal_ca, join_secret } = bootstrap::run(&store, &*clock).await?;
+        let token = format!("{join_secret}.{}", hex(digest(&SHA256, fleet_ca.certificate()).as_ref()));
+        let token_file = data_dir.join(JOIN_TOKEN_FILE);
+        write_private(&token_file, &token).map_err(|error| StartError::DataDir { path: token_file, error })?;
+
+        let lifecycle = Lifecycle::default();
+        let ending = lifecycle.ending();
+        let feed = Feed::new();
+        let follower = Follower::new(feed.clone(), store.clone());
+        follower.catch_up().await?;
+        lifecycle.spawn("follower", follower.run(ending.clone()));
+        let view = FleetView::new(store.edges().await?, clock.clone());
+        lifecycle.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
+        let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
+        let app = Arc::new(App { store, feed: feed.clone(), clock: clock.clone(), internal_ca });
+        if let Some(seed) = seed {
+            load_seed(&app, &seed).await?;
+        }
+        let revision = feed.state().revision();
+
+        let certificate = Arc::new(ServerCertificate::issue(Arc::new(fleet_ca), clock.now())?);
+        let tls = certificate.clone().server_config().map_err(CertificateError::Tls)?;
+        lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
+        let (connections, accept) = fleet_listener.accept(Arc::new(tls), ending.clone());
+        lifecycle.spawn("fleet listener", accept);
+        let secret = JoinSecret::new(&join_secret);
+        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, feed, view, secret, ending.clone())));
+        lifecycle.spawn("admin", served(grpc::serve_admin(admin_listener, app, tracker, ending)));
+        Ok(Self { admin, fleet, revision, lifecycle })
+    }
+
+    /// Tells everything to end, and waits for it, but not for ever.
+    pub async fn end(&self) {
+        self.lifecycle.end().await;
+    }
+}
+
+async fn served<E: std::error::Error>(server: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = server.await {
+        error!(error = chain(&error), "a listener is no longer served");
+    }
+}
+
+fn load_master_key(source: MasterKeySource) -> Result<MasterKey, StartError> {
+    match source {
+        MasterKeySource::File(path) => Ok(MasterKey::load(&path)?),
+        MasterKeySource::FileOrNew(path) => Ok(MasterKey::load_or_create(&path)?),
+        MasterKeySource::Text(text) => MasterKey::parse(&text).map_err(StartError::MasterKeyText),
+    }
+}
+
+async fn load_seed(app: &App, seed: &seed::Seed) -> Result<(), StartError> {
+    match seed::load(app, seed).await.map_err(StartError::Seed)? {
+        Outcome::Loaded { domains, backends } => {
+            info!(domains, backends, "the seed file was loaded");
+            for note in &seed.notes {
+                warn!(setting = note.setting, "not a setting of the fleet: {}", note.note);
+            }
+        }
+        Outcome::NotEmpty => info!("the seed file is ignored: the database is not empty"),
+    }
+    Ok(())
+}
+
+/// Creates a directory that only its owner may enter, if it is not there.
+fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file that only its owner may read: whole, or not at all.
+fn write_private(path: &Path, line: &str) -> io::Result<()> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}
+
+/// Why the control plane does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It did, for a while.
+    #[error("{0}; its log says which, start it again")]
+    Ended(#[from] TaskEnded),
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be had.
+    #[error("listen on {address}: {error}; end the program that listens there, or choose another address with {flag}")]
+    Listen {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The data directory, or a file in it, cannot be written.
+    #[error("write {}: {error}; name a directory that can be written with --data-dir", path.display())]
+    DataDir {
+        /// What cannot be written.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The master key cannot be read.
+    #[error("{0}; name the file that holds the key with --master-key-file")]
+    MasterKey(#[from] MasterKeyError),
+    /// What the environment holds is no master key.
+    #[error("{variable}: {0}", variable = crate::config::MASTER_KEY_VARIABLE)]
+    MasterKeyText(InvalidMasterKey),
+    /// The database does not do what it should.
+    #[error("{}; {}", chain(.0), advice(.0))]
+    Store(#[from] StoreError),
+    /// The database cannot be begun with.
+    #[error("prepare the database: {}; its log or this program's may say more", chain(.0))]
+    Bootstrap(AppError),
+    /// The seed file cannot be used.
+    #[error("{0}; mend the file, or start without --seed")]
+    SeedFile(#[from] InvalidSeed),
+    /// What the seed file says cannot be created.
+    #[error("load the seed file: {}; mend the file, or start without --seed", chain(.0))]
+    Seed(AppError),
+    /// There is no certificate for the fleet listener.
+    #[error("{}; restore the database from a backup", chain(.0))]
+    Certificate(#[from] CertificateError),
+    /// Signals cannot be caught.
+    #[error("catch signals: {0}; start it where signals can be handled")]
+    Signals(io::Error),
+}
+
+impl From<AppError> for StartError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Store(error) => Self::Store(error),
+            error => Self::Bootstrap(error),
+        }
+    }
+}
+
+/// What to do about a database that cannot be used.
+fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::WrongMasterKey => {
+            "give the key that the database was created with, by --master-key-file or SWITCHYARD_MASTER_KEY"
+        }
+        StoreError::Unavailable(_) | StoreError::Open { .. } => {
+            "check that it runs and that --database (SWITCHYARD_DATABASE) names it"
+        }
+        StoreError::Migrate(_) => "use the version of this program that was used with it last, or a newer one",
+        StoreError::Statement(_) | StoreError::Inconsistent { .. } | StoreError::Unseal(_) | StoreError::Seal(_) => {
+            "restore it from a backup"
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What every database must do, tried on each.
+
+use std::{collections::BTreeSet, env, sync::Arc};
+
+use sqlx::{Connection, Executor, PgConnection};
+use switchyard_proto::vocab::{BackendAddress, BackendId, EdgeId, HostPattern, ResourceKey, Revision, ServiceId, Tag};
+use tempfile::TempDir;
+
+use super::{Changes, Location, Store, StoreError, open};
+use crate::{
+    model::{
+        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, RejectionRecord,
+        Service, Tags, Timestamp,
+    },
+    pki::{self, Authority, AuthorityKind},
+    seal::{MasterKey, Sealer},
+};
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const POSTGRES_URL: &str = "SWITCHYARD_TEST_POSTGRES_URL";
+
+/// A database of a test's own.
+struct Fixture {
+    location: Location,
+    key: MasterKey,
+    _directory: Option<TempDir>,
+}
+
+impl Fixture {
+    async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::Sqlite(directory.path().join("switchyard.db"));
+        Self { location, key: MasterKey::generate().unwrap(), _directory: Some(directory) }
+    }
+
+    async fn postgres() -> Self {
+        let server = env::var(POSTGRES_URL)
+            .unwrap_or_else(|_| panic!("{POSTGRES_URL} is not set: run `make test`, which starts a Postgres"));
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).unwrap();
+        let name = format!("store_{}", crate::seal::hex(&random));
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let (before, _) = server.rsplit_once('/').unwrap();
+        let location = Location::Postgres(format!("{before}/{name}"));
+        Self { location, key: MasterKey::generate().unwrap(), _directory: None }
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        open(&self.location, Sealer::new(&self.key)).await.unwrap()
+    }
+}
+
+/// Makes a test of each function, for each database.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Fixture::sqlite().await).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Fixture::postgres().await).await;
+            })*
+        }
+    };
+}
+
+conformance!(
+    what_is_put_is_read_back_after_a_restart,
+    a_dropped_transaction_never_was_and_its_revision_is_used_again,
+    concurrent_changes_have_revisions_without_gaps,
+    a_reader_is_told_what_changed_after_its_revision,
+    a_deletion_leaves_a_tombstone_until_the_resource_is_there_again,
+    the_history_says_what_each_revision_changed_and_holds_no_secret,
+    secrets_are_sealed_and_another_master_key_is_refused,
+    a_commit_wakes_followers_of_every_process,
+    edges_are_remembered,
+    a_database_is_pristine_until_somebody_declares_something,
+);
+
+fn actor() -> Actor {
+    Actor { name: "tester".into(), door: Door::Grpc }
+}
+
+fn service(id: &str) -> Service {
+    Service::new(ServiceId::parse(id).unwrap())
+}
+
+fn backend(id: &str, service: &str) -> Backend {
+    Backend {
+        id: BackendId::parse(id).unwrap(),
+        service: ServiceId::parse(service).unwrap(),
+        address: BackendAddress::parse("[2001:db8::5]:3000").unwrap(),
+        tags: Tags::new(vec![Tag::parse("a").unwrap(), Tag::parse("b").unwrap()]).unwrap(),
+        state: BackendState::Draining,
+    }
+}
+
+fn domain(host: &str, service: &str) -> Domain {
+    Domain {
+        host: HostPattern::parse(host).unwrap(),
+        service: ServiceId::parse(service).unwrap(),
+        active_tag: Tag::parse("a").unwrap(),
+        previous_tag: Some(Tag::parse("b").unwrap()),
+        certificate_source: CertificateSource::Internal,
+        http_to_https: true,
+    }
+}
+
+fn certificate(host: &str) -> Certificate {
+    let authority = Authority::generate(AuthorityKind::Internal, NOW).unwrap();
+    let issued = authority.issue_server(&[host], NOW, std::time::Duration::from_secs(86_400)).unwrap();
+    let chain = pki::inspect(vec![issued.certificate, authority.certificate().to_vec()]).unwrap();
+    let id = Certificate::internal_id(&HostPattern::parse(host).unwrap());
+    Certificate { id, source: CertificateSource::Internal, chain, private_key: issued.private_key }
+}
+
+/// Commits one service of this id.
+async fn put_service(store: &Arc<dyn Store>, id: &str) -> Revision {
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.put_service(None, service(id)).await.unwrap();
+    transaction.commit().await.unwrap()
+}
+
+fn put_keys(changes: &Changes) -> BTreeSet<String> {
+    changes.put.iter().map(|resource| resource.key().to_string()).collect()
+}
+
+fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+async fn what_is_put_is_read_back_after_a_restart(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let service = transaction.put_service(None, service("shop")).await.unwrap();
+    let backend = transaction.put_backend(None, backend("shop-1", "shop")).await.unwrap();
+    let domain = transaction.put_domain(None, domain("*.shop.example", "shop")).await.unwrap();
+    let certificate = transaction.put_certificate(None, certificate("*.shop.example")).await.unwrap();
+    assert_eq!(transaction.commit().await.unwrap(), Revision(1));
+    drop(store);
+
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    assert_eq!(transaction.service(&service.value.id).await.unwrap(), Some(service.clone()));
+    assert_eq!(transaction.backend(&backend.value.id).await.unwrap(), Some(backend.clone()));
+    assert_eq!(transaction.domain(&domain.value.host).await.unwrap(), Some(domain));
+    assert_eq!(transaction.certificate(&certificate.value.id).await.unwrap(), Some(certificate));
+    assert_eq!(transaction.backends_of_service(&service.value.id).await.unwrap(), [backend.clone()]);
+    let user = transaction.user_of_service(&service.value.id).await.unwrap().unwrap();
+    assert_eq!(user.to_string(), "domains/*.shop.example");
+
+    let changed = Backend { state: BackendState::Active, ..backend.value.clone() };
+    let later = transaction.put_backend(Some(&backend), changed.clone()).await.unwrap();
+    assert_eq!((later.revision, later.created_at, &later.value), (Revision(2), NOW, &changed));
+    assert_eq!(transaction.backend(&changed.id).await.unwrap(), Some(later));
+}
+
+async fn a_dropped_transaction_never_was_and_its_revision_is_used_again(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.put_service(None, service("shop")).await.unwrap();
+    assert_eq!(transaction.revision(), Revision(1));
+    drop(transaction);
+    assert_eq!(put_service(&store, "other").await, Revision(1));
+    let changes = store.changes_after(Revision::ZERO).await.unwrap();
+    assert_eq!(put_keys(&changes), names(["services/other"]));
+}
+
+async fn concurrent_changes_have_revisions_without_gaps(fixture: Fixture) {
+    const WRITERS: u64 = 8;
+    let stores = [fixture.open().await, fixture.open().await];
+    let writers = (0..WRITERS).map(|writer| {
+        let store = stores[usize::try_from(writer % 2).unwrap()].clone();
+        tokio::spawn(async move {
+            let mut revisions = Vec::new();
+            for change in 0..5 {
+                revisions.push(put_service(&store, &format!("s{writer}-{change}")).await.0);
+            }
+            revisions
+        })
+    });
+    let mut revisions = BTreeSet::new();
+    for writer in writers.collect::<Vec<_>>() {
+        revisions.extend(writer.await.unwrap());
+    }
+    assert_eq!(revisions, (1..=5 * WRITERS).collect());
+}
+
+async fn a_reader_is_told_what_changed_after_its_revision(fixture: Fixture) {
+    let store = fixture.open().await;
+    put_service(&store, "first").await;
+    put_service(&store, "second").await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.put_certificate(None, certificate("shop.example")).await.unwrap();
+    transaction.put_domain(None, domain("shop.example", "second")).await.unwrap();
+    transaction.put_backend(None, backend("shop-1", "first")).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let whole = store.changes_after(Revision::ZERO).await.unwrap();
+    assert_eq!((whole.head, whole.whole), (Revision(3), true));
+    let kinds: Vec<_> = whole.put.iter().map(|resource| resource.key().kind).collect();
+    assert!(kinds.is_sorted(), "those that others refer to come first: {kinds:?}");
+    let delta = store.changes_after(Revision(1)).await.unwrap();
+    assert_eq!((delta.head, delta.whole), (Revision(3), false));
+    assert_eq!(
+        put_keys(&delta),
+        names(["services/second", "certificates/internal-shop.example", "domains/shop.example", "backends/shop-1"])
+    );
+    let nothing = store.changes_after(Revision(3)).await.unwrap();
+    assert!(nothing.put.is_empty() && nothing.removed.is_empty());
+    // A reader that is ahead has read a database that was restored since: it must begin anew.
+    assert!(store.changes_after(Revision(4)).await.unwrap().whole);
+}
+
+async fn a_deletion_leaves_a_tombstone_until_the_resource_is_there_again(fixture: Fixture) {
+    let store = fixture.open().await;
+    put_service(&store, "shop").await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let old = transaction.service(&ServiceId::parse("shop").unwrap()).await.unwrap().unwrap();
+    transaction.delete_service(&old).await.unwrap();
+    transaction.commit().await.unwrap();
+    let changes = store.changes_after(Revision(1)).await.unwrap();
+    assert_eq!(changes.removed, [(ResourceKey::service(&old.value.id), Revision(2))]);
+    assert!(changes.put.is_empty());
+
+    put_service(&store, "shop").await;
+    let changes = store.changes_after(Revision(1)).await.unwrap();
+    assert!(changes.removed.is_empty());
+    assert_eq!(put_keys(&changes), names(["services/shop"]));
+}
+
+async fn the_history_says_what_each_revision_changed_and_holds_no_secret(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.put_service(None, service("shop")).await.unwrap();
+    let certificate = transaction.put_certificate(None, certificate("shop.example")).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.delete_certificate(&certificate).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let changed = |keys: Vec<ResourceKey>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let first = changed(store.changed_at(Revision(1)).await.unwrap());
+    assert_eq!(first, ["services/shop", "certificates/internal-shop.example"]);
+    assert_eq!(changed(store.changed_at(Revision(2)).await.unwrap()), ["certificates/internal-shop.example"]);
+    assert!(store.changed_at(Revision(3)).await.unwrap().is_empty());
+
+    let recorded = super::history::Recorded::recorded(&certificate.value).to_string();
+    assert!(recorded.contains("shop.example") && !recorded.contains("key"), "{recorded}");
+}
+
+async fn secrets_are_sealed_and_another_master_key_is_refused(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.put_secret("token", b"a secret that is easily found").await.unwrap();
+    assert_eq!(transaction.secret("token").await.unwrap().as_deref(), Some(&b"a secret that is easily found"[..]));
+    assert_eq!(transaction.secret("other").await.unwrap(), None);
+    transaction.commit().await.unwrap();
+    drop(store);
+    if let Location::Sqlite(path) = &fixture.location {
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(8).any(|window| window == b"a secret"));
+        }
+    }
+    let other = Sealer::new(&MasterKey::generate().unwrap());
+    assert!(matches!(open(&fixture.location, other).await, Err(StoreError::WrongMasterKey)));
+}
+
+async fn a_commit_wakes_followers_of_every_process(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut here = store.wakeups();
+    here.borrow_and_update();
+    let elsewhere = matches!(fixture.location, Location::Postgres(_));
+    let other = fixture.open().await;
+    let mut there = other.wakeups();
+    if elsewhere {
+        // It wakes once when it begins to listen: only what comes after is surely heard.
+        there.changed().await.unwrap();
+    }
+    there.borrow_and_update();
+    put_service(&store, "shop").await;
+    here.changed().await.unwrap();
+    if elsewhere {
+        there.changed().await.unwrap();
+    }
+}
+
+async fn edges_are_remembered(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut edge = EdgeRecord {
+        id: EdgeId::parse("edge-1").unwrap(),
+        version: "0.1.0".into(),
+        acknowledged_revision: Revision(7),
+        acknowledged_at: None,
+        last_contact_at: NOW,
+        rejections: vec![RejectionRecord {
+            key: ResourceKey::domain(&HostPattern::parse("shop.example").unwrap()),
+            revision: Revision(7),
+            reason: "waits".into(),
+        }],
+    };
+    store.record_edge(&edge).await.unwrap();
+    assert_eq!(store.edges().await.unwrap(), [edge.clone()]);
+    edge.acknowledged_at = Some(NOW);
+    edge.rejections.clear();
+    store.record_edge(&edge).await.unwrap();
+    drop(store);
+    assert_eq!(fixture.open().await.edges().await.unwrap(), [edge]);
+}
+
+async fn a_database_is_pristine_until_somebody_declares_something(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&Actor::system(), NOW).await.unwrap();
+    transaction.put_service(None, service("default")).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert!(store.begin(&actor(), NOW).await.unwrap().is_pristine().await.unwrap());
+    put_service(&store, "shop").await;
+    assert!(!store.begin(&actor(), NOW).await.unwrap().is_pristine().await.unwrap());
+}

@@ -1,0 +1,75 @@
+use crate::seal::{OpenError, SealError};
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It does not answer, or not in time. Of a commit it is then not known whether it was made.
+    #[error("the database does not answer")]
+    Unavailable(#[source] sqlx::Error),
+    /// It cannot be opened.
+    #[error("open the database at {place}")]
+    Open {
+        /// A file, or host and port; never a password.
+        place: String,
+        /// Why.
+        #[source]
+        error: sqlx::Error,
+    },
+    /// Its tables cannot be brought up to date.
+    #[error("migrate the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// It refused a statement: a defect of this program.
+    #[error("the database refuses a statement")]
+    Statement(#[source] sqlx::Error),
+    /// It holds something that this program never wrote.
+    #[error("{table} {id:?} in the database makes no sense: {reason}")]
+    Inconsistent {
+        /// In which table.
+        table: &'static str,
+        /// In which row.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The secrets in it were sealed under another master key.
+    #[error("the secrets in the database were sealed under another master key than the one given")]
+    WrongMasterKey,
+    /// A secret does not open.
+    #[error(transparent)]
+    Unseal(#[from] OpenError),
+    /// A secret cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl StoreError {
+    /// Whether trying again later may help.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Open { .. })
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            sqlx::Error::Database(database) if is_transient(database.code().as_deref()) => Self::Unavailable(error),
+            _ => Self::Statement(error),
+        }
+    }
+}
+
+/// Whether a database's error code says that it cannot serve now.
+fn is_transient(code: Option<&str>) -> bool {
+    let Some(code) = code else { return false };
+    // SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error, and transaction
+    // rollback. SQLite's primary codes (the low byte): BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+    let sqlstate = code.len() == 5 && ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class));
+    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
+    sqlstate || sqlite
+}

@@ -1,0 +1,70 @@
+//! The values in the history: readable without this program, and without secrets.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::model::{Backend, Certificate, CertificateChain, Domain, Service};
+
+/// A resource as the history shows it.
+pub(super) trait Recorded {
+    fn recorded(&self) -> Value;
+}
+
+impl Recorded for Domain {
+    fn recorded(&self) -> Value {
+        let Self { host, service, active_tag, previous_tag, certificate_source, http_to_https } = self;
+        json!({
+            "host": host.as_str(),
+            "service": service.as_str(),
+            "active_tag": active_tag.as_str(),
+            "previous_tag": previous_tag.as_ref().map(|tag| tag.as_str()),
+            "certificate_source": certificate_source.as_str(),
+            "http_to_https": http_to_https,
+        })
+    }
+}
+
+impl Recorded for Service {
+    fn recorded(&self) -> Value {
+        let Self { id, balancing, protocol, timeouts } = self;
+        let millis = |duration: Duration| duration.as_millis() as u64;
+        json!({
+            "id": id.as_str(),
+            "balancing": balancing.as_str(),
+            "protocol": protocol.as_str(),
+            "connect_timeout_ms": millis(timeouts.connect()),
+            "first_byte_timeout_ms": millis(timeouts.first_byte()),
+            "idle_timeout_ms": millis(timeouts.idle()),
+        })
+    }
+}
+
+impl Recorded for Backend {
+    fn recorded(&self) -> Value {
+        let Self { id, service, address, tags, state } = self;
+        json!({
+            "id": id.as_str(),
+            "service": service.as_str(),
+            "address": address.to_string(),
+            "tags": tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(),
+            "state": state.as_str(),
+        })
+    }
+}
+
+impl Recorded for Certificate {
+    fn recorded(&self) -> Value {
+        let Self { id, source, chain, private_key: _ } = self;
+        let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
+        json!({
+            "id": id.as_str(),
+            "source": source.as_str(),
+            "dns_names": dns_names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            "issuer": issuer,
+            "fingerprint_sha256": fingerprint_sha256,
+            "not_before": not_before.0,
+            "not_after": not_after.0,
+        })
+    }
+}

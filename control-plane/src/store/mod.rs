@@ -1,0 +1,159 @@
+//! The database: what is declared and derived, the history of every change, and what is remembered about edges.
+//!
+//! What always holds: every change of the configuration is one [`Transaction`], which takes its revision in its first
+//! statement and writes what it changed with the old and the new value. So revisions have no gaps, commit order is
+//! revision order, and what a transaction reads cannot change before it commits. Secrets are sealed before they are
+//! written. Both databases run the statements of `sql/`, which is compiled once for each, and pass the same tests.
+//!
+//! It decides nothing: that is `app`'s.
+
+#[cfg(test)]
+mod conformance;
+mod error;
+mod history;
+mod postgres;
+mod rows;
+mod sqlite;
+mod wakeup;
+
+use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId};
+use tokio::sync::watch;
+
+pub use self::error::StoreError;
+use crate::{
+    model::{Actor, Backend, Certificate, Domain, EdgeRecord, Resource, Service, Stored, Timestamp},
+    seal::Sealer,
+};
+
+/// Tombstones that are kept. An edge that was away for more deletions than that is sent everything.
+pub const TOMBSTONES_MAX: u32 = 100_000;
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A file, created if it is not there.
+    Sqlite(PathBuf),
+    /// A URL: `postgres://user:password@host:port/database`.
+    Postgres(String),
+}
+
+impl fmt::Debug for Location {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
+            Self::Postgres(_) => f.write_str("Postgres(redacted)"),
+        }
+    }
+}
+
+/// Opens a database and brings its tables up to date.
+///
+/// # Errors
+///
+/// It cannot be reached, holds tables of a newer version, or was sealed under another master key.
+pub async fn open(location: &Location, sealer: Sealer) -> Result<Arc<dyn Store>, StoreError> {
+    let sealer = Arc::new(sealer);
+    Ok(match location {
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, sealer).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, sealer).await?),
+    })
+}
+
+/// A database.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Begins a change of the configuration, which takes the next revision. It waits for the change before it to end.
+    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError>;
+
+    /// Everything that was changed after a revision, as it is now, read at one moment.
+    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError>;
+
+    /// What the change of this number put and deleted.
+    async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError>;
+
+    /// Marked as changed whenever there may be something new: after a commit of this process, and after one of another
+    /// that the database told of. It may be late, or lost: whoever must know asks the database.
+    fn wakeups(&self) -> watch::Receiver<()>;
+
+    /// Remembers an edge.
+    async fn record_edge(&self, edge: &EdgeRecord) -> Result<(), StoreError>;
+
+    /// All edges that are remembered, by id.
+    async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError>;
+}
+
+/// What was changed after some revision.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The newest revision: everything up to it is contained.
+    pub head: Revision,
+    /// Deletions up to and including this revision are no longer known one by one.
+    pub floor: Revision,
+    /// Everything is contained, also what is older: what is not in it is gone.
+    pub whole: bool,
+    /// What was put and is there, those first that others refer to.
+    pub put: Vec<Resource>,
+    /// What was deleted, and when. If `whole`, every deletion that is known one by one: edges may still have to be told.
+    pub removed: Vec<(ResourceKey, Revision)>,
+}
+
+/// One change of the configuration. Nothing of it is there before [`Transaction::commit`]; dropped, it never was.
+#[async_trait]
+pub trait Transaction: Send {
+    /// The revision it makes.
+    fn revision(&self) -> Revision;
+
+    /// Makes it durable, and wakes the followers. When this fails with [`StoreError::Unavailable`], it is not known
+    /// whether it was made.
+    async fn commit(self: Box<Self>) -> Result<Revision, StoreError>;
+
+    /// Whether nothing was ever declared but the default service.
+    async fn is_pristine(&mut self) -> Result<bool, StoreError>;
+
+    /// A domain.
+    async fn domain(&mut self, host: &HostPattern) -> Result<Option<Stored<Domain>>, StoreError>;
+    /// Creates a domain (`old` is `None`), or replaces the one that was read.
+    async fn put_domain(&mut self, old: Option<&Stored<Domain>>, new: Domain) -> Result<Stored<Domain>, StoreError>;
+    /// Deletes the domain that was read.
+    async fn delete_domain(&mut self, old: &Stored<Domain>) -> Result<(), StoreError>;
+
+    /// A service.
+    async fn service(&mut self, id: &ServiceId) -> Result<Option<Stored<Service>>, StoreError>;
+    /// One of the domains and backends that refer to a service.
+    async fn user_of_service(&mut self, id: &ServiceId) -> Result<Option<ResourceKey>, StoreError>;
+    /// Creates a service (`old` is `None`), or replaces the one that was read.
+    async fn put_service(&mut self, old: Option<&Stored<Service>>, new: Service)
+    -> Result<Stored<Service>, StoreError>;
+    /// Deletes the service that was read.
+    async fn delete_service(&mut self, old: &Stored<Service>) -> Result<(), StoreError>;
+
+    /// A backend.
+    async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError>;
+    /// The backends of a service.
+    async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError>;
+    /// Creates a backend (`old` is `None`), or replaces the one that was read.
+    async fn put_backend(&mut self, old: Option<&Stored<Backend>>, new: Backend)
+    -> Result<Stored<Backend>, StoreError>;
+    /// Deletes the backend that was read.
+    async fn delete_backend(&mut self, old: &Stored<Backend>) -> Result<(), StoreError>;
+
+    /// A certificate.
+    async fn certificate(&mut self, id: &CertificateId) -> Result<Option<Stored<Certificate>>, StoreError>;
+    /// Creates a certificate (`old` is `None`), or replaces the one that was read.
+    async fn put_certificate(
+        &mut self,
+        old: Option<&Stored<Certificate>>,
+        new: Certificate,
+    ) -> Result<Stored<Certificate>, StoreError>;
+    /// Deletes the certificate that was read.
+    async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError>;
+
+    /// A secret of the system, by name.
+    async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Creates or replaces a secret of the system.
+    async fn put_secret(&mut self, name: &str, secret: &[u8]) -> Result<(), StoreError>;
+}

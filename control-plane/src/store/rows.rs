@@ -1,0 +1,304 @@
+//! Rows as the database has them, and what they mean. A row that means nothing is [`StoreError::Inconsistent`]: somebody
+//! else wrote it.
+
+use std::{fmt::Display, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use switchyard_proto::vocab::{
+    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, Tag,
+};
+
+use super::StoreError;
+use crate::{
+    model::{
+        Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, CertificateSource, Domain,
+        EdgeRecord, PrivateKey, RejectionRecord, Service, Stored, Tags, Timeouts, Timestamp,
+    },
+    seal::Sealer,
+};
+
+/// Makes errors about one row.
+struct Row<'a> {
+    table: &'static str,
+    id: &'a str,
+}
+
+impl Row<'_> {
+    fn inconsistent(&self, reason: impl Display) -> StoreError {
+        StoreError::Inconsistent { table: self.table, id: self.id.to_owned(), reason: reason.to_string() }
+    }
+
+    /// The value, unless it was refused.
+    fn check<T, E: Display>(&self, value: Result<T, E>) -> Result<T, StoreError> {
+        value.map_err(|error| self.inconsistent(error))
+    }
+
+    /// What a word stands for.
+    fn word<T>(&self, word: &str, meaning: Option<T>) -> Result<T, StoreError> {
+        meaning.ok_or_else(|| self.inconsistent(format_args!("unknown word {word:?}")))
+    }
+
+    fn millis(&self, millis: i64) -> Result<Duration, StoreError> {
+        self.check(u64::try_from(millis).map(Duration::from_millis))
+    }
+
+    fn revision(&self, revision: i64) -> Result<Revision, StoreError> {
+        self.check(u64::try_from(revision).map(Revision))
+    }
+
+    fn stored<T>(&self, value: T, revision: i64, created_at: i64, updated_at: i64) -> Result<Stored<T>, StoreError> {
+        Ok(Stored {
+            value,
+            revision: self.revision(revision)?,
+            created_at: Timestamp(created_at),
+            updated_at: Timestamp(updated_at),
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct DomainRow {
+    host: String,
+    service: String,
+    active_tag: String,
+    previous_tag: Option<String>,
+    certificate_source: String,
+    http_to_https: bool,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl DomainRow {
+    pub(super) fn domain(self) -> Result<Stored<Domain>, StoreError> {
+        let row = Row { table: "domain", id: &self.host };
+        let domain = Domain {
+            host: row.check(HostPattern::parse(&self.host))?,
+            service: row.check(ServiceId::parse(&self.service))?,
+            active_tag: row.check(Tag::parse(&self.active_tag))?,
+            previous_tag: self.previous_tag.as_deref().map(|tag| row.check(Tag::parse(tag))).transpose()?,
+            certificate_source: row
+                .word(&self.certificate_source, CertificateSource::from_word(&self.certificate_source))?,
+            http_to_https: self.http_to_https,
+        };
+        row.stored(domain, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct ServiceRow {
+    id: String,
+    balancing: String,
+    protocol: String,
+    connect_timeout_ms: i64,
+    first_byte_timeout_ms: i64,
+    idle_timeout_ms: i64,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl ServiceRow {
+    pub(super) fn service(self) -> Result<Stored<Service>, StoreError> {
+        let row = Row { table: "service", id: &self.id };
+        let service = Service {
+            id: row.check(ServiceId::parse(&self.id))?,
+            balancing: row.word(&self.balancing, Balancing::from_word(&self.balancing))?,
+            protocol: row.word(&self.protocol, BackendProtocol::from_word(&self.protocol))?,
+            timeouts: row.check(Timeouts::new(
+                row.millis(self.connect_timeout_ms)?,
+                row.millis(self.first_byte_timeout_ms)?,
+                row.millis(self.idle_timeout_ms)?,
+            ))?,
+        };
+        row.stored(service, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct BackendRow {
+    id: String,
+    service: String,
+    address: String,
+    tags: String,
+    state: String,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl BackendRow {
+    pub(super) fn backend(self) -> Result<Stored<Backend>, StoreError> {
+        let row = Row { table: "backend", id: &self.id };
+        let words: Vec<String> = row.check(serde_json::from_str(&self.tags))?;
+        let tags = words.iter().map(|tag| row.check(Tag::parse(tag))).collect::<Result<_, _>>()?;
+        let backend = Backend {
+            id: row.check(BackendId::parse(&self.id))?,
+            service: row.check(ServiceId::parse(&self.service))?,
+            address: row.check(BackendAddress::parse(&self.address))?,
+            tags: row.check(Tags::new(tags))?,
+            state: row.word(&self.state, BackendState::from_word(&self.state))?,
+        };
+        row.stored(backend, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+/// The tags of a backend as its row has them.
+pub(super) fn tags_column(tags: &Tags) -> String {
+    json_array(tags.iter().map(Tag::as_str))
+}
+
+/// The names of a certificate as its row has them.
+pub(super) fn names_column(names: &[HostPattern]) -> String {
+    json_array(names.iter().map(HostPattern::as_str))
+}
+
+fn json_array<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    serde_json::Value::from_iter(words).to_string()
+}
+
+#[derive(FromRow)]
+pub(super) struct CertificateRow {
+    id: String,
+    source: String,
+    chain: Vec<u8>,
+    dns_names: String,
+    issuer: String,
+    fingerprint_sha256: String,
+    not_before: i64,
+    not_after: i64,
+    sealed_private_key: Vec<u8>,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl CertificateRow {
+    pub(super) fn certificate(self, sealer: &Sealer) -> Result<Stored<Certificate>, StoreError> {
+        let row = Row { table: "certificate", id: &self.id };
+        let names: Vec<String> = row.check(serde_json::from_str(&self.dns_names))?;
+        let certificate = Certificate {
+            id: row.check(CertificateId::parse(&self.id))?,
+            source: row.word(&self.source, CertificateSource::from_word(&self.source))?,
+            chain: CertificateChain {
+                certificates: row.check(split_chain(&self.chain))?,
+                dns_names: names.iter().map(|name| row.check(HostPattern::parse(name))).collect::<Result<_, _>>()?,
+                issuer: self.issuer,
+                fingerprint_sha256: self.fingerprint_sha256,
+                not_before: Timestamp(self.not_before),
+                not_after: Timestamp(self.not_after),
+            },
+            private_key: PrivateKey::from_pkcs8(
+                sealer.open(&private_key_identity(&self.id), &self.sealed_private_key)?,
+            ),
+        };
+        row.stored(certificate, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+/// What the private key of a certificate is sealed for.
+pub(super) fn private_key_identity(certificate: &str) -> String {
+    format!("certificate/{certificate}/private-key")
+}
+
+/// What a secret of the system is sealed for.
+pub(super) fn secret_identity(name: &str) -> String {
+    format!("secret/{name}")
+}
+
+/// Certificates that follow each other: DER says where each ends.
+fn split_chain(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let mut chain = Vec::new();
+    while !bytes.is_empty() {
+        let (rest, _) = x509_parser::parse_x509_certificate(bytes).map_err(|_| "the chain is damaged")?;
+        let (certificate, _) = bytes.split_at(bytes.len() - rest.len());
+        chain.push(certificate.to_vec());
+        bytes = rest;
+    }
+    if chain.is_empty() { Err("the chain is empty") } else { Ok(chain) }
+}
+
+#[derive(FromRow)]
+pub(super) struct KeyRow {
+    kind: String,
+    id: String,
+    revision: i64,
+}
+
+impl KeyRow {
+    pub(super) fn key(self) -> Result<(ResourceKey, Revision), StoreError> {
+        let row = Row { table: "tombstone", id: &self.id };
+        let key = match row.word(&self.kind, ResourceKind::from_word(&self.kind))? {
+            ResourceKind::Service => ResourceKey::service(&row.check(ServiceId::parse(&self.id))?),
+            ResourceKind::Backend => ResourceKey::backend(&row.check(BackendId::parse(&self.id))?),
+            ResourceKind::Certificate => ResourceKey::certificate(&row.check(CertificateId::parse(&self.id))?),
+            ResourceKind::Domain => ResourceKey::domain(&row.check(HostPattern::parse(&self.id))?),
+        };
+        Ok((key, row.revision(self.revision)?))
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct EdgeRow {
+    id: String,
+    version: String,
+    acknowledged_revision: i64,
+    acknowledged_at: Option<i64>,
+    last_contact_at: i64,
+    rejections: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RejectionColumn {
+    kind: String,
+    id: String,
+    revision: i64,
+    reason: String,
+}
+
+impl EdgeRow {
+    pub(super) fn edge(self) -> Result<EdgeRecord, StoreError> {
+        let row = Row { table: "edge", id: &self.id };
+        let rejections: Vec<RejectionColumn> = row.check(serde_json::from_str(&self.rejections))?;
+        let rejections = rejections
+            .into_iter()
+            .map(|RejectionColumn { kind, id, revision, reason }| {
+                let (key, revision) = KeyRow { kind, id, revision }.key()?;
+                Ok(RejectionRecord { key, revision, reason })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok(EdgeRecord {
+            id: row.check(EdgeId::parse(&self.id))?,
+            version: self.version,
+            acknowledged_revision: row.revision(self.acknowledged_revision)?,
+            acknowledged_at: self.acknowledged_at.map(Timestamp),
+            last_contact_at: Timestamp(self.last_contact_at),
+            rejections,
+        })
+    }
+}
+
+/// The rejections of an edge as its row has them.
+pub(super) fn rejections_column(rejections: &[RejectionRecord]) -> String {
+    let columns: Vec<_> = rejections
+        .iter()
+        .map(|RejectionRecord { key, revision, reason }| RejectionColumn {
+            kind: key.kind.as_str().to_owned(),
+            id: key.id.to_string(),
+            revision: revision_column(*revision),
+            reason: reason.clone(),
+        })
+        .collect();
+    serde_json::to_string(&columns).expect("strings and numbers have a JSON form")
+}
+
+/// A revision as the database has it. It counts changes one by one and does not reach the end of `i64`.
+pub(super) fn revision_column(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// A duration as the database has it; [`Timeouts`] bounds it.
+pub(super) fn millis_column(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

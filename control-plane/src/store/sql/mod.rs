@@ -1,0 +1,179 @@
+//! The statements, the same for both databases: this folder is compiled once for each, with `super` saying what differs.
+
+mod transaction;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use switchyard_proto::vocab::{ResourceKey, Revision};
+use tokio::sync::watch;
+
+use self::transaction::SqlTransaction;
+use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY};
+use crate::{
+    model::{Actor, EdgeRecord, Resource, Timestamp},
+    seal::Sealer,
+    store::{
+        Changes, Store, StoreError, Transaction,
+        rows::{
+            BackendRow, CertificateRow, DomainRow, EdgeRow, KeyRow, ServiceRow, rejections_column, revision_column,
+            secret_identity,
+        },
+        wakeup::Wakeup,
+    },
+};
+
+/// A secret whose text everybody knows: whether it opens tells whether the master key is the right one.
+const CHECK_NAME: &str = "master-key-check";
+const CHECK_TEXT: &[u8] = b"switchyard";
+
+/// A database that speaks SQL.
+pub(in crate::store) struct SqlStore {
+    pool: sqlx::Pool<Database>,
+    sealer: Arc<Sealer>,
+    wakeup: Wakeup,
+}
+
+impl SqlStore {
+    /// Takes a database whose tables are up to date, and checks that the master key is the one it was sealed under.
+    pub(super) async fn new(
+        pool: sqlx::Pool<Database>,
+        sealer: Arc<Sealer>,
+        wakeup: Wakeup,
+    ) -> Result<Self, StoreError> {
+        let identity = secret_identity(CHECK_NAME);
+        sqlx::query::<Database>("INSERT INTO secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(CHECK_NAME)
+            .bind(sealer.seal(&identity, CHECK_TEXT)?)
+            .execute(&pool)
+            .await?;
+        let sealed: Vec<u8> = sqlx::query_scalar::<Database, _>("SELECT sealed FROM secret WHERE name = $1")
+            .bind(CHECK_NAME)
+            .fetch_one(&pool)
+            .await?;
+        sealer.open(&identity, &sealed).map_err(|_| StoreError::WrongMasterKey)?;
+        Ok(Self { pool, sealer, wakeup })
+    }
+}
+
+impl fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError> {
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        let revision: i64 = sqlx::query_scalar::<Database, _>(
+            "UPDATE revision SET current = current + 1 WHERE id = 1 RETURNING current",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok(Box::new(SqlTransaction::new(
+            transaction,
+            revision,
+            actor.clone(),
+            now,
+            self.sealer.clone(),
+            self.wakeup.sender(),
+        )))
+    }
+
+    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
+        let mut transaction = self.pool.begin_with(BEGIN_READ).await?;
+        let (head, floor): (i64, i64) =
+            sqlx::query_as::<Database, _>("SELECT current, tombstone_floor FROM revision WHERE id = 1")
+                .fetch_one(&mut *transaction)
+                .await?;
+        let asked = revision_column(after);
+        let whole = asked == 0 || asked < floor || asked > head;
+        let after = if whole { 0 } else { asked };
+        let mut put = Vec::new();
+        for row in sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Resource::Service(Arc::new(row.service()?)));
+        }
+        for row in sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Resource::Backend(Arc::new(row.backend()?)));
+        }
+        for row in sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Resource::Certificate(Arc::new(row.certificate(&self.sealer)?)));
+        }
+        for row in sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Resource::Domain(Arc::new(row.domain()?)));
+        }
+        let removed =
+            sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM tombstone WHERE revision > $1")
+                .bind(after)
+                .fetch_all(&mut *transaction)
+                .await?
+                .into_iter()
+                .map(KeyRow::key)
+                .collect::<Result<_, _>>()?;
+        let revision = |column| Revision(u64::try_from(column).unwrap_or(0));
+        Ok(Changes { head: revision(head), floor: revision(floor), whole, put, removed })
+    }
+
+    async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError> {
+        sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM change WHERE revision = $1 ORDER BY seq")
+            .bind(revision_column(revision))
+            .fetch_all(&self.pool)
+            .await?
+            .into_iter()
+            .map(|row| Ok(row.key()?.0))
+            .collect()
+    }
+
+    fn wakeups(&self) -> watch::Receiver<()> {
+        self.wakeup.subscribe()
+    }
+
+    async fn record_edge(&self, edge: &EdgeRecord) -> Result<(), StoreError> {
+        let EdgeRecord { id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections } = edge;
+        sqlx::query::<Database>(
+            "INSERT INTO edge (id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
+             acknowledged_revision = excluded.acknowledged_revision, acknowledged_at = excluded.acknowledged_at, \
+             last_contact_at = excluded.last_contact_at, rejections = excluded.rejections",
+        )
+        .bind(id.as_str())
+        .bind(version)
+        .bind(revision_column(*acknowledged_revision))
+        .bind(acknowledged_at.map(|at| at.0))
+        .bind(last_contact_at.0)
+        .bind(rejections_column(rejections))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError> {
+        sqlx::query_as::<Database, EdgeRow>(
+            "SELECT id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections \
+             FROM edge ORDER BY id",
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(EdgeRow::edge)
+        .collect()
+    }
+}

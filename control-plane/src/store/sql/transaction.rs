@@ -1,0 +1,394 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId};
+use tokio::sync::watch;
+
+use super::{Database, NOTIFY};
+use crate::{
+    model::{Actor, Backend, Certificate, Domain, Service, Stored, Timestamp},
+    seal::Sealer,
+    store::{
+        StoreError, TOMBSTONES_MAX, Transaction,
+        history::Recorded,
+        rows::{
+            BackendRow, CertificateRow, DomainRow, ServiceRow, millis_column, names_column, private_key_identity,
+            revision_column, secret_identity, tags_column,
+        },
+    },
+};
+
+/// Tombstones are counted, and the oldest dropped, once in so many revisions.
+const PRUNE_INTERVAL: i64 = 1_000;
+
+/// An open transaction that holds the revision's row.
+pub(super) struct SqlTransaction {
+    transaction: sqlx::Transaction<'static, Database>,
+    revision: i64,
+    /// How many resources it has changed.
+    changes: i64,
+    actor: Actor,
+    now: Timestamp,
+    sealer: Arc<Sealer>,
+    wakeup: watch::Sender<()>,
+}
+
+impl SqlTransaction {
+    pub(super) fn new(
+        transaction: sqlx::Transaction<'static, Database>,
+        revision: i64,
+        actor: Actor,
+        now: Timestamp,
+        sealer: Arc<Sealer>,
+        wakeup: watch::Sender<()>,
+    ) -> Self {
+        Self { transaction, revision, changes: 0, actor, now, sealer, wakeup }
+    }
+
+    /// What `new` becomes by being written in this transaction.
+    fn stored<T>(&self, old: Option<&Stored<T>>, new: T) -> Stored<T> {
+        Stored {
+            value: new,
+            revision: self.revision(),
+            created_at: old.map_or(self.now, |old| old.created_at),
+            updated_at: self.now,
+        }
+    }
+
+    /// Writes the history of one put, and takes away the tombstone of what was there before.
+    async fn record_put<T: Recorded>(
+        &mut self,
+        key: &ResourceKey,
+        old: Option<&Stored<T>>,
+        new: &T,
+    ) -> Result<(), StoreError> {
+        if old.is_none() {
+            sqlx::query::<Database>("DELETE FROM tombstone WHERE kind = $1 AND id = $2")
+                .bind(key.kind.as_str())
+                .bind(&*key.id)
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        self.record(key, old.map(|old| old.value.recorded().to_string()), Some(new.recorded().to_string())).await
+    }
+
+    /// Writes the history of one deletion, and its tombstone.
+    async fn record_delete<T: Recorded>(&mut self, key: &ResourceKey, old: &Stored<T>) -> Result<(), StoreError> {
+        sqlx::query::<Database>(
+            "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
+             ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision",
+        )
+        .bind(key.kind.as_str())
+        .bind(&*key.id)
+        .bind(self.revision)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record(key, Some(old.value.recorded().to_string()), None).await
+    }
+
+    async fn record(&mut self, key: &ResourceKey, old: Option<String>, new: Option<String>) -> Result<(), StoreError> {
+        sqlx::query::<Database>(
+            "INSERT INTO change (revision, seq, kind, id, old_value, new_value, actor, door, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(self.revision)
+        .bind(self.changes)
+        .bind(key.kind.as_str())
+        .bind(&*key.id)
+        .bind(old)
+        .bind(new)
+        .bind(&self.actor.name)
+        .bind(self.actor.door.as_str())
+        .bind(self.now.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.changes += 1;
+        Ok(())
+    }
+
+    /// Drops the oldest tombstones beyond [`TOMBSTONES_MAX`].
+    async fn prune_tombstones(&mut self) -> Result<(), StoreError> {
+        let oldest: Option<i64> = sqlx::query_scalar::<Database, _>(
+            "SELECT revision FROM tombstone ORDER BY revision DESC LIMIT 1 OFFSET $1",
+        )
+        .bind(i64::from(TOMBSTONES_MAX))
+        .fetch_optional(&mut *self.transaction)
+        .await?;
+        if let Some(oldest) = oldest {
+            sqlx::query::<Database>("DELETE FROM tombstone WHERE revision <= $1")
+                .bind(oldest)
+                .execute(&mut *self.transaction)
+                .await?;
+            sqlx::query::<Database>("UPDATE revision SET tombstone_floor = $1 WHERE id = 1")
+                .bind(oldest)
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transaction for SqlTransaction {
+    fn revision(&self) -> Revision {
+        Revision(u64::try_from(self.revision).unwrap_or(0))
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Revision, StoreError> {
+        if self.revision % PRUNE_INTERVAL == 0 {
+            self.prune_tombstones().await?;
+        }
+        if let Some(notify) = NOTIFY {
+            sqlx::query::<Database>(notify).execute(&mut *self.transaction).await?;
+        }
+        let revision = self.revision();
+        let Self { transaction, wakeup, .. } = *self;
+        transaction.commit().await?;
+        wakeup.send_replace(());
+        Ok(revision)
+    }
+
+    async fn is_pristine(&mut self) -> Result<bool, StoreError> {
+        let by_people: i64 = sqlx::query_scalar::<Database, _>(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM change WHERE door <> 'system' LIMIT 1) AS declared",
+        )
+        .fetch_one(&mut *self.transaction)
+        .await?;
+        Ok(by_people == 0)
+    }
+
+    async fn domain(&mut self, host: &HostPattern) -> Result<Option<Stored<Domain>>, StoreError> {
+        sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE host = $1")
+            .bind(host.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(DomainRow::domain)
+            .transpose()
+    }
+
+    async fn put_domain(&mut self, old: Option<&Stored<Domain>>, new: Domain) -> Result<Stored<Domain>, StoreError> {
+        let stored = self.stored(old, new);
+        let Domain { host, service, active_tag, previous_tag, certificate_source, http_to_https } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO domain (host, service, active_tag, previous_tag, certificate_source, http_to_https, revision, \
+             created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (host) DO UPDATE SET service = excluded.service, active_tag = excluded.active_tag, \
+             previous_tag = excluded.previous_tag, certificate_source = excluded.certificate_source, \
+             http_to_https = excluded.http_to_https, revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(host.as_str())
+        .bind(service.as_str())
+        .bind(active_tag.as_str())
+        .bind(previous_tag.as_ref().map(|tag| tag.as_str()))
+        .bind(certificate_source.as_str())
+        .bind(http_to_https)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::domain(host), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_domain(&mut self, old: &Stored<Domain>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM domain WHERE host = $1")
+            .bind(old.value.host.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::domain(&old.value.host), old).await
+    }
+
+    async fn service(&mut self, id: &ServiceId) -> Result<Option<Stored<Service>>, StoreError> {
+        sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(ServiceRow::service)
+            .transpose()
+    }
+
+    async fn user_of_service(&mut self, id: &ServiceId) -> Result<Option<ResourceKey>, StoreError> {
+        let domain: Option<String> =
+            sqlx::query_scalar::<Database, _>("SELECT host FROM domain WHERE service = $1 ORDER BY host LIMIT 1")
+                .bind(id.as_str())
+                .fetch_optional(&mut *self.transaction)
+                .await?;
+        if let Some(host) = domain {
+            return Ok(Some(ResourceKey { kind: ResourceKind::Domain, id: host.into() }));
+        }
+        let backend: Option<String> =
+            sqlx::query_scalar::<Database, _>("SELECT id FROM backend WHERE service = $1 ORDER BY id LIMIT 1")
+                .bind(id.as_str())
+                .fetch_optional(&mut *self.transaction)
+                .await?;
+        Ok(backend.map(|id| ResourceKey { kind: ResourceKind::Backend, id: id.into() }))
+    }
+
+    async fn put_service(
+        &mut self,
+        old: Option<&Stored<Service>>,
+        new: Service,
+    ) -> Result<Stored<Service>, StoreError> {
+        let stored = self.stored(old, new);
+        let Service { id, balancing, protocol, timeouts } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO service (id, balancing, protocol, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, \
+             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (id) DO UPDATE SET balancing = excluded.balancing, protocol = excluded.protocol, \
+             connect_timeout_ms = excluded.connect_timeout_ms, first_byte_timeout_ms = excluded.first_byte_timeout_ms, \
+             idle_timeout_ms = excluded.idle_timeout_ms, revision = excluded.revision, \
+             updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(balancing.as_str())
+        .bind(protocol.as_str())
+        .bind(millis_column(timeouts.connect()))
+        .bind(millis_column(timeouts.first_byte()))
+        .bind(millis_column(timeouts.idle()))
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::service(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_service(&mut self, old: &Stored<Service>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM service WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::service(&old.value.id), old).await
+    }
+
+    async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError> {
+        sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(BackendRow::backend)
+            .transpose()
+    }
+
+    async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError> {
+        sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE service = $1 ORDER BY id")
+            .bind(id.as_str())
+            .fetch_all(&mut *self.transaction)
+            .await?
+            .into_iter()
+            .map(BackendRow::backend)
+            .collect()
+    }
+
+    async fn put_backend(
+        &mut self,
+        old: Option<&Stored<Backend>>,
+        new: Backend,
+    ) -> Result<Stored<Backend>, StoreError> {
+        let stored = self.stored(old, new);
+        let Backend { id, service, address, tags, state } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO backend (id, service, address, tags, state, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (id) DO UPDATE SET service = excluded.service, address = excluded.address, \
+             tags = excluded.tags, state = excluded.state, revision = excluded.revision, \
+             updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(service.as_str())
+        .bind(address.to_string())
+        .bind(tags_column(tags))
+        .bind(state.as_str())
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::backend(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_backend(&mut self, old: &Stored<Backend>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM backend WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::backend(&old.value.id), old).await
+    }
+
+    async fn certificate(&mut self, id: &CertificateId) -> Result<Option<Stored<Certificate>>, StoreError> {
+        sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(|row| row.certificate(&self.sealer))
+            .transpose()
+    }
+
+    async fn put_certificate(
+        &mut self,
+        old: Option<&Stored<Certificate>>,
+        new: Certificate,
+    ) -> Result<Stored<Certificate>, StoreError> {
+        let stored = self.stored(old, new);
+        let Certificate { id, source, chain, private_key } = &stored.value;
+        let sealed = self.sealer.seal(&private_key_identity(id.as_str()), private_key.expose_pkcs8())?;
+        sqlx::query::<Database>(
+            "INSERT INTO certificate (id, source, chain, dns_names, issuer, fingerprint_sha256, not_before, not_after, \
+             sealed_private_key, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ON CONFLICT (id) DO UPDATE SET source = excluded.source, chain = excluded.chain, \
+             dns_names = excluded.dns_names, issuer = excluded.issuer, \
+             fingerprint_sha256 = excluded.fingerprint_sha256, not_before = excluded.not_before, \
+             not_after = excluded.not_after, sealed_private_key = excluded.sealed_private_key, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(source.as_str())
+        .bind(chain.certificates.concat())
+        .bind(names_column(&chain.dns_names))
+        .bind(&chain.issuer)
+        .bind(&chain.fingerprint_sha256)
+        .bind(chain.not_before.0)
+        .bind(chain.not_after.0)
+        .bind(sealed)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::certificate(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM certificate WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::certificate(&old.value.id), old).await
+    }
+
+    async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let sealed: Option<Vec<u8>> = sqlx::query_scalar::<Database, _>("SELECT sealed FROM secret WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
+        Ok(sealed.map(|sealed| self.sealer.open(&secret_identity(name), &sealed)).transpose()?)
+    }
+
+    async fn put_secret(&mut self, name: &str, secret: &[u8]) -> Result<(), StoreError> {
+        let sealed = self.sealer.seal(&secret_identity(name), secret)?;
+        sqlx::query::<Database>(
+            "INSERT INTO secret (name, sealed) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
+        )
+        .bind(name)
+        .bind(sealed)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! SQLite: one file, one writer at a time, readers beside it (write-ahead log).
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use sqlx::{
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{StoreError, wakeup::Wakeup};
+use crate::seal::Sealer;
+
+#[path = "sql/mod.rs"]
+mod sql;
+
+/// What `sql/` is compiled for.
+type Database = sqlx::Sqlite;
+/// Waits for the writer before it, so that nothing that is read can change.
+const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+/// Its first statement fixes what is seen.
+const BEGIN_READ: &str = "BEGIN DEFERRED";
+/// There is no other process to tell.
+const NOTIFY: Option<&str> = None;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// One writer, and readers that do not wait for it.
+const CONNECTIONS_MAX: u32 = 8;
+/// How long a writer waits for the one before it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlStore, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Without it the last commits can be lost with the power, though they were acknowledged.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(|error| StoreError::Open { place: path.display().to_string(), error })?;
+    MIGRATIONS.run(&pool).await.map_err(StoreError::Migrate)?;
+    sql::SqlStore::new(pool, sealer, Wakeup::local()).await
+}

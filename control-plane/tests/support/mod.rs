@@ -1,0 +1,126 @@
+//! A control plane in this process, and its clients.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use switchyard_control_plane::{
+    config::{MasterKeySource, Settings},
+    server::{Server, StartError},
+    store::Location,
+    telemetry::{LogFilter, LogFormat},
+};
+use switchyard_proto::v1::{
+    Backend, CreateBackendRequest, CreateDomainRequest, Domain, backend_service_client::BackendServiceClient,
+    certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+    edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+};
+use tempfile::TempDir;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Longer than anything takes that does not hang.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A control plane with a database of its own, and clients of its API.
+pub(crate) struct ControlPlane {
+    pub(crate) server: Server,
+    pub(crate) domains: DomainServiceClient<Channel>,
+    pub(crate) services: ServiceServiceClient<Channel>,
+    pub(crate) backends: BackendServiceClient<Channel>,
+    pub(crate) certificates: CertificateServiceClient<Channel>,
+    pub(crate) edges: EdgeServiceClient<Channel>,
+    pub(crate) dir: TempDir,
+}
+
+impl ControlPlane {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(dir: TempDir) -> Self {
+        let server = Server::start(settings(dir.path())).await.unwrap();
+        let channel = channel(server.admin);
+        Self {
+            server,
+            domains: DomainServiceClient::new(channel.clone()),
+            services: ServiceServiceClient::new(channel.clone()),
+            backends: BackendServiceClient::new(channel.clone()),
+            certificates: CertificateServiceClient::new(channel.clone()),
+            edges: EdgeServiceClient::new(channel),
+            dir,
+        }
+    }
+
+    /// Ends it and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { server, dir, .. } = self;
+        server.end().await;
+        Self::start_in(dir).await
+    }
+
+    pub(crate) fn join_token(&self) -> String {
+        fs::read_to_string(self.dir.path().join("join-token")).unwrap().trim().to_owned()
+    }
+
+    /// Creates a backend of the default service; the revision of that.
+    pub(crate) async fn create_backend(&mut self, id: &str, tag: &str) -> Result<u64, Status> {
+        let backend = Backend {
+            name: format!("backends/{id}"),
+            address: "127.0.0.1:1".to_owned(),
+            tags: vec![tag.to_owned()],
+            ..Backend::default()
+        };
+        let request = CreateBackendRequest { backend: Some(backend), validate_only: false };
+        Ok(self.backends.create_backend(request).await?.into_inner().revision)
+    }
+
+    /// Creates a domain of the default service.
+    pub(crate) async fn create_domain(&mut self, host: &str, tag: &str) -> Result<Domain, Status> {
+        let request = CreateDomainRequest { domain: Some(domain(host, tag)), validate_only: false };
+        Ok(self.domains.create_domain(request).await?.into_inner())
+    }
+}
+
+pub(crate) fn domain(host: &str, tag: &str) -> Domain {
+    Domain { name: format!("domains/{host}"), active_tag: tag.to_owned(), ..Domain::default() }
+}
+
+pub(crate) fn channel(admin: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{admin}")).unwrap().timeout(DEADLINE).connect_lazy()
+}
+
+pub(crate) fn settings(dir: &Path) -> Settings {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Settings {
+        data_dir: dir.to_owned(),
+        database: Location::Sqlite(dir.join("switchyard.db")),
+        admin: anywhere,
+        fleet: anywhere,
+        master_key: MasterKeySource::FileOrNew(dir.join("master-key")),
+        seed: None,
+        log_format: LogFormat::Text,
+        log_filter: LogFilter::default(),
+    }
+}
+
+/// Awaits, but not for ever.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// The text of why a start failed.
+pub(crate) async fn refused(settings: Settings) -> String {
+    let error: StartError = Server::start(settings).await.unwrap_err();
+    error.to_string()
+}
