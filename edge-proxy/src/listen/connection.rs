@@ -1,0 +1,90 @@
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use ipnet::IpNet;
+use pingora_core::protocols::Digest;
+
+/// What is known of a client's connection. Requests find it with [`Connection::of`].
+#[derive(Debug)]
+pub struct Connection {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's address as text, made once for all requests.
+    pub client_text: HeaderValue,
+    /// Whether what the client says about the way a request came is believed.
+    pub trust: Trust,
+    /// How it came.
+    pub transport: Transport,
+    /// Whether the header of a request is awaited: then, once it has begun, it has a deadline.
+    awaits_header: AtomicBool,
+}
+
+/// Whether forwarding headers from the other side are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It is one of the trusted networks.
+    Trusted,
+    /// It is anybody.
+    Untrusted,
+}
+
+/// The networks whose forwarding headers are believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedNetworks(Vec<IpNet>);
+
+impl TrustedNetworks {
+    /// These, and no others.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    fn trust(&self, client: IpAddr) -> Trust {
+        if self.0.iter().any(|network| network.contains(&client)) { Trust::Trusted } else { Trust::Untrusted }
+    }
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS, terminated here.
+    Tls,
+}
+
+impl Connection {
+    pub(crate) fn new(client: IpAddr, trusted: &TrustedNetworks, transport: Transport) -> Self {
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let client = client.to_canonical();
+        let trust = trusted.trust(client);
+        let client_text = HeaderValue::from_maybe_shared(Bytes::from(client.to_string()))
+            .expect("an address consists of visible ASCII");
+        Self { client, client_text, trust, transport, awaits_header: AtomicBool::new(true) }
+    }
+
+    /// The connection that a request came on.
+    pub fn of(digest: &Digest) -> Option<&Self> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Self>>().map(Arc::as_ref)
+    }
+
+    /// The header of a request is complete: its body may take its time.
+    pub fn header_complete(&self) {
+        self.awaits_header.store(false, Ordering::Relaxed);
+    }
+
+    /// The answer is complete: the next request may come.
+    pub fn request_complete(&self) {
+        self.awaits_header.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn awaits_header(&self) -> bool {
+        self.awaits_header.load(Ordering::Relaxed)
+    }
+}

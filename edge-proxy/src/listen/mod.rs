@@ -1,0 +1,20 @@
+//! Everything between a socket and HTTP.
+//!
+//! [`bind`] opens the sockets, one for each worker, before anything runs. An [`EdgeService`] is one worker: it accepts
+//! connections, reads the ClientHello, decides what becomes of the connection, terminates TLS, and hands the stream to
+//! its own HTTP proxy. Connections are capped, and everything before HTTP and every request header has a deadline.
+//! [`Drain`] ends all workers without ending what is under way.
+//!
+//! What a request gets is left to `proxy`.
+
+mod bind;
+mod connection;
+mod decision;
+mod drain;
+mod service;
+mod stream;
+
+pub use bind::{BindError, bind};
+pub use connection::{Connection, Transport, Trust, TrustedNetworks};
+pub use drain::Drain;
+pub use service::{EdgeService, Sockets, Worker};

@@ -1,0 +1,252 @@
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdTcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::{
+    apps::ServerApp,
+    protocols::Stream,
+    server::{ListenFds, ShutdownWatch},
+    services::Service,
+};
+use pingora_proxy::HttpProxy;
+use rustls::{
+    ServerConfig,
+    server::{Accepted, Acceptor},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::StartHandshake;
+use tracing::{debug, warn};
+
+use super::{
+    connection::{Connection, Transport},
+    decision::{Decision, UNRECOGNIZED_NAME, decide},
+    drain::Drain,
+    stream::EdgeStream,
+};
+use crate::{
+    proxy::{self, Metrics, Proxy, Settings},
+    snapshot::LiveSnapshot,
+};
+
+/// Connections that one worker has at a time. Further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 16 * 1024;
+/// For everything before HTTP.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A ClientHello is one or two records, and a record has 16 KiB at most.
+const CLIENT_HELLO_BYTES_MAX: usize = 32 * 1024;
+/// What a usual one has.
+const CLIENT_HELLO_BYTES_USUAL: usize = 2 * 1024;
+/// Before the next try when the system has no descriptor or memory left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The listening sockets of one worker.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For plain HTTP.
+    pub http: StdTcpListener,
+    /// For HTTP over TLS.
+    pub https: StdTcpListener,
+}
+
+/// Which worker it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker {
+    /// From 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// One worker: its sockets, its connections to clients and backends, and its place in the rotation. It runs on a
+/// single thread.
+pub struct EdgeService {
+    name: String,
+    sockets: Option<Sockets>,
+    listener: Arc<Listener>,
+}
+
+/// What its connections share.
+struct Listener {
+    proxy: Arc<HttpProxy<Proxy>>,
+    tls: Arc<ServerConfig>,
+    live: LiveSnapshot,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    drain: Drain,
+    permits: Arc<Semaphore>,
+}
+
+impl EdgeService {
+    /// The worker that serves `live` on `sockets`, with the configuration of [`crate::tls::server_config`].
+    pub fn new(
+        worker: Worker,
+        sockets: Sockets,
+        tls: Arc<ServerConfig>,
+        live: LiveSnapshot,
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        drain: Drain,
+    ) -> Self {
+        let proxy = proxy::http_proxy(worker, live.clone(), settings.clone(), metrics.clone());
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let listener = Listener { proxy: Arc::new(proxy), tls, live, settings, metrics, drain, permits };
+        Self { name: format!("worker {}", worker.index), sockets: Some(sockets), listener: Arc::new(listener) }
+    }
+}
+
+#[async_trait]
+impl Service for EdgeService {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
+        let Some(Sockets { http, https }) = self.sockets.take() else { return };
+        let (http, https) = match (TcpListener::from_std(http), TcpListener::from_std(https)) {
+            (Ok(http), Ok(https)) => (http, https),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "{} cannot use its listening sockets", self.name);
+                return;
+            }
+        };
+        tokio::join!(
+            self.listener.accept(http, Transport::Plain, shutdown.clone()),
+            self.listener.accept(https, Transport::Tls, shutdown),
+        );
+        // Wakes connections that wait for a next request.
+        self.listener.proxy.cleanup().await;
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+impl Listener {
+    /// Accepts connections until it is to end, and closes the socket.
+    async fn accept(self: &Arc<Self>, socket: TcpListener, transport: Transport, mut shutdown: ShutdownWatch) {
+        let mut draining = self.drain.watch();
+        let mut failing = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                // An error means that nobody is left who could say so.
+                _ = draining.wait_for(|begun| *begun) => break,
+                _ = shutdown.wait_for(|begun| *begun) => break,
+                accepted = self.accept_one(&socket) => accepted,
+            };
+            match accepted {
+                Ok((tcp, peer, permit)) => {
+                    failing = false;
+                    let listener = self.clone();
+                    let draining = draining.clone();
+                    self.drain.tracker().spawn(async move {
+                        listener.serve(tcp, peer, transport, draining).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    if !failing {
+                        warn!(%error, "no connection can be accepted; raise the limit of open files if this goes on");
+                        failing = true;
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept_one(&self, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = self.permits.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let (tcp, peer) = socket.accept().await?;
+        Ok((tcp, peer, permit))
+    }
+
+    async fn serve(&self, tcp: TcpStream, peer: SocketAddr, transport: Transport, draining: ShutdownWatch) {
+        let _open = self.metrics.connection_open();
+        let connection = Connection::new(peer.ip(), &self.settings.trusted_networks, transport);
+        let stream: Stream = match transport {
+            Transport::Plain => Box::new(EdgeStream::plain(tcp, peer, connection)),
+            Transport::Tls => match timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp)).await {
+                Ok(Ok(tls)) => Box::new(EdgeStream::tls(tls, peer, connection)),
+                Ok(Err(error)) => {
+                    self.metrics.handshake_failed();
+                    debug!(%peer, %error, "TLS handshake");
+                    return;
+                }
+                Err(_) => {
+                    self.metrics.handshake_failed();
+                    debug!(%peer, "TLS handshake took too long");
+                    return;
+                }
+            },
+        };
+        self.proxy.process_new(stream, &draining).await;
+    }
+
+    async fn handshake(
+        &self,
+        mut tcp: TcpStream,
+    ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, HandshakeError> {
+        let accepted = read_client_hello(&mut tcp).await?;
+        match decide(&accepted.client_hello(), &self.live) {
+            Decision::Terminate => {}
+            Decision::RefuseName => {
+                tcp.write_all(&UNRECOGNIZED_NAME).await?;
+                return Err(HandshakeError::UnknownName);
+            }
+        }
+        Ok(StartHandshake::from_parts(accepted, tcp).into_stream(self.tls.clone()).await?)
+    }
+}
+
+/// Reads the first message of a TLS client. An alert is sent when it is not one.
+async fn read_client_hello(tcp: &mut TcpStream) -> Result<Accepted, HandshakeError> {
+    let mut acceptor = Acceptor::default();
+    let mut received = BytesMut::with_capacity(CLIENT_HELLO_BYTES_USUAL);
+    let mut given = 0;
+    loop {
+        if received.len() >= CLIENT_HELLO_BYTES_MAX {
+            return Err(HandshakeError::TooLong);
+        }
+        if tcp.read_buf(&mut received).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        while given < received.len() {
+            given += acceptor.read_tls(&mut &received[given..])?;
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok(accepted),
+            Ok(None) => {}
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                alert.write_all(&mut bytes)?;
+                tcp.write_all(&bytes).await?;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Why a connection did not become TLS.
+#[derive(Debug, thiserror::Error)]
+enum HandshakeError {
+    #[error("there is no certificate for the name")]
+    UnknownName,
+    #[error("the ClientHello has more than {CLIENT_HELLO_BYTES_MAX} bytes")]
+    TooLong,
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

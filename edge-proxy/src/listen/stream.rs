@@ -1,0 +1,253 @@
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd, RawFd},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+    l4::socket::SocketAddr as PingoraAddress,
+    raw_connect::ProxyDigest,
+    tls::{ALPN, SslDigest},
+};
+use pingora_http::ResponseHeader;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_rustls::server::TlsStream;
+
+use super::connection::Connection;
+
+/// From the first byte of a request's header to its last.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Joins the header and the beginning of the body of an answer in one packet, and in one TLS record.
+const WRITE_BUFFER_BYTES: usize = 4096;
+/// What a client that speaks HTTP/2 without TLS begins with (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client's connection, as Pingora takes it.
+#[derive(Debug)]
+pub(super) struct EdgeStream {
+    inner: Inner,
+    connection: Arc<Connection>,
+    header: HeaderProgress,
+    fd: RawFd,
+    established: SystemTime,
+    socket: Arc<SocketDigest>,
+    tls: Option<Arc<SslDigest>>,
+    proxy: Arc<ProxyDigest>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Plain { io: BufWriter<TcpStream>, peeked: BytesMut },
+    Tls(Box<BufWriter<TlsStream<TcpStream>>>),
+}
+
+/// How far the header of the next request is. A header that comes in one piece costs no timer.
+#[derive(Debug)]
+enum HeaderProgress {
+    /// Nothing of it has come, or there is nothing to wait for.
+    None,
+    /// Something has come, and it must be complete then.
+    Begun(Instant),
+    /// The same, and it is being waited for.
+    Awaited(Pin<Box<Sleep>>),
+}
+
+impl EdgeStream {
+    pub(super) fn plain(tcp: TcpStream, peer: SocketAddr, connection: Connection) -> Self {
+        let fd = tcp.as_raw_fd();
+        let io = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tcp);
+        Self::new(Inner::Plain { io, peeked: BytesMut::new() }, fd, peer, connection, None)
+    }
+
+    pub(super) fn tls(tls: TlsStream<TcpStream>, peer: SocketAddr, connection: Connection) -> Self {
+        let (tcp, session) = tls.get_ref();
+        let fd = tcp.as_raw_fd();
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or_default();
+        let digest = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
+        if session.alpn_protocol() == Some(b"h2") {
+            // Requests come interleaved there: Pingora's idle timeout of the connection bounds their headers.
+            connection.header_complete();
+        }
+        let io = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tls);
+        Self::new(Inner::Tls(Box::new(io)), fd, peer, connection, Some(digest))
+    }
+
+    fn new(inner: Inner, fd: RawFd, peer: SocketAddr, connection: Connection, tls: Option<Arc<SslDigest>>) -> Self {
+        let connection = Arc::new(connection);
+        let socket = SocketDigest::from_raw_fd(fd);
+        // It is empty: it was just made.
+        let _ = socket.peer_addr.set(Some(PingoraAddress::Inet(peer)));
+        // Pingora wants a response header beside the user data; nothing reads it.
+        let unused = ResponseHeader::build_no_case(200, Some(0)).expect("200 is a status");
+        Self {
+            inner,
+            header: HeaderProgress::None,
+            fd,
+            established: SystemTime::now(),
+            socket: Arc::new(socket),
+            tls,
+            proxy: Arc::new(ProxyDigest::new(Box::new(unused), Some(Box::new(connection.clone())))),
+            connection,
+        }
+    }
+
+    fn poll_read_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain { peeked, .. } if !peeked.is_empty() => {
+                let taken = peeked.len().min(buf.remaining());
+                buf.put_slice(&peeked[..taken]);
+                peeked.advance(taken);
+                if peeked.is_empty() {
+                    *peeked = BytesMut::new();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Inner::Plain { io, .. } => Pin::new(io).poll_read(cx, buf),
+            Inner::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+
+    /// Whether the header of the next request takes too long. Only asked when there is nothing to read.
+    fn poll_header_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.connection.awaits_header() {
+            self.header = HeaderProgress::None;
+            return Poll::Pending;
+        }
+        if let HeaderProgress::Begun(deadline) = self.header {
+            self.header = HeaderProgress::Awaited(Box::pin(sleep_until(deadline)));
+        }
+        match &mut self.header {
+            HeaderProgress::Awaited(sleep) => sleep.as_mut().poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for EdgeStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match self.poll_read_inner(cx, buf) {
+            Poll::Ready(read) => {
+                if !self.connection.awaits_header() {
+                    self.header = HeaderProgress::None;
+                } else if matches!(self.header, HeaderProgress::None) && buf.filled().len() > before {
+                    self.header = HeaderProgress::Begun(Instant::now() + HEADER_TIMEOUT);
+                }
+                Poll::Ready(read)
+            }
+            Poll::Pending => {
+                ready!(self.poll_header_deadline(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for EdgeStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.inner {
+            Inner::Plain { io, .. } => Pin::new(io).poll_write(cx, buf),
+            Inner::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain { io, .. } => Pin::new(io).poll_flush(cx),
+            Inner::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Inner::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for EdgeStream {
+    async fn shutdown(&mut self) {
+        // The other side may be gone already.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for EdgeStream {
+    fn id(&self) -> UniqueIDType {
+        self.fd
+    }
+}
+
+impl Ssl for EdgeStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match &self.inner {
+            Inner::Plain { .. } => None,
+            Inner::Tls(io) => match io.get_ref().get_ref().1.alpn_protocol()? {
+                b"h2" => Some(ALPN::H2),
+                b"http/1.1" => Some(ALPN::H1),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl GetTimingDigest for EdgeStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(TimingDigest { established_ts: self.established, ..TimingDigest::default() })]
+    }
+}
+
+impl GetProxyDigest for EdgeStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.proxy.clone())
+    }
+}
+
+impl GetSocketDigest for EdgeStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket.clone())
+    }
+}
+
+#[async_trait]
+impl Peek for EdgeStream {
+    /// Reads ahead until it is clear whether the client begins HTTP/2. Saying that it cannot be known would force
+    /// HTTP/2 on everybody.
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        let Inner::Plain { io, peeked } = &mut self.inner else { return Ok(false) };
+        let read = async {
+            while peeked.len() < buf.len() && HTTP2_PREFACE.starts_with(peeked) {
+                if io.read_buf(peeked).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+            }
+            Ok(())
+        };
+        timeout(HEADER_TIMEOUT, read).await??;
+        if peeked.starts_with(HTTP2_PREFACE) {
+            self.connection.header_complete();
+        }
+        let taken = peeked.len().min(buf.len());
+        buf[..taken].copy_from_slice(&peeked[..taken]);
+        Ok(true)
+    }
+}

@@ -1,0 +1,48 @@
+//! The program `switchyard-edge-proxy`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use switchyard_edge_proxy::{
+    config::{Args, Settings, process_environment},
+    server, telemetry,
+};
+
+fn main() -> ExitCode {
+    // Before Pingora, which takes another provider when there is none.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing has run yet that could have installed another provider");
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => return fail(&usage(&error)),
+        // --help or --version; if nobody reads it, it does not matter.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&telemetry::chain(error.as_ref())),
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let settings = Settings::load(args, process_environment)?;
+    telemetry::init(settings.log_format, &settings.log_filter)?;
+    Ok(server::run(settings)?)
+}
+
+/// The first line of a usage error says it; the rest is what --help says.
+fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("{}; see --help", line.strip_prefix("error: ").unwrap_or(line))
+}
+
+#[expect(clippy::print_stderr, reason = "there may be no log yet, and whoever started the program reads this")]
+fn fail(what: &str) -> ExitCode {
+    eprintln!("switchyard-edge-proxy: {what}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,308 @@
+//! Puts the program together: the one place that knows everybody.
+
+use std::{
+    fs::DirBuilder,
+    io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora_core::server::{
+    RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf,
+};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    admin,
+    balance::Backends,
+    config::{Settings, Upstream},
+    identity,
+    listen::{self, BindError, Drain, EdgeService, Sockets, TrustedNetworks, Worker},
+    proxy,
+    resolve::{ResolveError, Resolver},
+    snapshot::{LiveSnapshot, Snapshot},
+    sync::{Applier, Client, ClientSettings, StoreError},
+    telemetry::SyncMetrics,
+    tls::{self, TlsError},
+};
+
+/// Threads for everything that is not traffic.
+const CONTROL_THREADS: usize = 2;
+/// How long what is not traffic may take to end.
+const CONTROL_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Runs the edge until it is told to end, and what is under way is done.
+///
+/// # Errors
+///
+/// It cannot start; what to do is part of the text.
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let control = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let result = control.block_on(async {
+        let signals = Signals::catch().map_err(StartError::Runtime)?;
+        let drain_timeout = settings.drain_timeout;
+        let edge = Edge::start(settings).await?;
+        edge.wait(signals).await;
+        edge.end(drain_timeout).await;
+        Ok(())
+    });
+    shut_down(control);
+    result
+}
+
+fn shut_down(control: Runtime) {
+    control.shutdown_timeout(CONTROL_END_TIMEOUT);
+}
+
+/// An edge that serves.
+struct Edge {
+    /// Cancelled when everything but traffic is to end.
+    ending: CancellationToken,
+    tasks: TaskTracker,
+    drain: Drain,
+    /// Serves traffic.
+    workers: thread::JoinHandle<()>,
+    /// Cancelled when the workers are to end, whatever is under way.
+    workers_ending: CancellationToken,
+}
+
+impl Edge {
+    async fn start(settings: Settings) -> Result<Self, StartError> {
+        // First, so that nothing is touched when another one runs here already.
+        let http = listen::bind(settings.http, settings.workers)?;
+        let https = listen::bind(settings.https, settings.workers)?;
+        let listen_error = |error| StartError::Admin { address: settings.admin, error };
+        let admin_listener = TcpListener::bind(settings.admin).await.map_err(listen_error)?;
+        let admin_address = admin_listener.local_addr().map_err(listen_error)?;
+        let [http_address, https_address] =
+            [&http, &https].map(|listeners| listeners.first().and_then(|listener| listener.local_addr().ok()));
+        let (http_address, https_address) =
+            (http_address.unwrap_or(settings.http), https_address.unwrap_or(settings.https));
+
+        let state_dir = &settings.state_dir;
+        let state_error = |error| StartError::StateDir { path: state_dir.clone(), error };
+        create_dir(state_dir).map_err(state_error)?;
+        let id = identity::edge_id(settings.name, state_dir).map_err(state_error)?;
+
+        let mut registry = Registry::default();
+        let backends = Backends::new();
+        let live = LiveSnapshot::new(Snapshot::new(backends.clone()));
+        let sync_metrics = SyncMetrics::register(&mut registry);
+        let proxy_metrics = proxy::Metrics::register(&mut registry);
+        let applier = Applier::open(state_dir, backends.clone(), live.clone(), sync_metrics)?;
+        let status = applier.status();
+
+        let ending = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let resolver = Resolver::new(backends, settings.dns_server)?;
+        spawn(&tasks, &ending, "resolver", resolver.run(ending.clone()));
+
+        let proxy_settings = Arc::new(proxy::Settings {
+            trusted_networks: TrustedNetworks::new(settings.trusted_networks),
+            access_log: settings.access_log,
+            https_port: https_address.port(),
+        });
+        let tls = tls::server_config(live.clone())?;
+        let drain = Drain::new();
+        let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
+            EdgeService::new(
+                Worker { index, count: settings.workers },
+                Sockets { http, https },
+                tls.clone(),
+                live.clone(),
+                proxy_settings.clone(),
+                proxy_metrics.clone(),
+                drain.clone(),
+            )
+        });
+        let workers_ending = CancellationToken::new();
+        let workers = serve_traffic(services.collect(), workers_ending.clone())?;
+
+        if let Some(Upstream { control_planes, token }) = settings.upstream {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let tls = identity::client_config(token.fingerprint(), provider).map_err(StartError::ClientTls)?;
+            let client =
+                Client::new(ClientSettings { control_planes, token, edge: id.clone() }, Arc::new(tls), applier);
+            spawn(&tasks, &ending, "sync", client.run(ending.clone()));
+        } else {
+            warn!("no control plane is given: this edge serves what it has on disk, and learns of no change");
+        }
+        let revision = status.borrow().revision;
+        let admin = admin::serve(admin_listener, Arc::new(registry), status, ending.clone());
+        spawn(&tasks, &ending, "admin", async {
+            if let Err(error) = admin.await {
+                warn!(%error, "the admin listener is no longer served");
+            }
+        });
+        info!(
+            http = %http_address,
+            https = %https_address,
+            admin = %admin_address,
+            edge = %id,
+            %revision,
+            "ready"
+        );
+        Ok(Self { ending, tasks, drain, workers, workers_ending })
+    }
+
+    /// Waits for SIGTERM, SIGINT, or the end of something that should not end.
+    async fn wait(&self, mut signals: Signals) {
+        tokio::select! {
+            name = signals.next() => info!(signal = name, "ending"),
+            () = self.ending.cancelled() => {}
+        }
+    }
+
+    /// Accepts nothing more, lets requests finish for at most `drain_timeout`, and ends.
+    async fn end(self, drain_timeout: Duration) {
+        let Self { ending, tasks, drain, workers, workers_ending } = self;
+        drain.begin();
+        if tokio::time::timeout(drain_timeout, drain.finished()).await.is_err() {
+            warn!(connections = drain.connections(), "some connections did not end in time; they are closed");
+        }
+        workers_ending.cancel();
+        ending.cancel();
+        tasks.close();
+        // Workers have nothing left to do; a thread cannot be waited for without blocking.
+        let joined = tokio::task::spawn_blocking(move || workers.join());
+        if tokio::time::timeout(CONTROL_END_TIMEOUT, async { tokio::join!(joined, tasks.wait()) }).await.is_err() {
+            warn!("some tasks did not end in time; they are dropped");
+        }
+    }
+}
+
+/// Runs a task that ends by itself once `ending` is cancelled. A task that ends before ends the program: what is left would
+/// look alive and not be.
+fn spawn(
+    tasks: &TaskTracker,
+    ending: &CancellationToken,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    // Also when the task panics.
+    let end_with_it = ending.clone().drop_guard();
+    let ending = ending.clone();
+    tasks.spawn(
+        async move {
+            let _end_with_it = end_with_it;
+            task.await;
+            if !ending.is_cancelled() {
+                warn!("ended before its time; the program ends");
+            }
+        }
+        .instrument(info_span!("task", name)),
+    );
+}
+
+/// Runs the workers on threads of Pingora's, away from everything else.
+fn serve_traffic(services: Vec<EdgeService>, ending: CancellationToken) -> Result<thread::JoinHandle<()>, StartError> {
+    let conf = ServerConf {
+        threads: 1,
+        // Requests are let finish before, by `Drain`.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    thread::Builder::new()
+        .name("workers".into())
+        .spawn(move || {
+            let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
+            server.bootstrap();
+            for service in services {
+                server.add_service(service);
+            }
+            server.run(RunArgs { shutdown_signal: Box::new(Ending(ending)) });
+        })
+        .map_err(StartError::Runtime)
+}
+
+/// Tells Pingora when to end: signals are this program's to handle.
+struct Ending(CancellationToken);
+
+#[async_trait]
+impl ShutdownSignalWatch for Ending {
+    async fn recv(&self) -> ShutdownSignal {
+        self.0.cancelled().await;
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment this exists.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Creates a directory that only its owner may enter, if it is not there.
+fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Why the edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address for traffic cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address for operators cannot be had.
+    #[error("listen on {address}: {error}; end the program that listens there, or choose another address with --admin")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error("use {}: {error}; name a directory that can be written with --state-dir", path.display())]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// What this edge has on disk cannot be used.
+    #[error("{0}; name another directory with --state-dir, or mend this one")]
+    Store(#[from] StoreError),
+    /// No TLS can be offered to clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No TLS can be used toward control planes.
+    #[error("the TLS configuration toward control planes")]
+    ClientTls(#[source] rustls::Error),
+    /// Names cannot be resolved.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The system gives no threads or signals.
+    #[error("the system gives no threads or signals: {0}")]
+    Runtime(#[source] io::Error),
+}

@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId};
+
+use super::{Backend, BackendState, Certificate, Domain, DomainEntry, PooledBackend, Service, Snapshot};
+
+/// The making of a snapshot's successor. Changes may come in any order.
+#[derive(Debug)]
+pub struct Edit {
+    next: Snapshot,
+}
+
+impl Edit {
+    pub(super) fn new(next: Snapshot) -> Self {
+        Self { next }
+    }
+
+    /// The successor.
+    pub fn finish(self) -> Snapshot {
+        self.next
+    }
+
+    /// Adds a domain, or replaces the one with the same host pattern.
+    pub fn put_domain(&mut self, domain: Domain) {
+        let service = self.next.services.acquire(&domain.service);
+        let pool = self.next.pools.acquire(&(domain.service.clone(), domain.active_tag.clone()));
+        let host = domain.host.clone();
+        let replaced = self.next.domains.insert(&host, Arc::new(DomainEntry { domain, service, pool }));
+        self.release_domain(replaced);
+    }
+
+    /// Removes a domain, if it is there.
+    pub fn remove_domain(&mut self, host: &HostPattern) {
+        let removed = self.next.domains.remove(host);
+        self.release_domain(removed);
+    }
+
+    fn release_domain(&mut self, entry: Option<Arc<DomainEntry>>) {
+        if let Some(entry) = entry {
+            self.next.services.release(entry.service);
+            self.next.pools.release(entry.pool);
+        }
+    }
+
+    /// Adds a service, or replaces the one with the same id.
+    pub fn put_service(&mut self, service: Service) {
+        let slot = self.next.services.acquire(&service.id);
+        let replaced = self.next.services.at_mut(slot).replace(Arc::new(service));
+        if replaced.is_some() {
+            self.next.services.release(slot);
+        }
+    }
+
+    /// Removes a service, if it is there.
+    pub fn remove_service(&mut self, id: &ServiceId) {
+        let Some(slot) = self.next.services.find(id) else { return };
+        if self.next.services.at_mut(slot).take().is_some() {
+            self.next.services.release(slot);
+        }
+    }
+
+    /// Adds a backend, or replaces the one with the same id.
+    pub fn put_backend(&mut self, backend: Backend) {
+        let handle = self.next.known_backends.handle(&backend.address);
+        let backend = Arc::new(PooledBackend { backend, handle });
+        let Backend { id, service, address: _, tags, state } = &backend.backend;
+        // Before the old one is let go: a pool that both are in keeps its place.
+        let slots: Vec<_> = tags.iter().map(|tag| self.next.pools.acquire(&(service.clone(), tag.clone()))).collect();
+        self.remove_backend(id);
+        if *state == BackendState::Active {
+            for slot in slots {
+                Arc::make_mut(self.next.pools.at_mut(slot)).insert(backend.clone());
+            }
+        }
+        self.next.backends.insert(id.clone(), backend.clone());
+    }
+
+    /// Removes a backend, if it is there.
+    pub fn remove_backend(&mut self, id: &BackendId) {
+        let Some(removed) = self.next.backends.remove(id) else { return };
+        let Backend { id, service, address: _, tags, state } = &removed.backend;
+        for tag in tags {
+            let Some(slot) = self.next.pools.find(&(service.clone(), tag.clone())) else { continue };
+            if *state == BackendState::Active {
+                Arc::make_mut(self.next.pools.at_mut(slot)).remove(id);
+            }
+            self.next.pools.release(slot);
+        }
+    }
+
+    /// Adds a certificate, or replaces the one with the same id.
+    pub fn put_certificate(&mut self, certificate: Certificate) {
+        let certificate = Arc::new(certificate);
+        self.remove_certificate(certificate.id());
+        for name in certificate.names() {
+            let mut candidates = self.candidates(name);
+            if candidates.iter().any(|candidate| candidate.id() == certificate.id()) {
+                continue;
+            }
+            candidates.push(certificate.clone());
+            if candidates.len() > 1 {
+                // Only then, since it parses. Equal ends are told apart by id, so that every edge chooses the same.
+                candidates.sort_by_cached_key(|candidate| {
+                    let end = candidate.validity().map_or(i64::MIN, |validity| validity.not_after);
+                    (std::cmp::Reverse(end), candidate.id().clone())
+                });
+            }
+            self.next.certificates_by_name.insert(name, candidates.into());
+        }
+        self.next.certificates.insert(certificate.id().clone(), certificate);
+    }
+
+    /// Removes a certificate, if it is there.
+    pub fn remove_certificate(&mut self, id: &CertificateId) {
+        let Some(removed) = self.next.certificates.remove(id) else { return };
+        for name in removed.names() {
+            let mut candidates = self.candidates(name);
+            candidates.retain(|candidate| candidate.id() != id);
+            if candidates.is_empty() {
+                self.next.certificates_by_name.remove(name);
+            } else {
+                self.next.certificates_by_name.insert(name, candidates.into());
+            }
+        }
+    }
+
+    fn candidates(&self, name: &HostPattern) -> Vec<Arc<Certificate>> {
+        self.next.certificates_by_name.pattern(name).map_or_else(Vec::new, |candidates| candidates.to_vec())
+    }
+}

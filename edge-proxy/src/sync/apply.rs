@@ -1,0 +1,164 @@
+use std::{path::Path, sync::Arc};
+
+use switchyard_proto::vocab::{Digest, Revision};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    batch::Batch,
+    held::{DigestMismatch, Held, KeptServed, Record, Rejection},
+    store::{Loaded, Persistence, Store, StoreError},
+};
+use crate::{balance::Backends, snapshot::LiveSnapshot, telemetry::SyncMetrics};
+
+/// Takes batches: to memory, to the disk, to traffic, in this order but for the disk, which may refuse.
+#[derive(Debug)]
+pub struct Applier {
+    held: Held,
+    store: Store,
+    /// Everything must be received anew, for the disk's sake.
+    needs_everything: bool,
+    live: LiveSnapshot,
+    status: watch::Sender<Status>,
+    metrics: SyncMetrics,
+}
+
+/// How far this edge is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The revision of what it has received.
+    pub revision: Revision,
+    /// The digest of that.
+    pub digest: Digest,
+    /// How much of it is not served.
+    pub rejected: usize,
+    /// Whether it ever had a configuration.
+    pub configuration: Configuration,
+    /// Whether it has a stream to a control plane.
+    pub link: Link,
+}
+
+/// Whether there is a configuration to serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Configuration {
+    /// None was ever received.
+    #[default]
+    Missing,
+    /// It is served.
+    Loaded,
+}
+
+/// Whether there is a stream to a control plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// There is none: the edge serves what it has.
+    #[default]
+    Down,
+    /// There is one.
+    Up,
+}
+
+/// What the control plane is told of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) revision: Revision,
+    pub(super) result: Result<(), DigestMismatch>,
+    pub(super) rejections: Vec<Rejection>,
+    pub(super) persistence: Persistence,
+}
+
+impl Applier {
+    /// Begins with what is on disk in a state directory, and serves it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used. One that is damaged is set aside, and the edge begins with nothing.
+    pub fn open(
+        state_dir: &Path,
+        known_backends: Arc<Backends>,
+        live: LiveSnapshot,
+        metrics: SyncMetrics,
+    ) -> Result<Self, StoreError> {
+        let (store, loaded) = Store::open(state_dir)?;
+        let Loaded { revision, kept } = loaded;
+        let had_rejections = kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
+        let (held, record) = Held::restore(known_backends, revision, kept);
+        live.store(held.snapshot().clone());
+        let mut applier =
+            Self { held, store, needs_everything: false, live, status: watch::Sender::new(Status::default()), metrics };
+        if had_rejections || applier.held.rejected() > 0 {
+            applier.persist(record);
+        }
+        applier.tell();
+        Ok(applier)
+    }
+
+    /// How far this edge is, from now on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// What the control plane is to be told first: it goes on from there.
+    pub(super) fn position(&self) -> (Revision, Digest) {
+        if self.needs_everything {
+            return (Revision::ZERO, Digest::default());
+        }
+        (self.held.revision(), self.held.digest())
+    }
+
+    /// What is not served as it was received.
+    pub(super) fn rejections(&self) -> Vec<Rejection> {
+        self.held.rejections()
+    }
+
+    /// Notes whether there is a stream.
+    pub(super) fn link(&self, link: Link) {
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.link, link) != link);
+    }
+
+    /// Takes a batch. Blocks on the disk.
+    pub(super) fn apply(&mut self, batch: Batch) -> Outcome {
+        let (revision, kind) = (batch.revision, batch.kind);
+        match self.held.apply(batch) {
+            Ok(applied) => {
+                self.live.store(applied.snapshot);
+                let persistence = self.persist(applied.record);
+                self.metrics.batch(kind);
+                self.tell();
+                info!(%revision, kind = kind.as_str(), rejected = self.held.rejected(), "serving a new revision");
+                for Rejection { key, revision, reason } in self.held.rejections() {
+                    warn!(resource = %key, %revision, reason, "not served: its last good version is, if there was one");
+                }
+                Outcome { revision, result: Ok(()), rejections: self.held.rejections(), persistence }
+            }
+            Err(mismatch) => {
+                warn!(%mismatch, "a batch does not fit to what this edge has: everything is asked for");
+                Outcome {
+                    revision,
+                    result: Err(mismatch),
+                    rejections: self.held.rejections(),
+                    persistence: Persistence::Persisted,
+                }
+            }
+        }
+    }
+
+    fn persist(&mut self, record: Record) -> Persistence {
+        let persistence = self.store.write(record);
+        self.needs_everything = persistence == Persistence::EverythingNeeded;
+        persistence
+    }
+
+    fn tell(&self) {
+        let (revision, digest, rejected) = (self.held.revision(), self.held.digest(), self.held.rejected());
+        self.metrics.position(revision, rejected);
+        self.status.send_modify(|status| {
+            status.revision = revision;
+            status.digest = digest;
+            status.rejected = rejected;
+            if revision > Revision::ZERO {
+                status.configuration = Configuration::Loaded;
+            }
+        });
+    }
+}

@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use prost::Message;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use switchyard_proto::{
+    fleet::v1 as wire,
+    vocab::{
+        BackendAddress, BackendId, CertificateId, HostPattern, InvalidBackendAddress, InvalidHostPattern, InvalidId,
+        InvalidTag, ResourceKind, ServiceId, Tag,
+        limits::{
+            BACKEND_TAGS_MAX, CERTIFICATE_CHAIN_BYTES_MAX, CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX,
+            PRIVATE_KEY_BYTES_MAX,
+        },
+    },
+};
+
+use super::batch::Received;
+use crate::snapshot::{
+    Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
+    Timeouts,
+};
+
+/// The longest timeout.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A resource that can be served.
+#[derive(Debug)]
+pub(super) enum Valid {
+    Service(Service),
+    Backend(Backend),
+    Certificate(Certificate),
+    Domain(Domain),
+}
+
+/// What a resource means to others, also when it cannot be served: what changes only together with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It belongs to these pools.
+    Pools { service: String, tags: Vec<String> },
+    /// It is for these names.
+    Names(Vec<HostPattern>),
+    /// It cannot even be read.
+    Unreadable,
+    /// Others refer to it by its id, or not at all.
+    None,
+}
+
+/// Whether keys and certificates are parsed now, or when they are first asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Everything is checked.
+    Checked,
+    /// It was checked before it was written to this edge's disk.
+    CheckedBefore,
+}
+
+/// Reads a resource, and checks every bound of it.
+pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid, InvalidResource>) {
+    let id = &*received.key.id;
+    let body = received.body.clone();
+    match received.key.kind {
+        ResourceKind::Service => match wire::Service::decode(body) {
+            Ok(message) => (Claim::None, service(id, message).map(Valid::Service)),
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
+        ResourceKind::Backend => match wire::Backend::decode(body) {
+            Ok(message) => {
+                let claim = Claim::Pools { service: message.service.clone(), tags: message.tags.clone() };
+                (claim, backend(id, message).map(Valid::Backend))
+            }
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
+        ResourceKind::Certificate => match wire::Certificate::decode(body) {
+            Ok(message) => {
+                let names = message.dns_names.iter().filter_map(|name| HostPattern::parse(name).ok()).collect();
+                (Claim::Names(names), certificate(id, message, trust).map(Valid::Certificate))
+            }
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
+        ResourceKind::Domain => match wire::Domain::decode(body) {
+            Ok(message) => (Claim::None, domain(id, message).map(Valid::Domain)),
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
+    }
+}
+
+fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
+    let wire::Domain { service, active_tag, http_to_https } = message;
+    Ok(Domain {
+        host: HostPattern::parse(id)?,
+        service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
+        active_tag: Tag::parse(&active_tag).map_err(InvalidResource::ActiveTag)?,
+        plain_http: if http_to_https { PlainHttp::RedirectToHttps } else { PlainHttp::Serve },
+    })
+}
+
+fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource> {
+    let (balancing, protocol) = (message.balancing(), message.protocol());
+    let wire::Service { balancing: _, protocol: _, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms } =
+        message;
+    Ok(Service {
+        id: ServiceId::parse(id)?,
+        balancing: match balancing {
+            wire::BalancingPolicy::Unspecified => return Err(InvalidResource::Unknown("balancing")),
+            wire::BalancingPolicy::RoundRobin => Balancing::RoundRobin,
+        },
+        protocol: match protocol {
+            wire::BackendProtocol::Unspecified => return Err(InvalidResource::Unknown("protocol")),
+            wire::BackendProtocol::Automatic => BackendProtocol::Automatic,
+            wire::BackendProtocol::Http1 => BackendProtocol::Http1,
+            wire::BackendProtocol::Http2 => BackendProtocol::Http2,
+        },
+        timeouts: Timeouts {
+            connect: timeout("connect_timeout_ms", connect_timeout_ms)?,
+            first_byte: timeout("first_byte_timeout_ms", first_byte_timeout_ms)?,
+            idle: timeout("idle_timeout_ms", idle_timeout_ms)?,
+        },
+    })
+}
+
+fn timeout(field: &'static str, millis: u64) -> Result<Duration, InvalidResource> {
+    let timeout = Duration::from_millis(millis);
+    if timeout.is_zero() || timeout > TIMEOUT_MAX { Err(InvalidResource::Timeout(field)) } else { Ok(timeout) }
+}
+
+fn backend(id: &str, message: wire::Backend) -> Result<Backend, InvalidResource> {
+    let state = message.state();
+    let wire::Backend { service, address, tags, state: _ } = message;
+    if tags.is_empty() || tags.len() > BACKEND_TAGS_MAX {
+        return Err(InvalidResource::Tags);
+    }
+    Ok(Backend {
+        id: BackendId::parse(id)?,
+        service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
+        address: BackendAddress::parse(&address).map_err(InvalidResource::Address)?,
+        tags: tags.iter().map(|tag| Tag::parse(tag)).collect::<Result<_, _>>().map_err(InvalidResource::Tag)?,
+        state: match state {
+            wire::BackendState::Unspecified => return Err(InvalidResource::Unknown("state")),
+            wire::BackendState::Active => BackendState::Active,
+            wire::BackendState::Draining => BackendState::Draining,
+            wire::BackendState::Disabled => BackendState::Disabled,
+        },
+    })
+}
+
+fn certificate(id: &str, message: wire::Certificate, trust: Trust) -> Result<Certificate, InvalidResource> {
+    let wire::Certificate { dns_names, chain, private_key } = message;
+    if dns_names.is_empty() || dns_names.len() > CERTIFICATE_NAMES_MAX {
+        return Err(InvalidResource::Names);
+    }
+    let chain_bytes: usize = chain.iter().map(bytes::Bytes::len).sum();
+    if chain.is_empty() || chain.len() > CERTIFICATE_CHAIN_MAX || chain_bytes > CERTIFICATE_CHAIN_BYTES_MAX {
+        return Err(InvalidResource::Chain);
+    }
+    if private_key.is_empty() || private_key.len() > PRIVATE_KEY_BYTES_MAX {
+        return Err(InvalidResource::PrivateKey);
+    }
+    let id = CertificateId::parse(id)?;
+    let names = dns_names
+        .iter()
+        .map(|name| HostPattern::parse(name))
+        .collect::<Result<_, _>>()
+        .map_err(InvalidResource::Name)?;
+    let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let private_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(private_key.to_vec()));
+    Ok(match trust {
+        Trust::Checked => Certificate::parse(id, names, chain, private_key)?,
+        Trust::CheckedBefore => Certificate::trusted(id, names, chain, private_key),
+    })
+}
+
+/// Why a resource cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidResource {
+    #[error("it cannot be read: is this edge's version too old?")]
+    Unreadable,
+    #[error("id: {0}")]
+    Id(#[from] InvalidId),
+    #[error("id: {0}")]
+    Host(#[from] InvalidHostPattern),
+    #[error("service: {0}")]
+    Service(InvalidId),
+    #[error("active_tag: {0}")]
+    ActiveTag(InvalidTag),
+    #[error("address: {0}")]
+    Address(InvalidBackendAddress),
+    #[error("tags: {0}")]
+    Tag(InvalidTag),
+    #[error("tags: a backend carries 1 to {BACKEND_TAGS_MAX}")]
+    Tags,
+    #[error("{0}: a value that this version does not know: is it too old?")]
+    Unknown(&'static str),
+    #[error("{0}: a timeout is from 1 ms to 24 h")]
+    Timeout(&'static str),
+    #[error("dns_names: {0}")]
+    Name(InvalidHostPattern),
+    #[error("dns_names: a certificate is for 1 to {CERTIFICATE_NAMES_MAX} names")]
+    Names,
+    #[error("chain: 1 to {CERTIFICATE_CHAIN_MAX} certificates of at most {CERTIFICATE_CHAIN_BYTES_MAX} bytes together")]
+    Chain,
+    #[error("private_key: 1 to {PRIVATE_KEY_BYTES_MAX} bytes")]
+    PrivateKey,
+    #[error(transparent)]
+    Certificate(#[from] InvalidCertificate),
+}

@@ -1,0 +1,387 @@
+//! What this edge has received, what of it is served, and why the rest is not.
+//!
+//! What always holds: what is served was checked; it is the newest version of each resource that can be served together
+//! with everything it uses. [`Held::digest`] and [`Held::revision`] speak of what was received. The cost of a batch
+//! follows the batch and what is pending, not what is held.
+
+mod served;
+mod waits;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use switchyard_proto::vocab::{
+    Digest, ResourceKey, ResourceKind, Revision,
+    limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
+};
+
+use self::{
+    served::{Served, backend_id, certificate_id, host, service_id},
+    waits::Waits,
+};
+use super::{
+    batch::{Batch, BatchKind, Received},
+    convert::{Claim, Trust, Valid, convert},
+};
+use crate::{
+    balance::Backends,
+    snapshot::{Edit, Snapshot},
+};
+
+/// What an edge holds of the fleet's configuration.
+#[derive(Debug)]
+pub(in crate::sync) struct Held {
+    revision: Revision,
+    digest: Digest,
+    /// Every resource as it was received last, and what it adds to the digest.
+    received: HashMap<ResourceKey, Digest>,
+    served: Served,
+    /// What was received and is not served: a version, or a removal.
+    pending: BTreeMap<ResourceKey, Pending>,
+    snapshot: Snapshot,
+}
+
+/// What was received and is not served.
+#[derive(Debug)]
+struct Pending {
+    revision: Revision,
+    change: PendingChange,
+    /// Why it is not served; what it waits for may change with every batch.
+    reason: String,
+}
+
+#[derive(Debug)]
+enum PendingChange {
+    /// A version that can be served, once everything it uses can be.
+    Put(Valid),
+    /// A version that this program will never serve.
+    Unservable(Claim),
+    Remove,
+}
+
+/// What a batch did.
+#[derive(Debug)]
+pub(in crate::sync) struct Applied {
+    /// What is to be served from now on.
+    pub(in crate::sync) snapshot: Snapshot,
+    /// What is to be written to disk.
+    pub(in crate::sync) record: Record,
+}
+
+/// What a batch changes on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::sync) struct Record {
+    /// Everything that was received before is gone, unless it is in `received`.
+    pub(in crate::sync) replaces_all: bool,
+    /// What was received: the encoded envelope, or `None` for what is gone.
+    pub(in crate::sync) received: BTreeMap<ResourceKey, Option<Bytes>>,
+    /// What is served instead of what was received. Keys that are not in it keep what they have.
+    pub(in crate::sync) served: BTreeMap<ResourceKey, ServedRecord>,
+    /// The revision of what was received.
+    pub(in crate::sync) revision: Revision,
+    /// Its digest.
+    pub(in crate::sync) digest: Digest,
+}
+
+/// What of a resource is served, as the disk is to remember it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sync) enum ServedRecord {
+    /// What was received.
+    AsReceived,
+    /// What was served until now, which is another version. On disk that is what was received before, unless the disk
+    /// remembers one already.
+    AsBefore,
+    /// Nothing: there was never a version of it that could be served.
+    Nothing,
+}
+
+/// A resource as a disk had it.
+#[derive(Clone, Debug)]
+pub(in crate::sync) struct Kept {
+    /// As it was received; `None` if it was removed and is still served.
+    pub(in crate::sync) received: Option<Received>,
+    /// What is served instead.
+    pub(in crate::sync) served: KeptServed,
+}
+
+/// What of a kept resource is served.
+#[derive(Clone, Debug)]
+pub(in crate::sync) enum KeptServed {
+    /// What was received.
+    AsReceived,
+    /// Another version.
+    Other(Received),
+    /// Nothing.
+    Nothing,
+}
+
+/// A resource that is not served as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Which one.
+    pub key: ResourceKey,
+    /// The revision of the version that is not served.
+    pub revision: Revision,
+    /// Why; at most [`REJECTION_REASON_BYTES_MAX`] bytes.
+    pub reason: String,
+}
+
+/// The digest after the batch would not be the one that the batch says. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("after the batch of revision {revision} the digest would be {computed:?}, and not {expected:?}")]
+pub(in crate::sync) struct DigestMismatch {
+    revision: Revision,
+    computed: Digest,
+    expected: Digest,
+}
+
+impl Held {
+    /// An edge that has received nothing.
+    pub(in crate::sync) fn new(known_backends: Arc<Backends>) -> Self {
+        Self {
+            revision: Revision::ZERO,
+            digest: Digest::default(),
+            received: HashMap::new(),
+            served: Served::default(),
+            pending: BTreeMap::new(),
+            snapshot: Snapshot::new(known_backends),
+        }
+    }
+
+    /// What an edge had when it wrote to its disk last. What was pending then is looked at again: this may be a newer
+    /// program. Returns what is to be written for that.
+    pub(in crate::sync) fn restore(
+        known_backends: Arc<Backends>,
+        revision: Revision,
+        kept: Vec<Kept>,
+    ) -> (Self, Record) {
+        let mut held = Self { revision, ..Self::new(known_backends) };
+        let mut serve = Vec::new();
+        let mut look_at = Vec::new();
+        for Kept { received, served } in kept {
+            let key = match (&received, &served) {
+                (Some(received), _) | (None, KeptServed::Other(received)) => received.key.clone(),
+                (None, KeptServed::AsReceived | KeptServed::Nothing) => continue,
+            };
+            if let Some(received) = &received {
+                let digest = Digest::of(&received.encoded);
+                held.digest = held.digest.plus(digest);
+                held.received.insert(key.clone(), digest);
+            }
+            let to_serve = match served {
+                KeptServed::AsReceived => received.clone(),
+                KeptServed::Other(other) => {
+                    look_at.push((key.clone(), received));
+                    Some(other)
+                }
+                KeptServed::Nothing => {
+                    look_at.push((key, received));
+                    continue;
+                }
+            };
+            let Some(to_serve) = to_serve else { continue };
+            match convert(&to_serve, Trust::CheckedBefore) {
+                (_, Ok(valid)) => serve.push((key, valid)),
+                // This program is older than the one that wrote it.
+                (_, Err(_)) => look_at.push((key, Some(to_serve))),
+            }
+        }
+        serve.sort_by(|(left, _), (right, _)| left.cmp(right));
+        let mut edit = held.snapshot.edit();
+        for (key, valid) in serve {
+            held.served.put(&key, &valid);
+            put(&mut edit, valid);
+        }
+        held.snapshot = edit.finish();
+        let mut looked_at = BTreeSet::new();
+        for (key, received) in look_at {
+            // What was received comes before what is served instead of it.
+            if looked_at.insert(key.clone()) {
+                held.pend(key, received);
+            }
+        }
+        let settled = held.settle();
+        let mut record = Record { revision, digest: held.digest, ..Record::default() };
+        held.record_served(looked_at, &settled, &mut record);
+        (held, record)
+    }
+
+    /// The revision of what was received.
+    pub(in crate::sync) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The digest of what was received.
+    pub(in crate::sync) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What is served.
+    pub(in crate::sync) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What is not served as it was received, by key; at most [`REJECTIONS_MAX`].
+    pub(in crate::sync) fn rejections(&self) -> Vec<Rejection> {
+        self.pending
+            .iter()
+            .take(REJECTIONS_MAX)
+            .map(|(key, pending)| Rejection {
+                key: key.clone(),
+                revision: pending.revision,
+                reason: pending.reason[..pending.reason.floor_char_boundary(REJECTION_REASON_BYTES_MAX)].to_owned(),
+            })
+            .collect()
+    }
+
+    /// How many resources are not served as they were received.
+    pub(in crate::sync) fn rejected(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes a batch: everything of it that can be served is, and what could not be until now is looked at again.
+    ///
+    /// # Errors
+    ///
+    /// The digest does not fit. Nothing was changed.
+    pub(in crate::sync) fn apply(&mut self, batch: Batch) -> Result<Applied, DigestMismatch> {
+        let Batch { revision, kind, resources, mut removed, digest: expected } = batch;
+        if kind == BatchKind::Snapshot {
+            let contained: HashSet<&ResourceKey> = resources.iter().map(|received| &received.key).collect();
+            removed = self.received.keys().filter(|key| !contained.contains(key)).cloned().collect();
+        }
+        let hashes: Vec<Digest> = resources.iter().map(|received| Digest::of(&received.encoded)).collect();
+        let computed = self.digest_after(&resources, &hashes, &removed);
+        if computed != expected {
+            return Err(DigestMismatch { revision, computed, expected });
+        }
+
+        self.revision = revision;
+        self.digest = computed;
+        let mut record =
+            Record { replaces_all: kind == BatchKind::Snapshot, revision, digest: computed, ..Record::default() };
+        let mut looked_at: BTreeSet<ResourceKey> = self.pending.keys().cloned().collect();
+        for (received, hash) in resources.into_iter().zip(hashes) {
+            let key = received.key.clone();
+            let unchanged = self.received.insert(key.clone(), hash) == Some(hash);
+            record.received.insert(key.clone(), Some(received.encoded.clone()));
+            // The same version again says nothing new; if it is pending, it stays that.
+            if !unchanged {
+                self.pend(key.clone(), Some(received));
+            }
+            looked_at.insert(key);
+        }
+        for key in removed {
+            self.received.remove(&key);
+            record.received.insert(key.clone(), None);
+            self.pend(key.clone(), None);
+            looked_at.insert(key);
+        }
+        let settled = self.settle();
+        self.record_served(looked_at, &settled, &mut record);
+        Ok(Applied { snapshot: self.snapshot.clone(), record })
+    }
+
+    fn digest_after(&self, resources: &[Received], hashes: &[Digest], removed: &[ResourceKey]) -> Digest {
+        let before = |key: &ResourceKey| self.received.get(key).copied().unwrap_or_default();
+        let mut digest = self.digest;
+        for (received, hash) in resources.iter().zip(hashes) {
+            digest = digest.minus(before(&received.key)).plus(*hash);
+        }
+        for key in removed {
+            digest = digest.minus(before(key));
+        }
+        digest
+    }
+
+    /// Notes a version that was received, or a removal, as not served yet.
+    fn pend(&mut self, key: ResourceKey, received: Option<Received>) {
+        let pending = match received {
+            Some(received) => match convert(&received, Trust::Checked) {
+                (_, Ok(valid)) => {
+                    Pending { revision: received.revision, change: PendingChange::Put(valid), reason: String::new() }
+                }
+                (claim, Err(error)) => Pending {
+                    revision: received.revision,
+                    change: PendingChange::Unservable(claim),
+                    reason: error.to_string(),
+                },
+            },
+            None if self.served.contains(&key) => {
+                Pending { revision: self.revision, change: PendingChange::Remove, reason: String::new() }
+            }
+            None => {
+                self.pending.remove(&key);
+                return;
+            }
+        };
+        self.pending.insert(key, pending);
+    }
+
+    /// Serves everything that can be. Returns the keys of what changed.
+    fn settle(&mut self) -> BTreeSet<ResourceKey> {
+        let waits = Waits::find(&self.pending, &self.served);
+        let mut ready: Vec<ResourceKey> = Vec::new();
+        for (key, pending) in &mut self.pending {
+            match waits.reason(key) {
+                Some(reason) => reason.clone_into(&mut pending.reason),
+                None if matches!(pending.change, PendingChange::Unservable(_)) => {}
+                None => ready.push(key.clone()),
+            }
+        }
+        let mut edit = self.snapshot.edit();
+        for key in &ready {
+            match self.pending.remove(key).map(|pending| pending.change) {
+                Some(PendingChange::Put(valid)) => {
+                    self.served.put(key, &valid);
+                    put(&mut edit, valid);
+                }
+                Some(PendingChange::Remove) => {
+                    self.served.remove(key);
+                    remove(&mut edit, key);
+                }
+                Some(PendingChange::Unservable(_)) | None => {}
+            }
+        }
+        self.snapshot = edit.finish();
+        ready.into_iter().collect()
+    }
+
+    /// Notes for the disk what is served of the resources that were looked at.
+    fn record_served(&self, looked_at: BTreeSet<ResourceKey>, settled: &BTreeSet<ResourceKey>, record: &mut Record) {
+        for key in looked_at {
+            let served = if settled.contains(&key) || !self.pending.contains_key(&key) {
+                ServedRecord::AsReceived
+            } else if self.served.contains(&key) {
+                ServedRecord::AsBefore
+            } else {
+                ServedRecord::Nothing
+            };
+            record.served.insert(key, served);
+        }
+    }
+}
+
+fn put(edit: &mut Edit, valid: Valid) {
+    match valid {
+        Valid::Service(service) => edit.put_service(service),
+        Valid::Backend(backend) => edit.put_backend(backend),
+        Valid::Certificate(certificate) => edit.put_certificate(certificate),
+        Valid::Domain(domain) => edit.put_domain(domain),
+    }
+}
+
+fn remove(edit: &mut Edit, key: &ResourceKey) {
+    match key.kind {
+        ResourceKind::Service => service_id(key).iter().for_each(|id| edit.remove_service(id)),
+        ResourceKind::Backend => backend_id(key).iter().for_each(|id| edit.remove_backend(id)),
+        ResourceKind::Certificate => certificate_id(key).iter().for_each(|id| edit.remove_certificate(id)),
+        ResourceKind::Domain => host(key).iter().for_each(|host| edit.remove_domain(host)),
+    }
+}

@@ -1,0 +1,127 @@
+use std::collections::HashMap;
+
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, ServiceId, Tag};
+
+use crate::sync::convert::Valid;
+
+/// A pool: a service and a tag.
+pub(super) type PoolKey = (ServiceId, Tag);
+
+/// What is served, as far as others may refer to it.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) services: HashMap<ServiceId, ServiceUsers>,
+    pub(super) backends: HashMap<BackendId, (ServiceId, Vec<Tag>)>,
+    pub(super) domains: HashMap<HostPattern, PoolKey>,
+    certificates: HashMap<CertificateId, Vec<HostPattern>>,
+    /// How many certificates are for each name.
+    names: HashMap<HostPattern, usize>,
+}
+
+/// Who refers to a service. One that is not served may have users whose turn comes in the same edit.
+#[derive(Debug, Default)]
+pub(super) struct ServiceUsers {
+    is_served: bool,
+    pub(super) domains: usize,
+    pub(super) backends: usize,
+}
+
+impl Served {
+    pub(super) fn contains(&self, key: &ResourceKey) -> bool {
+        match key.kind {
+            ResourceKind::Service => service_id(key).is_some_and(|id| self.has_service(&id)),
+            ResourceKind::Backend => backend_id(key).is_some_and(|id| self.backends.contains_key(&id)),
+            ResourceKind::Certificate => certificate_id(key).is_some_and(|id| self.certificates.contains_key(&id)),
+            ResourceKind::Domain => host(key).is_some_and(|host| self.domains.contains_key(&host)),
+        }
+    }
+
+    pub(super) fn has_service(&self, id: &ServiceId) -> bool {
+        self.services.get(id).is_some_and(|users| users.is_served)
+    }
+
+    /// Whether a certificate for this host, or for all it stands for, is served.
+    pub(super) fn has_certificate_for(&self, host: &HostPattern) -> bool {
+        let parent = || HostPattern::parse(&format!("*.{}", host.as_str().split_once('.')?.1)).ok();
+        self.names.contains_key(host)
+            || (host.wildcard_suffix().is_none() && parent().is_some_and(|parent| self.names.contains_key(&parent)))
+    }
+
+    pub(super) fn put(&mut self, key: &ResourceKey, valid: &Valid) {
+        self.remove(key);
+        match valid {
+            Valid::Service(service) => self.services.entry(service.id.clone()).or_default().is_served = true,
+            Valid::Backend(backend) => {
+                self.services.entry(backend.service.clone()).or_default().backends += 1;
+                self.backends.insert(backend.id.clone(), (backend.service.clone(), backend.tags.clone()));
+            }
+            Valid::Domain(domain) => {
+                self.services.entry(domain.service.clone()).or_default().domains += 1;
+                self.domains.insert(domain.host.clone(), (domain.service.clone(), domain.active_tag.clone()));
+            }
+            Valid::Certificate(certificate) => {
+                for name in certificate.names() {
+                    *self.names.entry(name.clone()).or_default() += 1;
+                }
+                self.certificates.insert(certificate.id().clone(), certificate.names().to_vec());
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &ResourceKey) {
+        match key.kind {
+            ResourceKind::Service => {
+                if let Some(id) = service_id(key) {
+                    self.change_users(&id, |users| users.is_served = false);
+                }
+            }
+            ResourceKind::Backend => {
+                if let Some((service, _)) = backend_id(key).and_then(|id| self.backends.remove(&id)) {
+                    self.change_users(&service, |users| users.backends -= 1);
+                }
+            }
+            ResourceKind::Domain => {
+                if let Some((service, _)) = host(key).and_then(|host| self.domains.remove(&host)) {
+                    self.change_users(&service, |users| users.domains -= 1);
+                }
+            }
+            ResourceKind::Certificate => {
+                for name in certificate_id(key).and_then(|id| self.certificates.remove(&id)).into_iter().flatten() {
+                    if let Some(count) = self.names.get_mut(&name) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.names.remove(&name);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn change_users(&mut self, id: &ServiceId, change: impl FnOnce(&mut ServiceUsers)) {
+        if let Some(users) = self.services.get_mut(id) {
+            change(users);
+            if !users.is_served && users.domains == 0 && users.backends == 0 {
+                self.services.remove(id);
+            }
+        }
+    }
+}
+
+// A key's id is valid for its kind, so these are `None` only for a key of another kind.
+
+pub(super) fn service_id(key: &ResourceKey) -> Option<ServiceId> {
+    ServiceId::parse(&key.id).ok()
+}
+
+pub(super) fn backend_id(key: &ResourceKey) -> Option<BackendId> {
+    BackendId::parse(&key.id).ok()
+}
+
+pub(super) fn certificate_id(key: &ResourceKey) -> Option<CertificateId> {
+    CertificateId::parse(&key.id).ok()
+}
+
+pub(super) fn host(key: &ResourceKey) -> Option<HostPattern> {
+    HostPattern::parse(&key.id).ok()
+}

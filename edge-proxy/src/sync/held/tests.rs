@@ -1,0 +1,440 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use prost::Message;
+use switchyard_proto::{
+    fleet::v1 as wire,
+    vocab::{Digest, ResourceKey, ResourceKind, Revision},
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::sync::{
+    batch::{Batch, BatchKind},
+    store::{Loaded, Persistence, Store},
+};
+
+/// A control plane, as far as an edge can tell.
+#[derive(Clone, Default)]
+struct Fleet {
+    revision: u64,
+    /// Each resource, encoded, by key; and when it was changed, also those that are gone.
+    resources: BTreeMap<ResourceKey, Bytes>,
+    changed: BTreeMap<ResourceKey, u64>,
+}
+
+impl Fleet {
+    /// Puts resources in one revision.
+    fn change(&mut self, puts: &[(ResourceKey, Vec<u8>)], removed: &[ResourceKey]) {
+        self.revision += 1;
+        for (key, body) in puts {
+            let resource =
+                wire::Resource { key: Some(key.to_wire()), revision: self.revision, body: body.clone().into() };
+            self.resources.insert(key.clone(), resource.encode_to_vec().into());
+            self.changed.insert(key.clone(), self.revision);
+        }
+        for key in removed {
+            self.resources.remove(key);
+            self.changed.insert(key.clone(), self.revision);
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        self.resources.values().fold(Digest::default(), |digest, encoded| digest.plus(Digest::of(encoded)))
+    }
+
+    /// What an edge that has `after` is sent.
+    fn batch(&self, after: Revision) -> Batch {
+        let changed = self.changed.iter().filter(|(_, revision)| **revision > after.0);
+        let (put, removed): (Vec<_>, Vec<_>) =
+            changed.map(|(key, _)| key.clone()).partition(|key| self.resources.contains_key(key));
+        Batch {
+            revision: Revision(self.revision),
+            kind: BatchKind::Delta,
+            resources: put.iter().map(|key| Received::read(self.resources[key].clone()).unwrap()).collect(),
+            removed,
+            digest: self.digest(),
+        }
+    }
+
+    fn snapshot(&self) -> Batch {
+        let resources = self.resources.values().map(|encoded| Received::read(encoded.clone()).unwrap()).collect();
+        Batch { kind: BatchKind::Snapshot, resources, removed: Vec::new(), ..self.batch(Revision::ZERO) }
+    }
+}
+
+fn key(kind: ResourceKind, id: &str) -> ResourceKey {
+    ResourceKey { kind, id: id.into() }
+}
+
+fn service(id: &str) -> (ResourceKey, Vec<u8>) {
+    let message = wire::Service {
+        balancing: wire::BalancingPolicy::RoundRobin.into(),
+        protocol: wire::BackendProtocol::Automatic.into(),
+        connect_timeout_ms: 1,
+        first_byte_timeout_ms: 1,
+        idle_timeout_ms: 1,
+    };
+    (key(ResourceKind::Service, id), message.encode_to_vec())
+}
+
+fn backend(id: &str, service: &str, tag: &str, address: &str) -> (ResourceKey, Vec<u8>) {
+    let message = wire::Backend {
+        service: service.into(),
+        address: address.into(),
+        tags: vec![tag.into()],
+        state: wire::BackendState::Active.into(),
+    };
+    (key(ResourceKind::Backend, id), message.encode_to_vec())
+}
+
+fn domain(host: &str, service: &str, tag: &str) -> (ResourceKey, Vec<u8>) {
+    let message = wire::Domain { service: service.into(), active_tag: tag.into(), http_to_https: false };
+    (key(ResourceKind::Domain, host), message.encode_to_vec())
+}
+
+fn certificate(id: &str, name: &str) -> (ResourceKey, Vec<u8>) {
+    let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let message = wire::Certificate {
+        dns_names: vec![name.into()],
+        chain: vec![issued.cert.der().to_vec().into()],
+        private_key: issued.signing_key.serialize_der().into(),
+    };
+    (key(ResourceKind::Certificate, id), message.encode_to_vec())
+}
+
+/// A certificate with another one's key.
+fn wrong_certificate(id: &str, name: &str) -> (ResourceKey, Vec<u8>) {
+    let (key, body) = certificate(id, name);
+    let mut message = wire::Certificate::decode(body.as_slice()).unwrap();
+    let other = certificate(id, name).1;
+    message.private_key = wire::Certificate::decode(other.as_slice()).unwrap().private_key;
+    (key, message.encode_to_vec())
+}
+
+const GOOD: &str = "10.0.0.1:80";
+const BAD: &str = "10.0.0.1";
+
+fn held() -> Held {
+    Held::new(Backends::new())
+}
+
+/// The tag of a domain, and the ids of the backends that answer for it.
+fn serves(held: &Held, host: &str) -> Option<(String, Vec<String>)> {
+    let route = held.snapshot().route(host)?;
+    let backends = route.target().map_or_else(Vec::new, |target| {
+        target.pool.backends().iter().map(|pooled| pooled.backend.id.to_string()).collect()
+    });
+    Some((route.domain().active_tag.to_string(), backends))
+}
+
+fn tag_and(tag: &str, backends: &[&str]) -> Option<(String, Vec<String>)> {
+    Some((tag.to_owned(), backends.iter().map(|id| (*id).to_owned()).collect()))
+}
+
+fn rejected(held: &Held) -> Vec<(String, String)> {
+    held.rejections().into_iter().map(|rejection| (rejection.key.to_string(), rejection.reason)).collect()
+}
+
+fn shop() -> Fleet {
+    let mut fleet = Fleet::default();
+    fleet.change(
+        &[
+            service("shop"),
+            backend("a1", "shop", "a", GOOD),
+            domain("shop.example", "shop", "a"),
+            domain("other.example", "shop", "a"),
+        ],
+        &[],
+    );
+    fleet
+}
+
+#[test]
+fn a_rejected_resource_keeps_its_last_good_version_and_holds_up_nothing_else() {
+    let mut fleet = shop();
+    let mut held = held();
+    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    fleet.change(&[domain("shop.example", "shop", "NOT A TAG"), domain("other.example", "shop", "b")], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    assert_eq!(serves(&held, "other.example"), tag_and("b", &[]));
+    let [(resource, reason)] = &rejected(&held)[..] else { panic!("{:?}", rejected(&held)) };
+    assert_eq!(resource, "domains/shop.example");
+    assert!(reason.starts_with("active_tag: "), "{reason}");
+
+    fleet.change(&[domain("shop.example", "shop", "b"), backend("b1", "shop", "b", GOOD)], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("b", &["b1"]));
+    assert_eq!(rejected(&held), []);
+}
+
+#[test]
+fn a_switch_waits_for_every_backend_it_needs_and_goes_live_with_the_fix() {
+    let mut fleet = shop();
+    let mut held = held();
+    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let switched = domain("shop.example", "shop", "b");
+    fleet.change(&[backend("b1", "shop", "b", GOOD), backend("b2", "shop", "b", BAD), switched], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    let rejections = rejected(&held);
+    assert_eq!(rejections.len(), 2, "{rejections:?}");
+    assert!(rejections[1].1.starts_with("waits for backends/b2: address: "), "{rejections:?}");
+
+    fleet.change(&[backend("b2", "shop", "b", GOOD)], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("b", &["b1", "b2"]));
+    assert_eq!(rejected(&held), []);
+}
+
+#[test]
+fn a_backend_that_cannot_be_read_holds_up_what_was_changed_with_it() {
+    let mut fleet = shop();
+    let mut held = held();
+    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let garbage = (key(ResourceKind::Backend, "b1"), b"\xff\xff".to_vec());
+    fleet.change(&[garbage, domain("shop.example", "shop", "b")], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    fleet.change(&[], &[key(ResourceKind::Backend, "b1")]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("b", &[]));
+}
+
+#[test]
+fn the_old_pool_stays_as_long_as_a_domain_cannot_leave_it() {
+    let mut fleet = shop();
+    let mut held = held();
+    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    // The old backend is deleted, or moved to the new tag, together with a switch that cannot be made.
+    for (puts, removed) in
+        [(vec![], vec![key(ResourceKind::Backend, "a1")]), (vec![backend("a1", "shop", "b", GOOD)], vec![])]
+    {
+        let (mut fleet, mut held) = (fleet.clone(), held_with(&fleet));
+        let switch = [domain("shop.example", "shop", "b"), backend("b1", "shop", "b", BAD)];
+        fleet.change(&[&switch[..], &puts].concat(), &removed);
+        held.apply(fleet.batch(held.revision())).unwrap();
+        assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+        fleet.change(&[backend("b1", "shop", "b", GOOD)], &[]);
+        held.apply(fleet.batch(held.revision())).unwrap();
+        let (tag, backends) = serves(&held, "shop.example").unwrap();
+        assert_eq!(tag, "b");
+        assert_eq!(backends.len(), 1 + puts.len());
+        assert_eq!(rejected(&held), []);
+    }
+}
+
+fn held_with(fleet: &Fleet) -> Held {
+    let mut held = held();
+    held.apply(fleet.snapshot()).unwrap();
+    held
+}
+
+#[test]
+fn a_service_stays_as_long_as_something_that_is_served_refers_to_it() {
+    let mut fleet = shop();
+    let mut held = held_with(&fleet);
+    let keys = [
+        key(ResourceKind::Service, "shop"),
+        key(ResourceKind::Backend, "a1"),
+        key(ResourceKind::Domain, "other.example"),
+    ];
+    // The new service is unservable, so the domain stays on the old one, and so do its service and its backend.
+    let (bad_key, mut bad) = service("new");
+    bad.truncate(2);
+    fleet.change(&[(bad_key, bad), domain("shop.example", "new", "a")], &keys);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    assert_eq!(serves(&held, "other.example"), None);
+    fleet.change(&[service("new"), backend("n1", "new", "a", GOOD)], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["n1"]));
+    assert_eq!(rejected(&held), []);
+    assert_eq!(held.snapshot().services().count(), 1);
+}
+
+#[test]
+fn a_domain_whose_only_certificate_is_wrong_waits_for_a_right_one() {
+    let mut fleet = shop();
+    let mut held = held_with(&fleet);
+    fleet.change(&[wrong_certificate("new", "*.new.example"), domain("a.new.example", "shop", "a")], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "a.new.example"), None);
+    fleet.change(&[certificate("other", "a.new.example")], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!(serves(&held, "a.new.example"), tag_and("a", &["a1"]));
+    assert_eq!(rejected(&held).len(), 1);
+}
+
+#[test]
+fn a_batch_whose_digest_does_not_fit_changes_nothing() {
+    let mut fleet = shop();
+    let mut held = held_with(&fleet);
+    fleet.change(&[domain("shop.example", "shop", "b")], &[]);
+    let wrong = Batch { digest: Digest::default(), ..fleet.batch(held.revision()) };
+    held.apply(wrong).unwrap_err();
+    assert_eq!((held.revision(), held.digest()), (Revision(1), shop().digest()));
+    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    held.apply(fleet.snapshot()).unwrap();
+    assert_eq!(held.digest(), fleet.digest());
+}
+
+/// An edge whose process can end at any time.
+struct Edge {
+    directory: TempDir,
+    held: Held,
+    store: Store,
+}
+
+impl Edge {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (held, store) = Self::start(&directory);
+        Self { directory, held, store }
+    }
+
+    fn start(directory: &TempDir) -> (Held, Store) {
+        let (mut store, Loaded { revision, kept }) = Store::open(directory.path()).unwrap();
+        let (held, record) = Held::restore(Backends::new(), revision, kept);
+        assert_eq!(store.write(record), Persistence::Persisted);
+        (held, store)
+    }
+
+    fn restart(self) -> Self {
+        let Self { directory, held, store } = self;
+        drop((held, store));
+        let (held, store) = Self::start(&directory);
+        Self { directory, held, store }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        let applied = self.held.apply(batch).unwrap();
+        assert_eq!(self.store.write(applied.record), Persistence::Persisted);
+    }
+}
+
+/// Everything that is served, comparable.
+fn everything(held: &Held) -> BTreeMap<String, Option<(String, Vec<String>)>> {
+    held.snapshot().domains().map(|domain| (domain.host.to_string(), serves(held, domain.host.as_str()))).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Changes in one revision: each a resource of a small world, in a version that is good, bad or gone.
+    Change(Vec<(u8, Version)>),
+    /// The edge is sent what it misses.
+    Sync,
+    /// The edge is sent everything.
+    SyncWhole,
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Version {
+    Good(u8),
+    Bad,
+    Gone,
+}
+
+fn steps(versions: impl Strategy<Value = Version> + Clone + 'static) -> impl Strategy<Value = Vec<Step>> {
+    let change = prop::collection::vec((0_u8..9, versions), 1..5);
+    prop::collection::vec(
+        prop_oneof![
+            4 => change.prop_map(Step::Change),
+            4 => Just(Step::Sync),
+            1 => Just(Step::SyncWhole),
+            1 => Just(Step::Restart),
+        ],
+        1..25,
+    )
+}
+
+/// The resource of a number: three domains, four backends, two services.
+fn resource(number: u8, version: Version) -> Result<(ResourceKey, Vec<u8>), ResourceKey> {
+    let tag = |number: u8| ["a", "b"][usize::from(number % 2)];
+    let service_of = |number: u8| ["s0", "s1"][usize::from(number / 2 % 2)];
+    let made = |number_of_version: u8| match number {
+        0..3 => domain(&format!("d{number}.example"), service_of(number_of_version), tag(number_of_version)),
+        3..7 => backend(&format!("b{number}"), service_of(number_of_version), tag(number_of_version), GOOD),
+        _ => service(&format!("s{}", number - 7)),
+    };
+    match version {
+        Version::Good(of) => Ok(made(of)),
+        Version::Gone => Err(made(0).0),
+        Version::Bad => Ok(match number {
+            0..3 => domain(&format!("d{number}.example"), "s0", "NOT A TAG"),
+            3..7 => backend(&format!("b{number}"), "s0", "a", BAD),
+            _ => (made(0).0, Vec::new()),
+        }),
+    }
+}
+
+fn run(steps: Vec<Step>) -> (Fleet, Edge) {
+    let mut fleet = Fleet::default();
+    let mut edge = Edge::new();
+    for step in steps {
+        match step {
+            Step::Change(changes) => {
+                // Within one revision each resource is changed once.
+                let changes: BTreeMap<u8, Version> = changes.into_iter().collect();
+                let made: Vec<_> = changes.into_iter().map(|(number, version)| resource(number, version)).collect();
+                let puts: Vec<_> = made.iter().filter_map(|made| made.clone().ok()).collect();
+                let removed: Vec<_> = made.into_iter().filter_map(Result::err).collect();
+                fleet.change(&puts, &removed);
+            }
+            Step::Sync => edge.apply(fleet.batch(edge.held.revision())),
+            Step::SyncWhole => edge.apply(fleet.snapshot()),
+            Step::Restart => edge = edge.restart(),
+        }
+    }
+    edge.apply(fleet.batch(edge.held.revision()));
+    (fleet, edge)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_sequence_ends_with_the_digest_and_the_service_of_a_fresh_snapshot(
+        steps in steps(prop_oneof![8 => (0_u8..4).prop_map(Version::Good), 1 => Just(Version::Gone)]),
+    ) {
+        let (fleet, edge) = run(steps);
+        let fresh = held_with(&fleet);
+        prop_assert_eq!(edge.held.digest(), fleet.digest());
+        prop_assert_eq!(edge.held.revision(), Revision(fleet.revision));
+        // What refers to a service that is gone waits, and keeps what was served before: a fresh edge has nothing before.
+        if rejected(&edge.held).is_empty() {
+            prop_assert_eq!(everything(&edge.held), everything(&fresh));
+        }
+    }
+
+    #[test]
+    fn whatever_is_bad_is_never_served_and_a_restart_changes_nothing(
+        steps in steps(prop_oneof![
+            6 => (0_u8..4).prop_map(Version::Good),
+            3 => Just(Version::Bad),
+            2 => Just(Version::Gone),
+        ]),
+    ) {
+        let (fleet, edge) = run(steps);
+        prop_assert_eq!(edge.held.digest(), fleet.digest());
+        for domain in edge.held.snapshot().domains() {
+            // Everything that is served has its service.
+            prop_assert!(edge.held.snapshot().services().any(|service| service.id == domain.service));
+        }
+        let before = (everything(&edge.held), rejected(&edge.held), edge.held.digest(), edge.held.revision());
+        let edge = edge.restart();
+        let after = (everything(&edge.held), rejected(&edge.held), edge.held.digest(), edge.held.revision());
+        prop_assert_eq!(before, after);
+
+        // When everything is good again, nothing of the past is left.
+        let (mut fleet, mut edge) = (fleet, edge);
+        let good: Vec<_> = (0..9).map(|number| resource(number, Version::Good(number)).unwrap()).collect();
+        fleet.change(&good, &[]);
+        edge.apply(fleet.batch(edge.held.revision()));
+        prop_assert_eq!(rejected(&edge.held), []);
+        prop_assert_eq!(everything(&edge.held), everything(&held_with(&fleet)));
+    }
+}

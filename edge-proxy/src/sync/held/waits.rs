@@ -1,0 +1,219 @@
+use std::collections::{BTreeMap, HashMap};
+
+use switchyard_proto::vocab::{HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, Tag};
+
+use super::{
+    Pending, PendingChange,
+    served::{Served, backend_id, host, service_id},
+};
+use crate::{
+    snapshot::Domain,
+    sync::convert::{Claim, Valid},
+};
+
+type PendingMap = BTreeMap<ResourceKey, Pending>;
+
+/// What has to wait, and for what: found by looking at what is pending alone.
+pub(super) struct Waits(BTreeMap<ResourceKey, String>);
+
+/// What will not be served now, by kind: what others may have to wait for. Small, as a rule.
+#[derive(Default)]
+struct Stuck<'a> {
+    backends: Vec<(&'a ResourceKey, &'a Pending)>,
+    certificates: Vec<(&'a ResourceKey, &'a Pending)>,
+    domains: Vec<(&'a ResourceKey, &'a Pending)>,
+}
+
+impl Waits {
+    /// Begins with what waits for what can never be served, and goes on with what waits for that, until nothing is added.
+    /// Each round adds at least one, so it ends.
+    pub(super) fn find(pending: &PendingMap, served: &Served) -> Self {
+        let mut waits = Self(BTreeMap::new());
+        loop {
+            let stuck = waits.stuck(pending);
+            let departures = waits.departures(pending, served);
+            let found: Vec<_> = pending
+                .iter()
+                .filter(|(key, _)| !waits.0.contains_key(key))
+                .filter_map(|(key, this)| {
+                    let reason = match &this.change {
+                        PendingChange::Unservable(_) => None,
+                        PendingChange::Put(Valid::Service(_) | Valid::Certificate(_)) => None,
+                        PendingChange::Put(Valid::Backend(backend)) => {
+                            waits.for_service(&backend.service, pending, served).or_else(|| {
+                                let after = Some((&backend.service, backend.tags.as_slice()));
+                                waits.for_users_of_pools(key, after, &stuck, served)
+                            })
+                        }
+                        PendingChange::Put(Valid::Domain(domain)) => waits
+                            .for_service(&domain.service, pending, served)
+                            .or_else(|| waits.for_newest_service(&domain.service, pending))
+                            .or_else(|| waits.for_backends(domain, this.revision, &stuck))
+                            .or_else(|| waits.for_certificate(&domain.host, &stuck, pending, served)),
+                        PendingChange::Remove => match key.kind {
+                            ResourceKind::Domain | ResourceKind::Certificate => None,
+                            ResourceKind::Backend => waits.for_users_of_pools(key, None, &stuck, served),
+                            ResourceKind::Service => for_users_of_service(key, &departures, served),
+                        },
+                    };
+                    Some((key.clone(), reason?))
+                })
+                .collect();
+            if found.is_empty() {
+                return waits;
+            }
+            waits.0.extend(found);
+        }
+    }
+
+    /// Why a pending version has to wait, if it has.
+    pub(super) fn reason(&self, key: &ResourceKey) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    fn is_stuck(&self, key: &ResourceKey, pending: &Pending) -> bool {
+        matches!(pending.change, PendingChange::Unservable(_)) || self.0.contains_key(key)
+    }
+
+    fn stuck<'a>(&self, pending: &'a PendingMap) -> Stuck<'a> {
+        let mut stuck = Stuck::default();
+        for (key, this) in pending.iter().filter(|(key, this)| self.is_stuck(key, this)) {
+            match key.kind {
+                ResourceKind::Service => {}
+                ResourceKind::Backend => stuck.backends.push((key, this)),
+                ResourceKind::Certificate => stuck.certificates.push((key, this)),
+                ResourceKind::Domain => stuck.domains.push((key, this)),
+            }
+        }
+        stuck
+    }
+
+    /// For each service that is to be removed, how many users come to it less those who leave it.
+    fn departures(&self, pending: &PendingMap, served: &Served) -> HashMap<ServiceId, i64> {
+        let mut departures: HashMap<ServiceId, i64> = pending
+            .iter()
+            .filter(|(key, this)| key.kind == ResourceKind::Service && matches!(this.change, PendingChange::Remove))
+            .filter_map(|(key, _)| Some((service_id(key)?, 0)))
+            .collect();
+        if departures.is_empty() {
+            return departures;
+        }
+        for (key, this) in pending.iter().filter(|(key, this)| !self.is_stuck(key, this)) {
+            let before = match key.kind {
+                ResourceKind::Domain => {
+                    host(key).and_then(|host| served.domains.get(&host)).map(|(service, _)| service)
+                }
+                ResourceKind::Backend => {
+                    backend_id(key).and_then(|id| served.backends.get(&id)).map(|(service, _)| service)
+                }
+                ResourceKind::Service | ResourceKind::Certificate => None,
+            };
+            let after = match &this.change {
+                PendingChange::Put(Valid::Domain(domain)) => Some(&domain.service),
+                PendingChange::Put(Valid::Backend(backend)) => Some(&backend.service),
+                _ => None,
+            };
+            if let Some(count) = before.and_then(|service| departures.get_mut(service)) {
+                *count -= 1;
+            }
+            if let Some(count) = after.and_then(|service| departures.get_mut(service)) {
+                *count += 1;
+            }
+        }
+        departures
+    }
+
+    /// What refers to a service needs some version of it.
+    fn for_service(&self, service: &ServiceId, pending: &PendingMap, served: &Served) -> Option<String> {
+        let key = ResourceKey::service(service);
+        match pending.get(&key) {
+            Some(Pending { change: PendingChange::Put(_), .. }) => None,
+            _ if served.has_service(service) => None,
+            Some(missing) => Some(waits_for(&key, &missing.reason)),
+            None => Some(format!("there is no {key}")),
+        }
+    }
+
+    /// A domain changes only together with its service.
+    fn for_newest_service(&self, service: &ServiceId, pending: &PendingMap) -> Option<String> {
+        let key = ResourceKey::service(service);
+        let stuck = pending.get(&key).filter(|service| self.is_stuck(&key, service))?;
+        Some(waits_for(&key, self.reason_of(&key, stuck)))
+    }
+
+    /// A domain changes only together with the backends that it sends requests to.
+    fn for_backends(&self, domain: &Domain, revision: Revision, stuck: &Stuck<'_>) -> Option<String> {
+        let (key, backend) = stuck.backends.iter().find(|(_, backend)| match &backend.change {
+            PendingChange::Put(Valid::Backend(backend)) => {
+                backend.service == domain.service && backend.tags.contains(&domain.active_tag)
+            }
+            PendingChange::Unservable(Claim::Pools { service, tags }) => {
+                service == domain.service.as_str() && tags.iter().any(|tag| tag == domain.active_tag.as_str())
+            }
+            // Nobody can say whose it is: it may be of every domain that was changed together with it.
+            PendingChange::Unservable(_) => backend.revision == revision,
+            PendingChange::Put(_) | PendingChange::Remove => false,
+        })?;
+        Some(waits_for(key, self.reason_of(key, backend)))
+    }
+
+    /// A domain whose only certificate cannot be served does not change.
+    fn for_certificate(
+        &self,
+        host: &HostPattern,
+        stuck: &Stuck<'_>,
+        pending: &PendingMap,
+        served: &Served,
+    ) -> Option<String> {
+        let (key, certificate) = stuck.certificates.iter().find(|(_, certificate)| match &certificate.change {
+            PendingChange::Unservable(Claim::Names(names)) => covers(names, host),
+            _ => false,
+        })?;
+        let is_coming = |this: &Pending| match &this.change {
+            PendingChange::Put(Valid::Certificate(certificate)) => covers(certificate.names(), host),
+            _ => false,
+        };
+        if served.has_certificate_for(host) || pending.values().any(is_coming) {
+            return None;
+        }
+        Some(waits_for(key, self.reason_of(key, certificate)))
+    }
+
+    /// A backend stays in the pools of the domains that cannot leave them. `after` is where it will be.
+    fn for_users_of_pools(
+        &self,
+        key: &ResourceKey,
+        after: Option<(&ServiceId, &[Tag])>,
+        stuck: &Stuck<'_>,
+        served: &Served,
+    ) -> Option<String> {
+        let (service, tags) = served.backends.get(&backend_id(key)?)?;
+        let leaves = |tag: &Tag| !after.is_some_and(|(of, tags)| of == service && tags.contains(tag));
+        let (domain, held_back) = stuck.domains.iter().find(|(key, _)| {
+            let pool = host(key).and_then(|host| served.domains.get(&host));
+            pool.is_some_and(|(of, tag)| of == service && tags.contains(tag) && leaves(tag))
+        })?;
+        Some(waits_for(domain, self.reason_of(domain, held_back)))
+    }
+
+    fn reason_of<'a>(&'a self, key: &ResourceKey, pending: &'a Pending) -> &'a str {
+        self.0.get(key).unwrap_or(&pending.reason)
+    }
+}
+
+/// A service stays as long as something that is served refers to it.
+fn for_users_of_service(key: &ResourceKey, departures: &HashMap<ServiceId, i64>, served: &Served) -> Option<String> {
+    let id = service_id(key)?;
+    let users = served.services.get(&id)?;
+    let now = i64::try_from(users.domains + users.backends).unwrap_or(i64::MAX);
+    let remaining = now + departures.get(&id).copied().unwrap_or(0);
+    (remaining > 0).then(|| format!("still in use by {remaining} domains and backends that are served"))
+}
+
+fn waits_for(key: &ResourceKey, reason: &str) -> String {
+    if reason.is_empty() { format!("waits for {key}") } else { format!("waits for {key}: {reason}") }
+}
+
+fn covers(names: &[HostPattern], host: &HostPattern) -> bool {
+    names.iter().any(|name| name.covers(host))
+}
