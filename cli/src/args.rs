@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    client::Address,
+    commands::{backend, certificate, completions, demo, domain, edge, service, switch},
+};
+
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
+/// Automatic HTTPS for a fleet of edge proxies, with one-command blue/green switching.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done (with --wait: live on every connected edge), 1 failed, 2 wrong usage, \
+                        3 committed, but not live everywhere.")]
+pub(crate) struct Cli {
+    /// Where the control plane's API is
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        env = "SWITCHYARD_CONTROL_PLANE",
+        default_value = Address::DEFAULT,
+        value_name = "URL",
+        value_parser = Address::parse
+    )]
+    pub(crate) control_plane: Address,
+    /// How results are printed: as a table for people, or as the API's messages
+    #[arg(long, short, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed on the standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Host names, and where their traffic goes
+    #[command(subcommand)]
+    Domain(domain::Command),
+    /// Groups of backends, and how they are reached
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Addresses that requests are sent to
+    #[command(subcommand)]
+    Backend(backend::Command),
+    /// Certificates that the edges serve
+    #[command(subcommand)]
+    Certificate(certificate::Command),
+    /// The proxy nodes, and how far each one is
+    #[command(subcommand)]
+    Edge(edge::Command),
+    /// Moves a domain to another tag
+    Switch(switch::SwitchArgs),
+    /// Shows the fleet: its revision, its edges and its domains
+    Status,
+    /// Prints a script that teaches a shell this command's completions
+    Completions(completions::CompletionsArgs),
+    /// Runs a control plane, an edge and two backends on this machine
+    Demo(demo::DemoArgs),
+}
+
+/// What every command that changes something takes.
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// Check everything, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait until the change is live on every connected edge
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// How long to wait
+    #[arg(long, requires = "wait", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// What guards a change against one that somebody else made meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct EtagArg {
+    /// Only if this is still its etag (`get` shows it)
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) etag: String,
+}
+
+/// A duration as people write it: `500ms`, `3s`, `1m 30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 30s or 5m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,253 @@
+use std::time::{Instant, SystemTime};
+
+use clap::{Args, Subcommand, ValueEnum};
+use pbjson_types::FieldMask;
+use switchyard_proto::v1::{
+    Backend, BackendState, CreateBackendRequest, DeleteBackendRequest, DrainBackendRequest, GetBackendRequest,
+    ListBackendsResponse, UpdateBackendRequest,
+};
+
+use super::{Change, Session};
+use crate::{
+    args::{EtagArg, WriteArgs},
+    failure::Failure,
+    names,
+    output::{Show, age, moment, word},
+    wait::Outcome,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates a backend
+    Create(CreateArgs),
+    /// Lists all backends
+    List,
+    /// Shows one backend
+    Get {
+        /// The id of the backend
+        #[arg(value_name = "BACKEND")]
+        name: String,
+    },
+    /// Changes what is given, and nothing else
+    Update(UpdateArgs),
+    /// Deletes a backend; requests in flight finish
+    Delete(TargetArgs),
+    /// Takes a backend out gently: no new requests, those in flight finish
+    ///
+    /// `switchyard backend update BACKEND --state active` ends it.
+    Drain(TargetArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The id of the backend
+    #[arg(value_name = "BACKEND")]
+    name: String,
+    /// The service that it belongs to [default: default]
+    #[arg(long)]
+    service: Option<String>,
+    /// `host:port`; the host is an IPv4 address, an IPv6 address in brackets, or a name that each edge resolves
+    #[arg(long)]
+    address: String,
+    /// A tag that it carries; may be given several times
+    #[arg(long = "tag", value_name = "TAG", required = true)]
+    tags: Vec<String>,
+    /// Whether it takes requests [default: active]
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The id of the backend
+    #[arg(value_name = "BACKEND")]
+    name: String,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    etag: EtagArg,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// The service that it belongs to
+    #[arg(long)]
+    service: Option<String>,
+    /// `host:port`
+    #[arg(long)]
+    address: Option<String>,
+    /// A tag that it carries from now on, instead of those it has; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Whether it takes requests
+    #[arg(long, value_enum)]
+    state: Option<State>,
+}
+
+/// Which backend, and how to do it.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The id of the backend
+    #[arg(value_name = "BACKEND")]
+    name: String,
+    #[command(flatten)]
+    etag: EtagArg,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// Whether a backend takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// It takes requests.
+    Active,
+    /// It gets no new requests; those in flight finish.
+    Draining,
+    /// It is out of use.
+    Disabled,
+}
+
+impl State {
+    fn to_message(self) -> BackendState {
+        match self {
+            Self::Active => BackendState::Active,
+            Self::Draining => BackendState::Draining,
+            Self::Disabled => BackendState::Disabled,
+        }
+    }
+}
+
+pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Create(args) => return create(session, args).await,
+        Command::Update(args) => return update(session, args).await,
+        Command::Delete(args) => return delete(session, args).await,
+        Command::Drain(args) => return drain(session, args).await,
+        Command::List => {
+            let backends = session.client.all_backends().await?;
+            let response = ListBackendsResponse { backends, next_page_token: String::new() };
+            session.output.list(&response, &response.backends)?;
+        }
+        Command::Get { name } => {
+            let request = GetBackendRequest { name: names::backend(&name) };
+            session.output.item(&session.client.backends().get_backend(request).await?.into_inner())?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
+    let CreateArgs { name, service, address, tags, state, write } = args;
+    let backend = Backend {
+        name: names::backend(&name),
+        service: service.map(|service| names::service(&service)).unwrap_or_default(),
+        address,
+        tags,
+        state: state.map(State::to_message).unwrap_or_default().into(),
+        ..Backend::default()
+    };
+    let look = look(&backend.name);
+    let request = CreateBackendRequest { backend: Some(backend), validate_only: write.dry_run };
+    let began = Instant::now();
+    let backend = session.client.backends().create_backend(request).await;
+    let backend = backend.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&backend, "created", began), &write).await
+}
+
+async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
+    let UpdateArgs { name, changes, etag, write } = args;
+    let Changes { service, address, tags, state } = changes;
+    let mut backend = Backend { name: names::backend(&name), etag: etag.etag, ..Backend::default() };
+    let mut mask = FieldMask::default();
+    if let Some(service) = service {
+        mask.paths.push("service".to_owned());
+        backend.service = names::service(&service);
+    }
+    if let Some(address) = address {
+        mask.paths.push("address".to_owned());
+        backend.address = address;
+    }
+    if !tags.is_empty() {
+        mask.paths.push("tags".to_owned());
+        backend.tags = tags;
+    }
+    if let Some(state) = state {
+        mask.paths.push("state".to_owned());
+        backend.set_state(state.to_message());
+    }
+    let look = look(&backend.name);
+    let request =
+        UpdateBackendRequest { backend: Some(backend), update_mask: Some(mask), validate_only: write.dry_run };
+    let began = Instant::now();
+    let backend = session.client.backends().update_backend(request).await;
+    let backend = backend.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&backend, "updated", began), &write).await
+}
+
+async fn delete(session: &Session, args: TargetArgs) -> Result<Outcome, Failure> {
+    let TargetArgs { name, etag, write } = args;
+    let name = names::backend(&name);
+    let request = DeleteBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
+    let began = Instant::now();
+    let response = session.client.backends().delete_backend(request).await;
+    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let (subject, revision) = (subject(&name), response.revision);
+    session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
+}
+
+async fn drain(session: &Session, args: TargetArgs) -> Result<Outcome, Failure> {
+    let TargetArgs { name, etag, write } = args;
+    let name = names::backend(&name);
+    let request = DrainBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
+    let began = Instant::now();
+    let backend = session.client.backends().drain_backend(request).await;
+    let backend = backend.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    session.finish(change(&backend, "taken out: it gets no new requests", began), &write).await
+}
+
+fn change<'a>(backend: &'a Backend, done: &'a str, began: Instant) -> Change<'a, Backend> {
+    Change { message: backend, subject: subject(&backend.name), done, revision: backend.revision, began }
+}
+
+fn look(name: &str) -> String {
+    format!("switchyard backend get {}", names::id(name))
+}
+
+fn subject(name: &str) -> String {
+    format!("backend {}", names::id(name))
+}
+
+impl Show for Backend {
+    const COLUMNS: &'static [&'static str] = &["BACKEND", "SERVICE", "ADDRESS", "TAGS", "STATE", "REVISION", "CHANGED"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            names::id(&self.name).to_owned(),
+            names::id(&self.service).to_owned(),
+            self.address.clone(),
+            self.tags.join(","),
+            word(self.state().as_str_name(), "BACKEND_STATE_"),
+            self.revision.to_string(),
+            age(self.update_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        vec![
+            ("backend", names::id(&self.name).to_owned()),
+            ("service", names::id(&self.service).to_owned()),
+            ("address", self.address.clone()),
+            ("tags", self.tags.join(", ")),
+            ("state", word(self.state().as_str_name(), "BACKEND_STATE_")),
+            ("revision", self.revision.to_string()),
+            ("etag", self.etag.clone()),
+            ("created", moment(self.create_time.as_ref(), now)),
+            ("changed", moment(self.update_time.as_ref(), now)),
+        ]
+    }
+}

@@ -1,0 +1,219 @@
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::{Instant, SystemTime},
+};
+
+use clap::{Args, Subcommand};
+use switchyard_proto::{
+    v1::{
+        Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest, GetInternalCaRequest,
+        ListCertificatesResponse, UpdateCertificateRequest,
+    },
+    vocab::limits::CERTIFICATE_CHAIN_BYTES_MAX,
+};
+
+use super::{Change, Session};
+use crate::{
+    args::{EtagArg, WriteArgs},
+    failure::Failure,
+    names,
+    output::{Show, age, moment, word},
+    wait::Outcome,
+};
+
+/// Names of a certificate that a list shows; the rest is counted.
+const NAMES_LISTED_MAX: usize = 3;
+/// Bytes of a file that is read: more than the control plane takes of either, so that it is what refuses.
+const FILE_BYTES_MAX: usize = 2 * CERTIFICATE_CHAIN_BYTES_MAX;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Uploads a certificate of one's own
+    Upload {
+        #[command(flatten)]
+        material: Material,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Lists all certificates
+    List,
+    /// Shows one certificate
+    Get {
+        /// The id of the certificate
+        #[arg(value_name = "CERTIFICATE")]
+        name: String,
+    },
+    /// Replaces the chain and the key of an uploaded certificate
+    #[command(visible_alias = "update")]
+    Replace {
+        #[command(flatten)]
+        material: Material,
+        #[command(flatten)]
+        etag: EtagArg,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Deletes an uploaded certificate
+    Delete {
+        /// The id of the certificate
+        #[arg(value_name = "CERTIFICATE")]
+        name: String,
+        #[command(flatten)]
+        etag: EtagArg,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Prints the certificate of the internal CA, to be trusted by clients of domains with `--tls internal`
+    Ca,
+}
+
+/// A certificate of one's own, in files.
+#[derive(Debug, Args)]
+pub(crate) struct Material {
+    /// The id of the certificate
+    #[arg(value_name = "CERTIFICATE")]
+    name: String,
+    /// A PEM file: the certificate, then the intermediates in order
+    #[arg(long, value_name = "FILE")]
+    chain: PathBuf,
+    /// A PEM file: its private key, not encrypted
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Upload { material, write } => return upload(session, material, write).await,
+        Command::Replace { material, etag, write } => return replace(session, material, etag, write).await,
+        Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::List => {
+            let certificates = session.client.all_certificates().await?;
+            let response = ListCertificatesResponse { certificates, next_page_token: String::new() };
+            session.output.list(&response, &response.certificates)?;
+        }
+        Command::Get { name } => {
+            let request = GetCertificateRequest { name: names::certificate(&name) };
+            session.output.item(&session.client.certificates().get_certificate(request).await?.into_inner())?;
+        }
+        Command::Ca => {
+            let ca = session.client.certificates().get_internal_ca(GetInternalCaRequest {}).await?.into_inner();
+            if session.output.is_for_people() {
+                session.output.text(ca.certificate_pem.trim_end())?;
+            } else {
+                session.output.document(&ca)?;
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn upload(session: &Session, material: Material, write: WriteArgs) -> Result<Outcome, Failure> {
+    let (certificate, private_key_pem) = read(material)?;
+    let look = look(&certificate.name);
+    let request =
+        CreateCertificateRequest { certificate: Some(certificate), private_key_pem, validate_only: write.dry_run };
+    let began = Instant::now();
+    let certificate = session.client.certificates().create_certificate(request).await;
+    let certificate = certificate.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&certificate, "uploaded", began), &write).await
+}
+
+async fn replace(session: &Session, material: Material, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+    let (certificate, private_key_pem) = read(material)?;
+    let certificate = Certificate { etag: etag.etag, ..certificate };
+    let look = look(&certificate.name);
+    let request =
+        UpdateCertificateRequest { certificate: Some(certificate), private_key_pem, validate_only: write.dry_run };
+    let began = Instant::now();
+    let certificate = session.client.certificates().update_certificate(request).await;
+    let certificate = certificate.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&certificate, "replaced", began), &write).await
+}
+
+async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+    let name = names::certificate(name);
+    let request = DeleteCertificateRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
+    let began = Instant::now();
+    let response = session.client.certificates().delete_certificate(request).await;
+    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let (subject, revision) = (subject(&name), response.revision);
+    session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
+}
+
+/// Reads chain and key; returns the certificate and its private key.
+fn read(material: Material) -> Result<(Certificate, String), Failure> {
+    let Material { name, chain, key } = material;
+    let chain_pem = read_text(&chain)?;
+    let private_key_pem = read_text(&key)?;
+    Ok((Certificate { name: names::certificate(&name), chain_pem, ..Certificate::default() }, private_key_pem))
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let refused = |reason: String| Failure::File { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => refused("not a text; PEM is required".to_owned()),
+        _ => refused(error.to_string()),
+    })?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err(refused(format!("larger than {FILE_BYTES_MAX} bytes; is it the right file?")));
+    }
+    Ok(text)
+}
+
+fn change<'a>(certificate: &'a Certificate, done: &'a str, began: Instant) -> Change<'a, Certificate> {
+    Change { message: certificate, subject: subject(&certificate.name), done, revision: certificate.revision, began }
+}
+
+fn look(name: &str) -> String {
+    format!("switchyard certificate get {}", names::id(name))
+}
+
+fn subject(name: &str) -> String {
+    format!("certificate {}", names::id(name))
+}
+
+/// The first few of a certificate's names, and how many more there are.
+fn names_listed(names: &[String]) -> String {
+    let listed = names.iter().take(NAMES_LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join(",");
+    match names.len().saturating_sub(NAMES_LISTED_MAX) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
+}
+
+impl Show for Certificate {
+    const COLUMNS: &'static [&'static str] =
+        &["CERTIFICATE", "SOURCE", "NAMES", "EXPIRES", "ISSUER", "REVISION", "CHANGED"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            names::id(&self.name).to_owned(),
+            word(self.source().as_str_name(), "CERTIFICATE_SOURCE_"),
+            names_listed(&self.dns_names),
+            age(self.not_after_time.as_ref(), now),
+            self.issuer.clone(),
+            self.revision.to_string(),
+            age(self.update_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        vec![
+            ("certificate", names::id(&self.name).to_owned()),
+            ("source", word(self.source().as_str_name(), "CERTIFICATE_SOURCE_")),
+            ("names", self.dns_names.join(", ")),
+            ("issuer", self.issuer.clone()),
+            ("valid from", moment(self.not_before_time.as_ref(), now)),
+            ("expires", moment(self.not_after_time.as_ref(), now)),
+            ("sha-256", self.fingerprint_sha256.clone()),
+            ("revision", self.revision.to_string()),
+            ("etag", self.etag.clone()),
+            ("created", moment(self.create_time.as_ref(), now)),
+            ("changed", moment(self.update_time.as_ref(), now)),
+        ]
+    }
+}

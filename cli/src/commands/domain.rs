@@ -1,0 +1,248 @@
+use std::time::{Instant, SystemTime};
+
+use clap::{Args, Subcommand, ValueEnum};
+use pbjson_types::FieldMask;
+use switchyard_proto::v1::{
+    CertificateSource, CreateDomainRequest, DeleteDomainRequest, Domain, DomainTls, GetDomainRequest,
+    ListDomainsResponse, UpdateDomainRequest,
+};
+
+use super::{Change, Session};
+use crate::{
+    args::{EtagArg, WriteArgs},
+    failure::Failure,
+    names,
+    output::{Show, age, moment, or_dash, word},
+    wait::Outcome,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates a domain
+    Create(CreateArgs),
+    /// Lists all domains
+    List,
+    /// Shows one domain
+    Get {
+        /// The host name, exact or with a leading `*.`
+        #[arg(value_name = "DOMAIN")]
+        name: String,
+    },
+    /// Changes what is given, and nothing else
+    Update(UpdateArgs),
+    /// Deletes a domain; edges answer 404 for it from then on
+    Delete {
+        /// The host name
+        #[arg(value_name = "DOMAIN")]
+        name: String,
+        #[command(flatten)]
+        etag: EtagArg,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The host name, exact or with a leading `*.`
+    #[arg(value_name = "DOMAIN")]
+    name: String,
+    /// The service whose backends get its traffic [default: default]
+    #[arg(long)]
+    service: Option<String>,
+    /// Traffic goes to the backends that carry this tag
+    #[arg(long)]
+    tag: String,
+    /// Where its certificate comes from [default: uploaded]
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    tls: Option<Tls>,
+    /// Answer plain HTTP with a redirect to HTTPS
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    #[arg(action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
+    http_to_https: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The host name
+    #[arg(value_name = "DOMAIN")]
+    name: String,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    etag: EtagArg,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// The service whose backends get its traffic
+    #[arg(long)]
+    service: Option<String>,
+    /// Traffic goes to the backends that carry this tag; `switchyard switch` also checks that there are any
+    #[arg(long)]
+    tag: Option<String>,
+    /// Where its certificate comes from
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    tls: Option<Tls>,
+    /// Answer plain HTTP with a redirect to HTTPS; `--http-to-https=false` ends that
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(hide_possible_values = true)]
+    http_to_https: Option<bool>,
+}
+
+/// Where a domain's certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tls {
+    /// The internal CA issues it.
+    Internal,
+    /// `switchyard certificate upload` brings it.
+    Uploaded,
+}
+
+impl Tls {
+    fn to_message(self) -> DomainTls {
+        let source = match self {
+            Self::Internal => CertificateSource::Internal,
+            Self::Uploaded => CertificateSource::Uploaded,
+        };
+        DomainTls { certificate_source: source.into() }
+    }
+}
+
+pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Create(args) => return create(session, args).await,
+        Command::Update(args) => return update(session, args).await,
+        Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::List => {
+            let domains = session.client.all_domains().await?;
+            let response = ListDomainsResponse { domains, next_page_token: String::new() };
+            session.output.list(&response, &response.domains)?;
+        }
+        Command::Get { name } => {
+            let request = GetDomainRequest { name: names::domain(&name) };
+            session.output.item(&session.client.domains().get_domain(request).await?.into_inner())?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
+    let CreateArgs { name, service, tag, tls, http_to_https, write } = args;
+    let domain = Domain {
+        name: names::domain(&name),
+        service: service.map(|service| names::service(&service)).unwrap_or_default(),
+        active_tag: tag,
+        tls: tls.map(Tls::to_message),
+        http_to_https,
+        ..Domain::default()
+    };
+    let look = look(&domain.name);
+    let request = CreateDomainRequest { domain: Some(domain), validate_only: write.dry_run };
+    let began = Instant::now();
+    let domain = session.client.domains().create_domain(request).await;
+    let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&domain, "created", began), &write).await
+}
+
+async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
+    let UpdateArgs { name, changes, etag, write } = args;
+    let Changes { service, tag, tls, http_to_https } = changes;
+    let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
+    let mut mask = FieldMask::default();
+    if let Some(service) = service {
+        mask.paths.push("service".to_owned());
+        domain.service = names::service(&service);
+    }
+    if let Some(tag) = tag {
+        mask.paths.push("active_tag".to_owned());
+        domain.active_tag = tag;
+    }
+    if let Some(tls) = tls {
+        mask.paths.push("tls.certificate_source".to_owned());
+        domain.tls = Some(tls.to_message());
+    }
+    if let Some(http_to_https) = http_to_https {
+        mask.paths.push("http_to_https".to_owned());
+        domain.http_to_https = http_to_https;
+    }
+    let look = look(&domain.name);
+    let request = UpdateDomainRequest { domain: Some(domain), update_mask: Some(mask), validate_only: write.dry_run };
+    let began = Instant::now();
+    let domain = session.client.domains().update_domain(request).await;
+    let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&domain, "updated", began), &write).await
+}
+
+async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+    let name = names::domain(name);
+    let request = DeleteDomainRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
+    let began = Instant::now();
+    let response = session.client.domains().delete_domain(request).await;
+    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let (subject, revision) = (subject(&name), response.revision);
+    session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
+}
+
+/// The domain as a change that has been made.
+pub(super) fn change<'a>(domain: &'a Domain, done: &'a str, began: Instant) -> Change<'a, Domain> {
+    Change { message: domain, subject: subject(&domain.name), done, revision: domain.revision, began }
+}
+
+/// The command that shows the domain.
+pub(super) fn look(name: &str) -> String {
+    format!("switchyard domain get {}", names::id(name))
+}
+
+fn subject(name: &str) -> String {
+    format!("domain {}", names::id(name))
+}
+
+fn tls_word(domain: &Domain) -> String {
+    match &domain.tls {
+        Some(tls) => word(tls.certificate_source().as_str_name(), "CERTIFICATE_SOURCE_"),
+        None => "-".to_owned(),
+    }
+}
+
+fn redirect_word(domain: &Domain) -> String {
+    if domain.http_to_https { "yes" } else { "no" }.to_owned()
+}
+
+impl Show for Domain {
+    const COLUMNS: &'static [&'static str] =
+        &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "HTTP TO HTTPS", "REVISION", "CHANGED"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            names::id(&self.name).to_owned(),
+            names::id(&self.service).to_owned(),
+            self.active_tag.clone(),
+            or_dash(&self.previous_tag),
+            tls_word(self),
+            redirect_word(self),
+            self.revision.to_string(),
+            age(self.update_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        vec![
+            ("domain", names::id(&self.name).to_owned()),
+            ("service", names::id(&self.service).to_owned()),
+            ("active tag", self.active_tag.clone()),
+            ("previous tag", or_dash(&self.previous_tag)),
+            ("certificate", tls_word(self)),
+            ("http to https", redirect_word(self)),
+            ("revision", self.revision.to_string()),
+            ("etag", self.etag.clone()),
+            ("created", moment(self.create_time.as_ref(), now)),
+            ("changed", moment(self.update_time.as_ref(), now)),
+        ]
+    }
+}

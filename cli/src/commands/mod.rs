@@ -1,0 +1,82 @@
+//! What the command does: a file for each noun and verb, each turning its arguments into calls of the API.
+//!
+//! What always holds: nothing here decides whether a change is allowed; the control plane does. Printing is left to
+//! `output`, following a change to `wait`.
+
+pub(crate) mod backend;
+pub(crate) mod certificate;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod domain;
+pub(crate) mod edge;
+pub(crate) mod service;
+mod status;
+pub(crate) mod switch;
+
+use std::time::{Instant, SystemTime};
+
+use serde::Serialize;
+
+use crate::{
+    args::{Cli, Command, WriteArgs},
+    client::Client,
+    failure::Failure,
+    output::Output,
+    wait::{self, Outcome},
+};
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
+    let output = Output::new(cli.output, SystemTime::now());
+    let session = async || Ok::<_, Failure>(Session { client: Client::connect(&cli.control_plane).await?, output });
+    match cli.command {
+        Command::Domain(command) => domain::run(&session().await?, command).await,
+        Command::Service(command) => service::run(&session().await?, command).await,
+        Command::Backend(command) => backend::run(&session().await?, command).await,
+        Command::Certificate(command) => certificate::run(&session().await?, command).await,
+        Command::Edge(command) => edge::run(&session().await?, command).await,
+        Command::Switch(args) => switch::run(&session().await?, args).await,
+        Command::Status => status::run(&session().await?).await,
+        Command::Completions(args) => completions::run(&output, args),
+        Command::Demo(args) => demo::run(&output, args).await,
+    }
+}
+
+/// A connection to a control plane, and where results go.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    output: Output,
+}
+
+/// A change that the control plane has made, or with `--dry-run` has checked.
+#[derive(Debug)]
+struct Change<'a, M> {
+    /// What the control plane answered.
+    message: &'a M,
+    /// `domain shop.example`
+    subject: String,
+    /// What was done to it: `created`, `switched from a to b`.
+    done: &'a str,
+    revision: u64,
+    /// When it was sent.
+    began: Instant,
+}
+
+impl Session {
+    /// Prints a change, and follows it to the edges if that was asked for.
+    async fn finish<M: Serialize>(&self, change: Change<'_, M>, args: &WriteArgs) -> Result<Outcome, Failure> {
+        let Change { message, subject, done, revision, began } = change;
+        if !self.output.is_for_people() {
+            self.output.document(message)?;
+        } else if args.dry_run {
+            self.output.text(&format!("{subject} would be {done} (dry run: nothing was changed)"))?;
+        } else {
+            self.output.text(&format!("{subject} {done} (revision {revision})"))?;
+        }
+        if !args.wait {
+            return Ok(Outcome::Done);
+        }
+        wait::until_live(&self.client, &self.output, revision, args.timeout, began).await
+    }
+}

@@ -1,0 +1,268 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::{Args, Subcommand, ValueEnum};
+use pbjson_types::FieldMask;
+use switchyard_proto::v1::{
+    BackendProtocol, BalancingPolicy, CreateServiceRequest, DeleteServiceRequest, GetServiceRequest,
+    ListServicesResponse, Service, ServiceTimeouts, UpdateServiceRequest,
+};
+
+use super::{Change, Session};
+use crate::{
+    args::{EtagArg, WriteArgs, duration},
+    failure::Failure,
+    names,
+    output::{Show, age, moment, word},
+    wait::Outcome,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates a service
+    Create {
+        /// The id of the service
+        #[arg(value_name = "SERVICE")]
+        name: String,
+        #[command(flatten)]
+        policy: Policy,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Lists all services
+    List,
+    /// Shows one service
+    Get {
+        /// The id of the service
+        #[arg(value_name = "SERVICE")]
+        name: String,
+    },
+    /// Changes what is given, and nothing else
+    Update(UpdateArgs),
+    /// Deletes a service that no domain and no backend refers to
+    Delete {
+        /// The id of the service
+        #[arg(value_name = "SERVICE")]
+        name: String,
+        #[command(flatten)]
+        etag: EtagArg,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
+    .args(["balancing", "protocol", "connect_timeout", "first_byte_timeout", "idle_timeout"]))]
+pub(crate) struct UpdateArgs {
+    /// The id of the service
+    #[arg(value_name = "SERVICE")]
+    name: String,
+    #[command(flatten)]
+    policy: Policy,
+    #[command(flatten)]
+    etag: EtagArg,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// How the backends of a service are chosen and reached.
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    /// How a backend is chosen
+    #[arg(long, value_enum)]
+    balancing: Option<Balancing>,
+    /// What is spoken to the backends
+    #[arg(long, value_enum)]
+    protocol: Option<Protocol>,
+    /// How long it may take to establish a connection: `3s`, or `default`
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    connect_timeout: Option<Timeout>,
+    /// How long the first byte of the answer may take: `60s`, or `default`
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    first_byte_timeout: Option<Timeout>,
+    /// How long nothing may come between two pieces of a body: `5m`, or `default`
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    idle_timeout: Option<Timeout>,
+}
+
+/// How a backend is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Balancing {
+    /// One after the other.
+    RoundRobin,
+}
+
+/// What is spoken to the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// HTTP/2 for gRPC requests, HTTP/1.1 for all others.
+    Automatic,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS.
+    Http2,
+}
+
+/// A timeout as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timeout {
+    Default,
+    After(Duration),
+}
+
+impl Timeout {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "default" { Ok(Self::Default) } else { duration(text).map(Self::After) }
+    }
+
+    fn to_message(self) -> Option<pbjson_types::Duration> {
+        match self {
+            Self::Default => None,
+            // Saturates where the message cannot hold it; the control plane refuses that as it does all that is too long.
+            Self::After(duration) => Some(pbjson_types::Duration {
+                seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+                nanos: i32::try_from(duration.subsec_nanos()).expect("less than 10^9"),
+            }),
+        }
+    }
+}
+
+impl Policy {
+    /// Writes what is given into `service`; returns the paths of the fields.
+    fn apply(self, service: &mut Service) -> FieldMask {
+        let Self { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout } = self;
+        let mut mask = FieldMask::default();
+        if let Some(balancing) = balancing {
+            mask.paths.push("balancing".to_owned());
+            service.set_balancing(match balancing {
+                Balancing::RoundRobin => BalancingPolicy::RoundRobin,
+            });
+        }
+        if let Some(protocol) = protocol {
+            mask.paths.push("protocol".to_owned());
+            service.set_protocol(match protocol {
+                Protocol::Automatic => BackendProtocol::Automatic,
+                Protocol::Http1 => BackendProtocol::Http1,
+                Protocol::Http2 => BackendProtocol::Http2,
+            });
+        }
+        let timeouts = service.timeouts.get_or_insert_default();
+        for (timeout, field, path) in [
+            (connect_timeout, &mut timeouts.connect, "timeouts.connect"),
+            (first_byte_timeout, &mut timeouts.first_byte, "timeouts.first_byte"),
+            (idle_timeout, &mut timeouts.idle, "timeouts.idle"),
+        ] {
+            if let Some(timeout) = timeout {
+                mask.paths.push(path.to_owned());
+                *field = timeout.to_message();
+            }
+        }
+        mask
+    }
+}
+
+pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Create { name, policy, write } => return create(session, &name, policy, write).await,
+        Command::Update(args) => return update(session, args).await,
+        Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::List => {
+            let services = session.client.all_services().await?;
+            let response = ListServicesResponse { services, next_page_token: String::new() };
+            session.output.list(&response, &response.services)?;
+        }
+        Command::Get { name } => {
+            let request = GetServiceRequest { name: names::service(&name) };
+            session.output.item(&session.client.services().get_service(request).await?.into_inner())?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn create(session: &Session, name: &str, policy: Policy, write: WriteArgs) -> Result<Outcome, Failure> {
+    let mut service = Service { name: names::service(name), ..Service::default() };
+    policy.apply(&mut service);
+    let look = look(&service.name);
+    let request = CreateServiceRequest { service: Some(service), validate_only: write.dry_run };
+    let began = Instant::now();
+    let service = session.client.services().create_service(request).await;
+    let service = service.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&service, "created", began), &write).await
+}
+
+async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
+    let UpdateArgs { name, policy, etag, write } = args;
+    let mut service = Service { name: names::service(&name), etag: etag.etag, ..Service::default() };
+    let mask = policy.apply(&mut service);
+    let look = look(&service.name);
+    let request =
+        UpdateServiceRequest { service: Some(service), update_mask: Some(mask), validate_only: write.dry_run };
+    let began = Instant::now();
+    let service = session.client.services().update_service(request).await;
+    let service = service.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    session.finish(change(&service, "updated", began), &write).await
+}
+
+async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+    let name = names::service(name);
+    let request = DeleteServiceRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
+    let began = Instant::now();
+    let response = session.client.services().delete_service(request).await;
+    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let (subject, revision) = (subject(&name), response.revision);
+    session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
+}
+
+fn change<'a>(service: &'a Service, done: &'a str, began: Instant) -> Change<'a, Service> {
+    Change { message: service, subject: subject(&service.name), done, revision: service.revision, began }
+}
+
+fn look(name: &str) -> String {
+    format!("switchyard service get {}", names::id(name))
+}
+
+fn subject(name: &str) -> String {
+    format!("service {}", names::id(name))
+}
+
+fn timeout_text(timeout: Option<&pbjson_types::Duration>) -> String {
+    let known = timeout.and_then(|timeout| {
+        Some(Duration::new(u64::try_from(timeout.seconds).ok()?, u32::try_from(timeout.nanos).ok()?.min(999_999_999)))
+    });
+    known.map_or_else(|| "-".to_owned(), |timeout| humantime::format_duration(timeout).to_string())
+}
+
+impl Show for Service {
+    const COLUMNS: &'static [&'static str] =
+        &["SERVICE", "BALANCING", "PROTOCOL", "CONNECT", "FIRST BYTE", "IDLE", "REVISION", "CHANGED"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        let ServiceTimeouts { connect, first_byte, idle } = self.timeouts.unwrap_or_default();
+        vec![
+            names::id(&self.name).to_owned(),
+            word(self.balancing().as_str_name(), "BALANCING_POLICY_"),
+            word(self.protocol().as_str_name(), "BACKEND_PROTOCOL_"),
+            timeout_text(connect.as_ref()),
+            timeout_text(first_byte.as_ref()),
+            timeout_text(idle.as_ref()),
+            self.revision.to_string(),
+            age(self.update_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        let ServiceTimeouts { connect, first_byte, idle } = self.timeouts.unwrap_or_default();
+        vec![
+            ("service", names::id(&self.name).to_owned()),
+            ("balancing", word(self.balancing().as_str_name(), "BALANCING_POLICY_")),
+            ("protocol", word(self.protocol().as_str_name(), "BACKEND_PROTOCOL_")),
+            ("connect timeout", timeout_text(connect.as_ref())),
+            ("first byte timeout", timeout_text(first_byte.as_ref())),
+            ("idle timeout", timeout_text(idle.as_ref())),
+            ("revision", self.revision.to_string()),
+            ("etag", self.etag.clone()),
+            ("created", moment(self.create_time.as_ref(), now)),
+            ("changed", moment(self.update_time.as_ref(), now)),
+        ]
+    }
+}

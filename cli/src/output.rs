@@ -1,0 +1,244 @@
+//! Everything that people and scripts read: results on the standard output, all else on the standard error.
+//!
+//! A closed standard output (`| head`) is no failure: nobody reads, but the exit code still counts. Text from elsewhere
+//! cannot steer the terminal: control characters are shown escaped.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    time::{Duration, SystemTime},
+};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use pbjson_types::Timestamp;
+use serde::Serialize;
+
+use crate::{args::Format, failure::Failure};
+
+/// Spaces between two columns.
+const COLUMN_GAP: u16 = 3;
+
+/// A resource as people see it.
+pub(crate) trait Show: Serialize {
+    /// The titles of its columns in a list.
+    const COLUMNS: &'static [&'static str];
+
+    /// Its cells in a list, one for each column.
+    fn row(&self, now: SystemTime) -> Vec<String>;
+
+    /// Everything about it, as pairs of title and text.
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)>;
+}
+
+/// Prints results in the format asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    format: Format,
+    now: SystemTime,
+}
+
+impl Output {
+    /// Prints in `format`; `now` is what ages are counted from.
+    pub(crate) fn new(format: Format, now: SystemTime) -> Self {
+        Self { format, now }
+    }
+
+    /// Whether results are for people, and not a document for programs.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// Prints a list: for people its elements as a table, else the whole response.
+    pub(crate) fn list<T: Show>(&self, response: &impl Serialize, items: &[T]) -> Result<(), Failure> {
+        if self.is_for_people() { self.table(items) } else { self.document(response) }
+    }
+
+    /// Prints one resource: for people everything about it, else the message.
+    pub(crate) fn item(&self, item: &impl Show) -> Result<(), Failure> {
+        if !self.is_for_people() {
+            return self.document(item);
+        }
+        let rows = item.details(self.now).into_iter().map(|(title, text)| vec![format!("{title}:"), text]).collect();
+        self.text(&columns(None, rows))
+    }
+
+    /// Prints resources as a table, or says that there are none.
+    pub(crate) fn table<T: Show>(&self, items: &[T]) -> Result<(), Failure> {
+        if items.is_empty() {
+            return self.text("none");
+        }
+        self.text(&columns(Some(T::COLUMNS), items.iter().map(|item| item.row(self.now)).collect()))
+    }
+
+    /// Prints a message as a document for programs.
+    pub(crate) fn document(&self, message: &impl Serialize) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Yaml => serde_saphyr::to_string(message).map_err(|error| Failure::Format(error.to_string()))?,
+            Format::Json | Format::Table => {
+                serde_json::to_string_pretty(message).map_err(|error| Failure::Format(error.to_string()))?
+            }
+        };
+        self.text(text.trim_end())
+    }
+
+    /// Prints lines for people about a result: on the standard output, unless that holds a document.
+    pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
+        if self.is_for_people() {
+            self.text(text)
+        } else {
+            note(text);
+            Ok(())
+        }
+    }
+
+    /// Prints text and a line feed on the standard output.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Says something beside the result, on the standard error. If that is closed, nobody wants to know.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says why the command failed.
+pub(crate) fn failure(failure: &Failure) {
+    note(&format!("switchyard: {}", clean(&failure.to_string())));
+    for line in failure.details() {
+        note(&clean(&line));
+    }
+}
+
+/// Rows as aligned columns without borders.
+pub(crate) fn columns(titles: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(titles) = titles {
+        table.set_header(titles);
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    table.trim_fmt()
+}
+
+/// Text that does nothing but be shown.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    text.chars()
+        .fold(String::new(), |mut clean, c| {
+            if c.is_control() {
+                clean.extend(c.escape_default())
+            } else {
+                clean.push(c)
+            }
+            clean
+        })
+        .into()
+}
+
+/// The value of an enum, as people write it: `BACKEND_STATE_ACTIVE` is `active`.
+pub(crate) fn word(value: &str, prefix: &str) -> String {
+    value.strip_prefix(prefix).unwrap_or(value).to_ascii_lowercase().replace('_', "-")
+}
+
+/// Text, or a dash where there is none.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// How long ago a moment was, in its largest unit: `5m ago`.
+pub(crate) fn age(moment: Option<&Timestamp>, now: SystemTime) -> String {
+    match moment.and_then(system_time) {
+        None => "-".to_owned(),
+        Some(moment) => match now.duration_since(moment) {
+            Ok(age) => format!("{} ago", largest_unit(age)),
+            Err(ahead) => format!("in {}", largest_unit(ahead.duration())),
+        },
+    }
+}
+
+/// A moment and how long ago it was: `2026-11-21T05:30:12Z (5m ago)`.
+pub(crate) fn moment(moment: Option<&Timestamp>, now: SystemTime) -> String {
+    match moment.and_then(system_time) {
+        None => "-".to_owned(),
+        Some(time) => format!("{} ({})", humantime::format_rfc3339_seconds(time), age(moment, now)),
+    }
+}
+
+/// A short duration, as measured: `12 ms`, `1.3 s`.
+pub(crate) fn took(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ 0..1_000 => format!("{millis} ms"),
+        _ if duration.subsec_millis() == 0 => format!("{} s", duration.as_secs()),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
+
+fn largest_unit(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `None` for what the calendar of RFC 3339 does not hold.
+fn system_time(timestamp: &Timestamp) -> Option<SystemTime> {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let seconds = u64::try_from(timestamp.seconds).ok().filter(|seconds| *seconds < YEAR_10000)?;
+    let nanos = u32::try_from(timestamp.nanos).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos.min(999_999_999)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_without_borders_and_trailing_spaces() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), "2".to_owned()]];
+        assert_eq!(columns(Some(&["NAME", "N"]), rows), "NAME     N\na        1\nlonger   2");
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        assert!(matches!(clean("bücher"), Cow::Borrowed("bücher")));
+    }
+
+    #[test]
+    fn moments_are_told_by_their_distance() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        assert_eq!(age(Some(&at(999_990)), now), "10s ago");
+        assert_eq!(age(Some(&at(1_000_000 - 7_300)), now), "2h ago");
+        assert_eq!(age(Some(&at(1_000_000 + 200_000)), now), "in 2d");
+        assert_eq!(age(None, now), "-");
+        assert_eq!(moment(Some(&at(999_990)), now), "1970-01-12T13:46:30Z (10s ago)");
+        assert_eq!(moment(Some(&at(i64::MAX)), now), "-");
+    }
+
+    #[test]
+    fn measured_times_have_their_unit() {
+        assert_eq!(took(Duration::from_micros(12_345)), "12 ms");
+        assert_eq!(took(Duration::from_secs(30)), "30 s");
+        assert_eq!(took(Duration::from_millis(1_250)), "1.2 s");
+    }
+
+    #[test]
+    fn enums_are_words() {
+        assert_eq!(word("BALANCING_POLICY_ROUND_ROBIN", "BALANCING_POLICY_"), "round-robin");
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as it is run, against a control plane that runs in this process and answers what a test tells it to.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+mod commands;
+mod demo;
+mod errors;
+mod fake;
+mod output;
+mod switching;
+mod waiting;

@@ -1,0 +1,166 @@
+//! What results look like.
+
+use std::process::Stdio;
+
+use pbjson_types::Timestamp;
+use serde_json::{Value, json};
+use switchyard_proto::v1::{
+    Certificate, CertificateSource, Domain, DomainTls, Edge, EdgeState, ListDomainsResponse, Rejection,
+};
+
+use crate::fake::{Fake, command, run_alone};
+
+fn domain(host: &str) -> Domain {
+    Domain {
+        name: format!("domains/{host}"),
+        service: "services/shop".to_owned(),
+        active_tag: "a".to_owned(),
+        tls: Some(DomainTls { certificate_source: CertificateSource::Internal.into() }),
+        http_to_https: true,
+        revision: 12,
+        etag: "12".to_owned(),
+        update_time: Some(Timestamp { seconds: 1_000_000, nanos: 0 }),
+        ..Domain::default()
+    }
+}
+
+fn rejecting_edge() -> Edge {
+    Edge {
+        name: "edges/edge-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        state: EdgeState::Connected.into(),
+        acknowledged_revision: 12,
+        rejections: vec![Rejection {
+            resource: "backends/shop-2".to_owned(),
+            revision: 11,
+            reason: "address: \x1b[2Jbad".to_owned(),
+        }],
+        ..Edge::default()
+    }
+}
+
+#[tokio::test]
+async fn a_list_holds_all_pages_in_every_format() {
+    let fake = Fake::start().await;
+    *fake.state.domains.lock().unwrap() = (0..5).map(|n| domain(&format!("d{n}.example"))).collect();
+
+    let table = fake.run(&["domain", "list"]).await;
+    let lines: Vec<&str> = table.stdout.lines().collect();
+    assert_eq!(lines.len(), 6, "{}", table.stdout);
+    assert!(lines[0].starts_with("DOMAIN       SERVICE   TAG   PREVIOUS   TLS"), "{}", table.stdout);
+    assert!(lines[5].starts_with("d4.example   shop      a     -          internal   yes"), "{}", table.stdout);
+    assert!(lines[5].ends_with("d ago"), "{}", table.stdout);
+
+    let json = fake.run(&["domain", "list", "--output", "json"]).await.stdout;
+    let response: ListDomainsResponse = serde_json::from_str(&json).unwrap();
+    assert_eq!(response.domains, *fake.state.domains.lock().unwrap());
+
+    let yaml = fake.run(&["domain", "list", "-o", "yaml"]).await.stdout;
+    assert!(yaml.starts_with("domains:\n") && yaml.contains("name: domains/d4.example"), "{yaml}");
+    let from_yaml: Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(from_yaml, serde_json::from_str::<Value>(&json).unwrap());
+    assert_eq!(from_yaml["domains"][0]["revision"], json!("12"), "64-bit numbers are strings");
+}
+
+#[tokio::test]
+async fn an_empty_list_says_so() {
+    let fake = Fake::start().await;
+    for noun in ["domain", "service", "backend", "certificate", "edge"] {
+        let ended = fake.run(&[noun, "list"]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (0, "none\n"), "{noun}");
+    }
+}
+
+#[tokio::test]
+async fn one_resource_is_shown_whole() {
+    let fake = Fake::start().await;
+    fake.state.domains.lock().unwrap().push(domain("shop.example"));
+    let shown = fake.run(&["domain", "get", "shop.example"]).await.stdout;
+    assert!(shown.contains("active tag:      a\n"), "{shown}");
+    assert!(shown.contains("changed:         1970-01-12T13:46:40Z ("), "{shown}");
+    let json = fake.run(&["domain", "get", "shop.example", "-o", "json"]).await.stdout;
+    assert_eq!(serde_json::from_str::<Domain>(&json).unwrap(), domain("shop.example"));
+}
+
+#[tokio::test]
+async fn edges_are_listed_with_what_they_reject_and_why() {
+    let fake = Fake::start().await;
+    fake.state.edges.lock().unwrap().push(rejecting_edge());
+    for args in [&["edge", "list"][..], &["edge", "get", "edge-1"], &["status"]] {
+        let shown = fake.run(args).await.stdout;
+        let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\n";
+        assert!(shown.contains(reason), "{args:?}: {shown}");
+    }
+    let json: Value = serde_json::from_str(&fake.run(&["status", "-o", "json"]).await.stdout).unwrap();
+    assert_eq!(json["revision"], json!("7"));
+    assert_eq!(json["edges"][0]["acknowledgedRevision"], json!("12"));
+}
+
+#[tokio::test]
+async fn certificates_are_listed_with_their_names_and_expiry() {
+    let fake = Fake::start().await;
+    fake.state.certificates.lock().unwrap().push(Certificate {
+        name: "certificates/shop".to_owned(),
+        source: CertificateSource::Uploaded.into(),
+        dns_names: (0..5).map(|n| format!("{n}.example")).collect(),
+        not_after_time: Some(Timestamp { seconds: 4_000_000_000, nanos: 0 }),
+        ..Certificate::default()
+    });
+    let shown = fake.run(&["certificate", "list"]).await.stdout;
+    assert!(shown.contains("0.example,1.example,2.example and 2 more   in "), "{shown}");
+}
+
+#[tokio::test]
+async fn the_internal_ca_is_printed_as_it_is() {
+    let fake = Fake::start().await;
+    assert_eq!(fake.run(&["certificate", "ca"]).await.stdout, "-----BEGIN CERTIFICATE-----\n");
+    let json: Value = serde_json::from_str(&fake.run(&["certificate", "ca", "-o", "json"]).await.stdout).unwrap();
+    assert_eq!(json, json!({"certificatePem": "-----BEGIN CERTIFICATE-----\n"}));
+}
+
+#[tokio::test]
+async fn changes_are_told_in_a_line_and_dry_runs_as_what_they_are() {
+    let fake = Fake::start().await;
+    let create = ["domain", "create", "shop.example", "--tag", "a"];
+    assert_eq!(fake.run(&create).await.stdout, "domain shop.example created (revision 7)\n");
+    assert_eq!(
+        fake.run(&[&create[..], &["--dry-run"]].concat()).await.stdout,
+        "domain shop.example would be created (dry run: nothing was changed)\n"
+    );
+    let deleted = fake.run(&["backend", "delete", "shop-1", "-o", "json"]).await.stdout;
+    assert_eq!(serde_json::from_str::<Value>(&deleted).unwrap(), json!({"revision": "7"}));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let fake = Fake::start().await;
+    *fake.state.domains.lock().unwrap() = (0..2_000).map(|n| domain(&format!("d{n}.example"))).collect();
+    let mut child = command(&["domain", "list", "--control-plane", &fake.address])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output =
+        command(&["completions", "bash"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await;
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the standard output cannot be written"), "{output:?}");
+}
+
+#[tokio::test]
+async fn completions_know_the_nouns() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = run_alone(&["completions", shell]).await;
+        assert_eq!(ended.code, 0);
+        assert!(ended.stdout.contains("certificate"), "{shell}");
+    }
+}

@@ -1,0 +1,127 @@
+//! `--wait`: what is said, and how it ends.
+
+use serde_json::{Value, json};
+use switchyard_proto::v1::{EdgeProgress, ProgressState, Rejection, WatchRevisionResponse};
+use tonic::Status;
+
+use crate::fake::{Ended, Fake};
+
+const DRAIN: [&str; 4] = ["backend", "drain", "shop-1", "--wait"];
+
+fn edges(states: &[(&str, ProgressState)]) -> WatchRevisionResponse {
+    let progress = |(id, state): &(&str, ProgressState)| EdgeProgress {
+        edge: format!("edges/{id}"),
+        state: (*state).into(),
+        rejections: Vec::new(),
+    };
+    WatchRevisionResponse { edges: states.iter().map(progress).collect(), complete: false }
+}
+
+fn complete(response: WatchRevisionResponse) -> WatchRevisionResponse {
+    WatchRevisionResponse { complete: true, ..response }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn live_everywhere_connected_is_0_and_names_the_offline() {
+    let fake = Fake::start().await;
+    let before = [("e1", ProgressState::Pending), ("e2", ProgressState::Pending), ("e3", ProgressState::Offline)];
+    let between = [("e1", ProgressState::Live), ("e2", ProgressState::Pending), ("e3", ProgressState::Offline)];
+    let after = [("e1", ProgressState::Live), ("e2", ProgressState::Live), ("e3", ProgressState::Offline)];
+    fake.say(vec![Ok(edges(&before)), Ok(edges(&between)), Ok(complete(edges(&after)))]);
+    let Ended { code, stdout, stderr } = fake.run(&DRAIN).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(fake.requests("WatchRevision"), [json!({"revision": "7"})]);
+
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[1].starts_with("e1   live      ") && lines[1].ends_with(" ms"), "{stdout}");
+    assert_eq!(lines[3], "e3   offline");
+    assert!(last_line(&stdout).starts_with("live on 2 of 2 connected edges after "), "{stdout}");
+    assert!(last_line(&stdout).ends_with(" ms; 1 offline"), "{stdout}");
+    let steps: Vec<&str> = stderr.lines().map(|line| line.split(" after ").next().unwrap()).collect();
+    assert_eq!(steps, ["e1: pending", "e2: pending", "e3: offline", "e1: live", "e2: live"]);
+}
+
+#[tokio::test]
+async fn a_fleet_without_edges_is_0_and_says_so() {
+    let fake = Fake::start().await;
+    fake.say(vec![Ok(complete(edges(&[])))]);
+    let ended = fake.run(&DRAIN).await;
+    assert_eq!(ended.code, 0);
+    assert_eq!(last_line(&ended.stdout), "no edge is connected; revision 7 goes live on each as it connects");
+}
+
+#[tokio::test]
+async fn a_rejection_of_this_change_is_3_and_says_which_edge_and_why() {
+    let fake = Fake::start().await;
+    let mut response = complete(edges(&[("e1", ProgressState::Live), ("e2", ProgressState::Rejected)]));
+    response.edges[1].rejections.push(Rejection {
+        resource: "backends/shop-1".to_owned(),
+        revision: 7,
+        reason: "address: not an address".to_owned(),
+    });
+    fake.say(vec![Ok(response)]);
+    let ended = fake.run(&DRAIN).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let told = "revision 7 is committed, but not live everywhere: live on 1 of 2 connected edges after ";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let why = "  e2: rejected backends/shop-1 (revision 7): address: not an address";
+    assert_eq!(last_line(&ended.stderr), why);
+}
+
+#[tokio::test]
+async fn a_timeout_is_3_and_says_which_edge() {
+    let fake = Fake::start().await;
+    fake.say(vec![Ok(edges(&[("e1", ProgressState::Live), ("e2", ProgressState::Pending)]))]);
+    let ended = fake.run(&[&DRAIN[..], &["--timeout", "200ms"]].concat()).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(last_line(&ended.stderr), "  e2: has not acknowledged it yet");
+}
+
+#[tokio::test]
+async fn with_json_the_standard_output_is_the_message_alone() {
+    let fake = Fake::start().await;
+    fake.say(vec![Ok(complete(edges(&[("e1", ProgressState::Live)])))]);
+    let ended = fake.run(&[&DRAIN[..], &["--output", "json"]].concat()).await;
+    assert_eq!(ended.code, 0);
+    let message: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(message, json!({"name": "backends/shop-1", "revision": "7"}));
+    assert!(last_line(&ended.stderr).starts_with("live on 1 of 1 connected edges after "), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_broken_stream_is_followed_anew() {
+    let fake = Fake::start().await;
+    fake.say(vec![Ok(edges(&[("e1", ProgressState::Pending)])), Err(Status::unavailable("shutting down"))]);
+    fake.say(vec![Ok(edges(&[("e1", ProgressState::Pending)]))]);
+    fake.say(vec![Ok(complete(edges(&[("e1", ProgressState::Live)])))]);
+    let ended = fake.run(&DRAIN).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(fake.requests("WatchRevision").len(), 3);
+    let steps: Vec<&str> = ended.stderr.lines().map(|line| line.split(" after ").next().unwrap()).collect();
+    assert_eq!(steps, ["e1: pending", "e1: live"]);
+}
+
+#[tokio::test]
+async fn a_revision_that_cannot_be_followed_is_3() {
+    let fake = Fake::start().await;
+    fake.say(vec![Err(Status::unimplemented("no such method"))]);
+    let ended = fake.run(&DRAIN).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(last_line(&ended.stderr).ends_with("it cannot be followed: UNIMPLEMENTED: no such method"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_went_away_is_3_and_says_so() {
+    let fake = Fake::start().await;
+    for _ in 0..20 {
+        fake.say(vec![Ok(edges(&[("e1", ProgressState::Pending)])), Err(Status::unavailable("shutting down"))]);
+    }
+    let ended = fake.run(&[&DRAIN[..], &["--timeout", "500ms"]].concat()).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let told = "it cannot be followed any more: UNAVAILABLE: shutting down\n  e1: has not acknowledged it yet\n";
+    assert!(ended.stderr.ends_with(told), "{ended:?}");
+}
