@@ -1,0 +1,68 @@
+//! A certificate authority of the tests.
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// Issues certificates under a root that nothing but a test trusts.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// Makes a root with a key of its own.
+    pub fn generate() -> Result<Self> {
+        let mut params = CertificateParams::new([])?;
+        params.distinguished_name.push(DnType::CommonName, "Root of the tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    /// The root's certificate.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        self.0.der()
+    }
+
+    /// The root's certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Issues a server's certificate.
+    pub fn issue(&self, names: &[&str]) -> Result<Issued> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, "A server of the tests");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.0)?;
+        Ok(Issued {
+            chain_pem: certificate.pem() + &self.pem(),
+            chain: vec![certificate.der().clone(), self.der().clone()],
+            key_pem: key.serialize_pem(),
+            key_pkcs8: key.serialize_der(),
+        })
+    }
+}
+
+/// A certificate and its key.
+pub struct Issued {
+    /// The certificate, then the root.
+    pub chain_pem: String,
+    /// The certificate, then the root.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The private key.
+    pub key_pem: String,
+    /// The private key.
+    pub key_pkcs8: Vec<u8>,
+}
+
+impl Issued {
+    /// The private key as rustls takes it.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key_pkcs8.clone()).into()
+    }
+}

@@ -1,0 +1,208 @@
+//! Stands between a real control plane and a real edge, and spoils the resources that a test names: what a control plane
+//! of another version, or with a fault, may send.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use prost::Message;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use switchyard_proto::{
+    fleet::v1::{
+        Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse, fleet_service_client::FleetServiceClient,
+        fleet_service_server::FleetService, sync_request, sync_response,
+    },
+    vocab::{Digest, ResourceKey},
+};
+use tokio_stream::StreamExt;
+use tonic::{
+    Request, Response, Status, Streaming,
+    codegen::BoxStream,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    socket::Connector,
+    wire::{CONTROL_PLANE_NAME, FleetListener, fingerprint},
+};
+
+/// What is no body of any resource.
+const SPOILT: &[u8] = b"\xff\xff\xff\xff";
+
+/// A relay for one edge.
+pub struct Relay {
+    /// Where the edge reaches it, and with what.
+    pub listener: FleetListener,
+    state: Arc<Mutex<State>>,
+}
+
+/// What differs between the two sides.
+#[derive(Default)]
+struct State {
+    /// Names of resources (`backends/shop-1`) that are to be spoilt.
+    spoil: HashSet<String>,
+    /// What the edge holds in spoilt form: the hashes of the real and of the spoilt one.
+    spoilt: HashMap<String, (Digest, Digest)>,
+}
+
+impl Relay {
+    /// Relays to the fleet listener of a control plane, for edges that would join it with `token`.
+    pub async fn start(control_plane: SocketAddr, token: &str) -> Result<Self> {
+        let (secret, authority) = token.split_once('.').context("a join token has two parts")?;
+        let state = Arc::<Mutex<State>>::default();
+        let service = Relayed { upstream: connect(control_plane, authority)?, state: state.clone() };
+        Ok(Self { listener: FleetListener::start(service, secret).await?, state })
+    }
+
+    /// Spoils every version of a resource (`backends/shop-1`) from now on.
+    pub fn spoil(&self, name: &str) {
+        self.state.lock().expect(HELD).spoil.insert(name.to_owned());
+    }
+
+    /// Lets further versions of a resource through as they are.
+    pub fn spare(&self, name: &str) {
+        self.state.lock().expect(HELD).spoil.remove(name);
+    }
+}
+
+struct Relayed {
+    upstream: FleetServiceClient<Channel>,
+    state: Arc<Mutex<State>>,
+}
+
+#[tonic::async_trait]
+impl FleetService for Relayed {
+    type SyncStream = BoxStream<SyncResponse>;
+
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
+        let (metadata, extensions, requests) = request.into_parts();
+        let state = self.state.clone();
+        // A stream that breaks on one side ends on the other.
+        let requests = requests.map_while(Result::ok);
+        let requests = requests.map(move |request| state.lock().expect(HELD).upward(request));
+        let responses = self.upstream.clone().sync(Request::from_parts(metadata, extensions, requests)).await?;
+        let state = self.state.clone();
+        let responses = responses.into_inner();
+        let responses = responses.map(move |response| Ok(state.lock().expect(HELD).downward(response?)));
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+const HELD: &str = "nothing panics while it is held";
+
+impl State {
+    fn upward(&mut self, mut request: SyncRequest) -> SyncRequest {
+        if let Some(sync_request::Message::Hello(Hello { digest, .. })) = &mut request.message {
+            *digest = self.translate(digest, |sum, real, spoilt| sum.minus(spoilt).plus(real));
+        }
+        request
+    }
+
+    fn downward(&mut self, mut response: SyncResponse) -> SyncResponse {
+        if let Some(sync_response::Message::Batch(batch)) = &mut response.message {
+            self.spoil(batch);
+        }
+        response
+    }
+
+    fn spoil(&mut self, batch: &mut Batch) {
+        if batch.kind() == BatchKind::Snapshot {
+            // Resources of earlier parts are spoilt as these are: the names stay the same within one snapshot.
+            self.spoilt.retain(|name, _| self.spoil.contains(name));
+        }
+        for encoded in &mut batch.resources {
+            let Ok(mut resource) = Resource::decode(encoded.clone()) else { continue };
+            let Some(name) = resource.key.as_ref().and_then(name_of) else { continue };
+            self.spoilt.remove(&name);
+            if self.spoil.contains(&name) {
+                resource.body = Bytes::from_static(SPOILT);
+                let spoilt = Bytes::from(resource.encode_to_vec());
+                self.spoilt.insert(name, (Digest::of(encoded), Digest::of(&spoilt)));
+                *encoded = spoilt;
+            }
+        }
+        for key in &batch.removed {
+            if let Some(name) = name_of(key) {
+                self.spoilt.remove(&name);
+            }
+        }
+        batch.digest = self.translate(&batch.digest, |sum, real, spoilt| sum.minus(real).plus(spoilt));
+    }
+
+    /// A digest of one side as the other has it.
+    fn translate(&self, digest: &Bytes, replace: impl Fn(Digest, Digest, Digest) -> Digest) -> Bytes {
+        let Some(sum) = Digest::from_bytes(digest) else { return digest.clone() };
+        let sum = self.spoilt.values().fold(sum, |sum, (real, spoilt)| replace(sum, *real, *spoilt));
+        sum.to_bytes().to_vec().into()
+    }
+}
+
+fn name_of(key: &switchyard_proto::fleet::v1::ResourceKey) -> Option<String> {
+    ResourceKey::from_wire(key).ok().map(|key| key.to_string())
+}
+
+/// A client of the control plane whose certificate authority has this fingerprint.
+fn connect(control_plane: SocketAddr, authority: &str) -> Result<FleetServiceClient<Channel>> {
+    let verifier = Fingerprint { authority: authority.to_owned(), provider: Arc::new(aws_lc_rs::default_provider()) };
+    let mut config =
+        ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let endpoint = Endpoint::from_shared(format!("http://{CONTROL_PLANE_NAME}"))?;
+    Ok(FleetServiceClient::new(endpoint.connect_with_connector_lazy(Connector::tls_with(control_plane, config))))
+}
+
+/// Accepts a server that presents the authority it knows by its fingerprint; whether that has signed anything is not its
+/// concern.
+#[derive(Debug)]
+struct Fingerprint {
+    authority: String,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Fingerprint {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if intermediates.iter().any(|certificate| fingerprint(certificate) == self.authority) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::General("the join token names another authority".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
