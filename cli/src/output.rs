@@ -34,13 +34,12 @@ pub(crate) trait Show: Serialize {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     format: Format,
-    now: SystemTime,
 }
 
 impl Output {
-    /// Prints in `format`; `now` is what ages are counted from.
-    pub(crate) fn new(format: Format, now: SystemTime) -> Self {
-        Self { format, now }
+    /// Prints in `format`.
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format }
     }
 
     /// Whether results are for people, and not a document for programs.
@@ -58,7 +57,8 @@ impl Output {
         if !self.is_for_people() {
             return self.document(item);
         }
-        let rows = item.details(self.now).into_iter().map(|(title, text)| vec![format!("{title}:"), text]).collect();
+        let rows =
+            item.details(SystemTime::now()).into_iter().map(|(title, text)| vec![format!("{title}:"), text]).collect();
         self.text(&columns(None, rows))
     }
 
@@ -67,7 +67,8 @@ impl Output {
         if items.is_empty() {
             return self.text("none");
         }
-        self.text(&columns(Some(T::COLUMNS), items.iter().map(|item| item.row(self.now)).collect()))
+        let now = SystemTime::now();
+        self.text(&columns(Some(T::COLUMNS), items.iter().map(|item| item.row(now)).collect()))
     }
 
     /// Prints a message as a document for programs.
@@ -163,6 +164,8 @@ pub(crate) fn age(moment: Option<&Timestamp>, now: SystemTime) -> String {
         None => "-".to_owned(),
         Some(moment) => match now.duration_since(moment) {
             Ok(age) => format!("{} ago", largest_unit(age)),
+            // What a clock that is a little ahead of this one calls now.
+            Err(ahead) if ahead.duration() < Duration::from_secs(1) => "0s ago".to_owned(),
             Err(ahead) => format!("in {}", largest_unit(ahead.duration())),
         },
     }
@@ -225,6 +228,7 @@ mod tests {
         assert_eq!(age(Some(&at(999_990)), now), "10s ago");
         assert_eq!(age(Some(&at(1_000_000 - 7_300)), now), "2h ago");
         assert_eq!(age(Some(&at(1_000_000 + 200_000)), now), "in 2d");
+        assert_eq!(age(Some(&at(1_000_000)), now - Duration::from_millis(3)), "0s ago");
         assert_eq!(age(None, now), "-");
         assert_eq!(moment(Some(&at(999_990)), now), "1970-01-12T13:46:30Z (10s ago)");
         assert_eq!(moment(Some(&at(i64::MAX)), now), "-");

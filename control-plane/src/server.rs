@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,12 +29,15 @@ use crate::{
     lifecycle::{Lifecycle, Signals, TaskEnded},
     reconcile,
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer, hex},
-    store::{self, StoreError},
+    store::{self, Store, StoreError},
     telemetry::chain,
 };
 
 /// The file in the data directory that holds what edges join with.
 const JOIN_TOKEN_FILE: &str = "join-token";
+
+/// How long the database may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the control plane until it is told to end.
 ///
@@ -44,7 +48,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let signals = Signals::catch().map_err(StartError::Signals)?;
     let data_dir = settings.data_dir.clone();
     let server = Server::start(settings).await?;
-    let Server { admin, fleet, revision, lifecycle } = &server;
+    let Server { admin, fleet, revision, lifecycle, store: _ } = &server;
     info!(%admin, %fleet, data_dir = %data_dir.display(), %revision, "ready");
     let ended = lifecycle.wait(signals).await;
     server.end().await;
@@ -61,6 +65,7 @@ pub struct Server {
     /// The newest revision when it began to serve.
     pub revision: Revision,
     lifecycle: Lifecycle,
+    store: Arc<dyn Store>,
 }
 
 impl Server {
@@ -97,7 +102,7 @@ impl Server {
         let view = FleetView::new(store.edges().await?, clock.clone());
         lifecycle.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
-        let app = Arc::new(App { store, feed: feed.clone(), clock: clock.clone(), internal_ca });
+        let app = Arc::new(App { store: store.clone(), feed: feed.clone(), clock: clock.clone(), internal_ca });
         if let Some(seed) = seed {
             load_seed(&app, &seed).await?;
         }
@@ -111,12 +116,15 @@ impl Server {
         let secret = JoinSecret::new(&join_secret);
         lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, feed, view, secret, ending.clone())));
         lifecycle.spawn("admin", served(grpc::serve_admin(admin_listener, app, tracker, ending)));
-        Ok(Self { admin, fleet, revision, lifecycle })
+        Ok(Self { admin, fleet, revision, lifecycle, store })
     }
 
     /// Tells everything to end, and waits for it, but not for ever.
     pub async fn end(&self) {
         self.lifecycle.end().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
+            warn!("the database did not close in time");
+        }
     }
 }
 

@@ -1,12 +1,20 @@
 //! Logs: text or JSON, on standard error.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal},
+    str::FromStr,
+};
 
 use tracing_subscriber::{
     EnvFilter,
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
+
+/// What would be noise: notices about tables that are there already, and every broken connection of a pool that mends itself.
+const QUIET: &str = "sqlx=warn,sqlx_core=warn";
 
 /// How log records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -22,6 +30,17 @@ pub enum LogFormat {
 /// Which records are written: a level, or directives for parts of the program, as in `info,tonic=debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogFilter(String);
+
+impl LogFilter {
+    /// Whatever is more specific counts, so that people can still ask for what is quiet.
+    fn directives(&self) -> String {
+        match self.0.as_str() {
+            // These are quieter.
+            "off" | "error" => self.0.clone(),
+            directives => format!("{QUIET},{directives}"),
+        }
+    }
+}
 
 impl FromStr for LogFilter {
     type Err = InvalidLogFilter;
@@ -66,8 +85,8 @@ pub struct InvalidLogFilter {
 ///
 /// The process has a subscriber already.
 pub fn init(format: LogFormat, filter: &LogFilter) -> Result<(), TryInitError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(&filter.0));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(filter.directives()));
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),

@@ -91,7 +91,8 @@ impl Client {
     pub async fn websocket(&self, url: &str) -> Result<WebSocketStream<Box<dyn socket::Bytes>>> {
         let request = url.into_client_request()?;
         let host = request.uri().host().context("a URL with a host")?.to_owned();
-        let socket = self.connector.connect(&host).await?;
+        // As browsers do: a WebSocket is opened over HTTP/1.1.
+        let socket = self.connector.with_alpn(&["http/1.1"]).connect(&host).await?;
         let (websocket, _) = within("a WebSocket opens", client_async(request, socket.into_stream())).await??;
         Ok(websocket)
     }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
+use aws_lc_rs::digest;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -41,6 +42,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// |---|---|
 /// | `/headers` | the method, path and headers of the request, as JSON |
 /// | `/echo` | the body, as it comes |
+/// | `/upload` | how many bytes the body had, and their SHA-256 |
 /// | `/download?bytes=N` | `N` bytes, in pieces |
 /// | `/slow` | begins to answer once [`Origin::release`] is called |
 /// | `/events` | server-sent events, one for each [`Origin::emit`] |
@@ -82,6 +84,7 @@ impl Origin {
         let router = Router::new()
             .route("/headers", any(headers))
             .route("/echo", post(echo))
+            .route("/upload", post(upload))
             .route("/download", get(download))
             .route("/slow", get(slow))
             .route("/events", get(events))
@@ -170,6 +173,18 @@ async fn echo(body: Body) -> Body {
     body
 }
 
+async fn upload(body: Body) -> Result<String, StatusCode> {
+    let mut bytes = 0;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
+        bytes += piece.len();
+        hash.update(&piece);
+    }
+    Ok(format!("{bytes} {:?}", hash.finish()))
+}
+
 async fn download(Query(query): Query<HashMap<String, String>>) -> Result<Body, StatusCode> {
     let bytes = query.get("bytes").and_then(|text| text.parse().ok());
     let mut left: usize = bytes.ok_or(StatusCode::BAD_REQUEST)?;
@@ -217,8 +232,7 @@ async fn websocket(State(shared): State<Arc<Shared>>, headers: HeaderMap, mut re
 pub struct GrpcOrigin {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Changes what it says.
-    pub health: tonic_health::server::HealthReporter,
+    health: tonic_health::server::HealthReporter,
     _server: JoinSet<()>,
 }
 
@@ -239,5 +253,10 @@ impl GrpcOrigin {
             let _ = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
         });
         Ok(Self { address, health, _server: server })
+    }
+
+    /// Changes how the service is.
+    pub async fn set_health(&self, status: tonic_health::ServingStatus) {
+        self.health.set_service_status(Self::SERVICE, status).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Stands between a real control plane and a real edge, and spoils the resources that a test names: what a control plane
+//! Stands between a real control plane and a real edge, and spoils the backends that a test names: what a control plane
 //! of another version, or with a fault, may send.
 
 use std::{
@@ -18,8 +18,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use switchyard_proto::{
     fleet::v1::{
-        Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse, fleet_service_client::FleetServiceClient,
-        fleet_service_server::FleetService, sync_request, sync_response,
+        Backend, Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse,
+        fleet_service_client::FleetServiceClient, fleet_service_server::FleetService, sync_request, sync_response,
     },
     vocab::{Digest, ResourceKey},
 };
@@ -35,8 +35,8 @@ use crate::{
     wire::{CONTROL_PLANE_NAME, FleetListener, fingerprint},
 };
 
-/// What is no body of any resource.
-const SPOILT: &[u8] = b"\xff\xff\xff\xff";
+/// No address of any backend.
+const SPOILT_ADDRESS: &str = "an address of another kind";
 
 /// A relay for one edge.
 pub struct Relay {
@@ -48,10 +48,12 @@ pub struct Relay {
 /// What differs between the two sides.
 #[derive(Default)]
 struct State {
-    /// Names of resources (`backends/shop-1`) that are to be spoilt.
+    /// Names of backends (`backends/shop-1`) that are to be spoilt.
     spoil: HashSet<String>,
     /// What the edge holds in spoilt form: the hashes of the real and of the spoilt one.
     spoilt: HashMap<String, (Digest, Digest)>,
+    /// Whether more parts of the present batch are to come.
+    within_batch: bool,
 }
 
 impl Relay {
@@ -63,12 +65,12 @@ impl Relay {
         Ok(Self { listener: FleetListener::start(service, secret).await?, state })
     }
 
-    /// Spoils every version of a resource (`backends/shop-1`) from now on.
+    /// Gives every version of a backend (`backends/shop-1`) from now on an address that no edge can use.
     pub fn spoil(&self, name: &str) {
         self.state.lock().expect(HELD).spoil.insert(name.to_owned());
     }
 
-    /// Lets further versions of a resource through as they are.
+    /// Lets further versions of a backend through as they are.
     pub fn spare(&self, name: &str) {
         self.state.lock().expect(HELD).spoil.remove(name);
     }
@@ -102,6 +104,7 @@ const HELD: &str = "nothing panics while it is held";
 impl State {
     fn upward(&mut self, mut request: SyncRequest) -> SyncRequest {
         if let Some(sync_request::Message::Hello(Hello { digest, .. })) = &mut request.message {
+            self.within_batch = false;
             *digest = self.translate(digest, |sum, real, spoilt| sum.minus(spoilt).plus(real));
         }
         request
@@ -115,16 +118,18 @@ impl State {
     }
 
     fn spoil(&mut self, batch: &mut Batch) {
-        if batch.kind() == BatchKind::Snapshot {
-            // Resources of earlier parts are spoilt as these are: the names stay the same within one snapshot.
-            self.spoilt.retain(|name, _| self.spoil.contains(name));
+        if batch.kind() == BatchKind::Snapshot && !self.within_batch {
+            self.spoilt.clear();
         }
+        self.within_batch = !batch.last;
         for encoded in &mut batch.resources {
             let Ok(mut resource) = Resource::decode(encoded.clone()) else { continue };
             let Some(name) = resource.key.as_ref().and_then(name_of) else { continue };
             self.spoilt.remove(&name);
             if self.spoil.contains(&name) {
-                resource.body = Bytes::from_static(SPOILT);
+                let Ok(backend) = Backend::decode(resource.body) else { continue };
+                let backend = Backend { address: SPOILT_ADDRESS.to_owned(), ..backend };
+                resource.body = backend.encode_to_vec().into();
                 let spoilt = Bytes::from(resource.encode_to_vec());
                 self.spoilt.insert(name, (Digest::of(encoded), Digest::of(&spoilt)));
                 *encoded = spoilt;

@@ -57,6 +57,16 @@ impl Connector {
         Self { listener, tls: Some(Arc::new(config)) }
     }
 
+    /// The same, offering other protocols where there is TLS.
+    pub fn with_alpn(&self, alpn: &[&str]) -> Self {
+        let tls = self.tls.as_ref().map(|config| {
+            let mut config = ClientConfig::clone(config);
+            config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+            Arc::new(config)
+        });
+        Self { listener: self.listener, tls }
+    }
+
     /// Connects as if the name led to the listener.
     pub async fn connect(&self, name: &str) -> Result<Socket> {
         let stream =

@@ -101,7 +101,8 @@ async fn a_configuration_file_with_an_unknown_key_is_refused_with_line_and_colum
     let file = dir.path().join("program.toml");
     for name in [CONTROL_PLANE, EDGE] {
         fs::write(&file, "log_level = \"info\"\n\n  no_such_setting = 1\n")?;
-        fails(name, "--config", &file.to_string_lossy(), &["program.toml", "no_such_setting", ":3:3", ";"]).await?;
+        fails(name, "--config", &file.to_string_lossy(), &["program.toml", "no_such_setting", "line 3, column 3", ";"])
+            .await?;
     }
     Ok(())
 }

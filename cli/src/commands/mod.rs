@@ -13,7 +13,7 @@ pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ use crate::{
 
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
-    let output = Output::new(cli.output, SystemTime::now());
+    let output = Output::new(cli.output);
     let session = async || Ok::<_, Failure>(Session { client: Client::connect(&cli.control_plane).await?, output });
     match cli.command {
         Command::Domain(command) => domain::run(&session().await?, command).await,

@@ -184,3 +184,14 @@ async fn a_bound_program_gets_its_arguments_as_they_are() {
     let ended = run_alone(&["bound-to", &parent, "/bin/echo", "--control-plane", "x", "--", "-v"]).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "--control-plane x -- -v\n"));
 }
+
+#[tokio::test]
+async fn a_data_directory_is_one_demos_alone() {
+    let installation = Installation::new();
+    let lock = fs::File::create(installation.path("demo.lock")).unwrap();
+    lock.lock().unwrap();
+    let output = timeout(PATIENCE, installation.demo().arg("--data-dir").arg(installation.0.path()).output()).await;
+    let output = output.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another demo runs there"), "{output:?}");
+}

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{CertificateId, HostPattern, Revision};
+use tracing::error;
 
 use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page};
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     },
     pki::{self, UploadField},
     store::Transaction,
+    telemetry::chain,
 };
 
 /// How long the internal CA's certificates live.
@@ -122,29 +124,48 @@ pub async fn delete(
     app.finish(change).await
 }
 
-/// Issues the internal CA's certificates anew that have lived two thirds of their time. Returns how many.
+/// What became of the internal CA's certificates that were due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewals {
+    /// So many were replaced.
+    pub renewed: usize,
+    /// So many could not be, and were logged; the old ones keep serving.
+    pub failed: usize,
+}
+
+/// Issues the internal CA's certificates anew that have lived two thirds of their time. One that fails holds up no other.
 ///
 /// # Errors
 ///
-/// As soon as one cannot be issued or written; the others are tried again the next time.
-pub async fn renew_internal(app: &App) -> Result<usize, AppError> {
+/// The database does not answer; what is left is tried again the next time.
+pub async fn renew_internal(app: &App) -> Result<Renewals, AppError> {
     let now = app.clock.now();
     let state = app.feed.state();
     let due = state.certificates().values().filter(|stored| is_due(&stored.value, now));
-    let mut renewed = 0;
-    for stored in due {
-        let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
-        // Another control plane may have been faster, or its domain may be gone.
-        let Some(old) = change.transaction.certificate(&stored.value.id).await? else { continue };
-        if !is_due(&old.value, now) {
-            continue;
+    let mut renewals = Renewals::default();
+    for Stored { value: Certificate { id, .. }, .. } in due.map(|stored| &**stored) {
+        match renew(app, id, now).await {
+            Ok(Some(_)) => renewals.renewed += 1,
+            Ok(None) => {}
+            Err(AppError::Store(error)) if error.is_unavailable() => return Err(error.into()),
+            Err(error) => {
+                error!(certificate = %id, error = chain(&error), "an internal certificate was not replaced");
+                renewals.failed += 1;
+            }
         }
-        let new = issue(app, old.value.id.clone(), &old.value.chain.dns_names, now)?;
-        change.transaction.put_certificate(Some(&old), new).await?;
-        app.finish(change).await?;
-        renewed += 1;
     }
-    Ok(renewed)
+    Ok(renewals)
+}
+
+/// `None`: another control plane was faster, or its domain is gone.
+async fn renew(app: &App, id: &CertificateId, now: Timestamp) -> Result<Option<Revision>, AppError> {
+    let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
+    let Some(old) = change.transaction.certificate(id).await?.filter(|old| is_due(&old.value, now)) else {
+        return Ok(None);
+    };
+    let new = issue(app, id.clone(), &old.value.chain.dns_names, now)?;
+    change.transaction.put_certificate(Some(&old), new).await?;
+    app.finish(change).await.map(Some)
 }
 
 /// Whether an internal certificate has lived two thirds of its time.

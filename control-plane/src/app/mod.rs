@@ -12,6 +12,8 @@ mod error;
 mod page;
 pub mod seed;
 pub mod service;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 

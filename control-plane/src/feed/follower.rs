@@ -109,24 +109,21 @@ mod tests {
     use crate::{
         feed::{BatchKind, ScopeClass},
         model::{Actor, Service, Stored, Timestamp},
-        seal::{MasterKey, Sealer},
-        store::{self, Location},
+        store,
     };
 
     const LONG: Duration = Duration::from_secs(20);
 
     struct Fixture {
+        database: store::fixture::Fixture,
         store: Arc<dyn Store>,
         feed: Feed,
-        _dir: tempfile::TempDir,
     }
 
     impl Fixture {
         async fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let sealer = Sealer::new(&MasterKey::generate().unwrap());
-            let store = store::open(&Location::Sqlite(dir.path().join("db")), sealer).await.unwrap();
-            Self { store, feed: Feed::new(), _dir: dir }
+            let database = store::fixture::Fixture::sqlite().await;
+            Self { store: database.open().await, database, feed: Feed::new() }
         }
 
         fn follower(&self) -> Follower {
@@ -222,5 +219,23 @@ mod tests {
         let state = fixture.feed.state();
         assert_eq!(state.revision(), stored.revision);
         assert_eq!(state.services().keys().map(ServiceId::as_str).collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[tokio::test]
+    async fn an_outage_of_the_database_leaves_the_feed_as_it_was_and_is_made_up_for() {
+        let fixture = Fixture::new().await;
+        let ending = CancellationToken::new();
+        let follower = tokio::spawn(fixture.follower().run(ending.clone()));
+        let before = fixture.put("a").await;
+        fixture.feed.reached(before.revision, LONG).await.unwrap();
+        fixture.database.execute("ALTER TABLE domain RENAME TO elsewhere").await;
+        let during = fixture.put("b").await;
+        assert!(fixture.feed.reached(during.revision, Duration::from_millis(50)).await.is_err());
+        assert_eq!(fixture.feed.state().revision(), before.revision);
+        fixture.database.execute("ALTER TABLE elsewhere RENAME TO domain").await;
+        let state = fixture.feed.reached(during.revision, LONG).await.unwrap();
+        assert_eq!(state.services().len(), 2);
+        ending.cancel();
+        follower.await.unwrap();
     }
 }

@@ -18,13 +18,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// How long a connection may last without a call that was let in.
-const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// A connection of somebody who may be an edge. It breaks unless it is admitted soon.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S = TlsStream<TcpStream>> {
+    stream: S,
     peer: SocketAddr,
     admission: Admission,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -46,9 +43,10 @@ impl Admission {
     }
 }
 
-impl Connection {
-    pub(super) fn new(stream: TlsStream<TcpStream>, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
-        let deadline = Some(Box::pin(sleep(ADMISSION_TIMEOUT)));
+impl<S> Connection<S> {
+    /// A connection that is to be admitted within `timeout`.
+    pub(super) fn new(stream: S, peer: SocketAddr, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
+        let deadline = Some(Box::pin(sleep(timeout)));
         Self { stream, peer, admission: Admission::default(), deadline, _permit: permit }
     }
 
@@ -63,7 +61,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
@@ -77,7 +75,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buffer)
     }
@@ -100,5 +98,47 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::Semaphore,
+    };
+
+    use super::*;
+
+    async fn connection(timeout: Duration) -> (Connection<DuplexStream>, DuplexStream) {
+        let (here, there) = duplex(64);
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        (Connection::new(here, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), permit, timeout), there)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_not_admitted_breaks() {
+        let (mut connection, mut there) = connection(Duration::from_millis(20)).await;
+        // Talking does not help.
+        there.write_all(b"hello").await.unwrap();
+        let mut read = Vec::new();
+        let error = connection.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_admitted_lives_on() {
+        let (mut connection, mut there) = connection(Duration::from_millis(20)).await;
+        connection.admission().admit();
+        // Until the deadline has passed.
+        while connection.deadline.is_some() {
+            there.write_all(b"!").await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'!');
+            tokio::task::yield_now().await;
+        }
+        there.write_all(b"!").await.unwrap();
+        assert_eq!(connection.read_u8().await.unwrap(), b'!');
     }
 }

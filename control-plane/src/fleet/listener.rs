@@ -19,6 +19,8 @@ const CONNECTIONS_MAX: usize = 12_000;
 const HANDSHAKES_MAX: usize = 256;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last without a call that was let in.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause after the system refused a connection, for want of descriptors as a rule.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that wait to be served.
@@ -95,7 +97,7 @@ async fn handshake(
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             // If nobody takes it, the program ends.
-            let _ = accepted.send(Connection::new(stream, peer, permit)).await;
+            let _ = accepted.send(Connection::new(stream, peer, permit, ADMISSION_TIMEOUT)).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
         Err(_) => debug!(%peer, "a TLS handshake took too long"),

@@ -136,3 +136,89 @@ fn record(id: &EdgeId, edge: &Edge) -> EdgeRecord {
         rejections: rejections.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use switchyard_proto::vocab::{BackendId, Digest, ResourceKey, Revision};
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        fleet::{Ack, AckOutcome, Hello, Link, Persistence},
+        model::{EdgeIdentity, RejectionRecord},
+        store::fixture::Fixture,
+    };
+
+    const NEVER: Duration = Duration::from_secs(60 * 60);
+
+    struct Edges {
+        view: FleetView,
+        store: Arc<dyn Store>,
+        recorder: Recorder,
+        _database: Fixture,
+    }
+
+    impl Edges {
+        async fn new() -> Self {
+            let database = Fixture::sqlite().await;
+            let store = database.open().await;
+            let view = FleetView::new(vec![], Arc::new(SystemClock));
+            Self { recorder: Recorder::new(view.clone(), store.clone()), view, store, _database: database }
+        }
+
+        fn connect(&self) -> Link {
+            let id = EdgeId::parse("edge-1").unwrap();
+            let identity = EdgeIdentity { id, peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)) };
+            let hello =
+                Hello { version: "1".into(), revision: Revision(3), digest: Digest::default(), rejections: vec![] };
+            self.view.connect(&identity, hello, Some(Revision(3))).unwrap()
+        }
+
+        async fn recorded(&self) -> EdgeRecord {
+            self.store.edges().await.unwrap().pop().expect("the edge is recorded")
+        }
+    }
+
+    fn ack(revision: u64, rejections: Vec<RejectionRecord>) -> Ack {
+        let persistence = Persistence::Persisted;
+        Ack { revision: Revision(revision), outcome: AckOutcome::Applied, rejections, persistence }
+    }
+
+    #[tokio::test]
+    async fn who_comes_and_rejects_is_written_at_once_and_acknowledgements_now_and_then() {
+        let mut edges = Edges::new().await;
+        let link = edges.connect();
+        assert_eq!(edges.recorder.look(NEVER).await.unwrap(), None);
+        assert_eq!(edges.recorded().await.acknowledged_revision, Revision(3));
+
+        link.acknowledged(ack(4, vec![]));
+        assert!(edges.recorder.look(NEVER).await.unwrap().is_some(), "it is to be looked at again");
+        assert_eq!(edges.recorded().await.acknowledged_revision, Revision(3));
+
+        let key = ResourceKey::backend(&BackendId::parse("shop-1").unwrap());
+        let rejection = RejectionRecord { key, revision: Revision(5), reason: "no".into() };
+        link.acknowledged(ack(5, vec![rejection.clone()]));
+        edges.recorder.look(NEVER).await.unwrap();
+        let recorded = edges.recorded().await;
+        assert_eq!((recorded.acknowledged_revision, recorded.rejections), (Revision(5), vec![rejection.clone()]));
+
+        link.acknowledged(ack(6, vec![rejection]));
+        drop(link);
+        edges.recorder.look(NEVER).await.unwrap();
+        assert_eq!(edges.recorded().await.acknowledged_revision, Revision(6));
+    }
+
+    #[tokio::test]
+    async fn the_last_acknowledgements_are_written_at_the_end() {
+        let Edges { view, store, recorder, _database } = Edges::new().await;
+        let edges = Edges { recorder: Recorder::new(view.clone(), store.clone()), view, store, _database };
+        let link = edges.connect();
+        link.acknowledged(ack(4, vec![]));
+        let ending = CancellationToken::new();
+        ending.cancel();
+        recorder.run(ending).await;
+        assert_eq!(edges.recorded().await.acknowledged_revision, Revision(4));
+    }
+}

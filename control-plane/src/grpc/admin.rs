@@ -12,9 +12,12 @@ use switchyard_proto::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
+use tonic::{
+    server::NamedService,
+    transport::{
+        Server,
+        server::{Router, TcpIncoming},
+    },
 };
 
 use super::{backend::Backends, certificate::Certificates, domain::Domains, edge::EdgeCalls, service::Services};
@@ -56,11 +59,25 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     health.set_serving::<CertificateServiceServer<Certificates>>().await;
     health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
 
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
+    let reflection = |own_name: &str| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        // By name: the descriptors also hold what edges call, which is served elsewhere.
+        [
+            DomainServiceServer::<Domains>::NAME,
+            ServiceServiceServer::<Services>::NAME,
+            BackendServiceServer::<Backends>::NAME,
+            CertificateServiceServer::<Certificates>::NAME,
+            EdgeServiceServer::<EdgeCalls>::NAME,
+            tonic_health::pb::health_server::SERVICE_NAME,
+            own_name,
+        ]
+        .into_iter()
+        .fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
+    let reflection_v1 = reflection("grpc.reflection.v1.ServerReflection").build_v1();
+    let reflection_v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection").build_v1alpha();
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -72,6 +89,6 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
         .add_service(certificates)
         .add_service(edges)
         .add_service(health_service)
-        .add_service(reflection().build_v1().expect("the descriptors were made by the build of this program"))
-        .add_service(reflection().build_v1alpha().expect("the descriptors were made by the build of this program"))
+        .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
+        .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))
 }

@@ -89,3 +89,55 @@ pub fn can_drain(backend: &Backend) -> Result<(), BrokenRule> {
         BackendState::Disabled => Err(BrokenRule::NothingToDrain { backend: backend.id.clone() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchyard_proto::vocab::BackendAddress;
+
+    use super::*;
+    use crate::model::Tags;
+
+    fn backend(tag: &str, state: BackendState) -> Backend {
+        Backend {
+            id: BackendId::parse("shop-1").unwrap(),
+            service: ServiceId::default_service(),
+            address: BackendAddress::parse("10.0.0.5:3000").unwrap(),
+            tags: Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap(),
+            state,
+        }
+    }
+
+    #[test]
+    fn only_an_active_backend_with_the_tag_allows_a_switch() {
+        let service = ServiceId::default_service();
+        let tag = Tag::parse("b").unwrap();
+        let unfit = [backend("a", BackendState::Active), backend("b", BackendState::Draining)];
+        let refused = can_switch_to(&service, &tag, &unfit).unwrap_err();
+        assert_eq!(refused, BrokenRule::NoBackendForTag { service: service.clone(), tag: tag.clone() });
+        assert!(can_switch_to(&service, &tag, &[]).is_err());
+        assert_eq!(can_switch_to(&service, &tag, &[backend("b", BackendState::Active)]), Ok(()));
+    }
+
+    #[test]
+    fn a_service_in_use_and_the_default_one_are_not_deleted() {
+        let shop = ServiceId::parse("shop").unwrap();
+        let user = ResourceKey::backend(&BackendId::parse("shop-1").unwrap());
+        let refused = can_delete_service(&shop, Some(user)).unwrap_err();
+        assert_eq!(refused.to_string(), "backends/shop-1 uses services/shop: delete it or move it first");
+        assert_eq!(can_delete_service(&shop, None), Ok(()));
+        assert_eq!(can_delete_service(&ServiceId::default_service(), None), Err(BrokenRule::DefaultService));
+    }
+
+    #[test]
+    fn a_backend_that_is_out_of_use_is_not_brought_back_by_draining() {
+        assert_eq!(can_drain(&backend("a", BackendState::Active)), Ok(()));
+        assert_eq!(can_drain(&backend("a", BackendState::Draining)), Ok(()));
+        assert!(can_drain(&backend("a", BackendState::Disabled)).is_err());
+    }
+
+    #[test]
+    fn the_internal_cas_ids_are_its_own() {
+        assert!(can_upload_as(&CertificateId::parse("internal-shop.example").unwrap()).is_err());
+        assert_eq!(can_upload_as(&CertificateId::parse("shop.example").unwrap()), Ok(()));
+    }
+}

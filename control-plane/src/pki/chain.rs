@@ -295,3 +295,6 @@ impl InvalidCertificate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    app::{App, certificate},
+    app::{
+        App,
+        certificate::{self, Renewals},
+    },
     fleet::ServerCertificate,
     telemetry::chain,
 };
@@ -53,8 +56,14 @@ impl Certificates {
             }
         }
         match certificate::renew_internal(&self.app).await {
-            Ok(0) => {}
-            Ok(certificates) => info!(certificates, "the internal CA's certificates were replaced"),
+            Ok(Renewals { renewed, failed }) => {
+                if renewed > 0 {
+                    info!(certificates = renewed, "the internal CA's certificates were replaced");
+                }
+                if failed > 0 {
+                    pause = RETRY_INTERVAL;
+                }
+            }
             Err(error) => {
                 error!(error = chain(&error), "the internal CA's certificates were not replaced");
                 pause = RETRY_INTERVAL;

@@ -1,12 +1,10 @@
 //! What every database must do, tried on each.
 
-use std::{collections::BTreeSet, env, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use sqlx::{Connection, Executor, PgConnection};
 use switchyard_proto::vocab::{BackendAddress, BackendId, EdgeId, HostPattern, ResourceKey, Revision, ServiceId, Tag};
-use tempfile::TempDir;
 
-use super::{Changes, Location, Store, StoreError, open};
+use super::{Changes, Location, Store, StoreError, TOMBSTONES_MAX, fixture::Fixture, open};
 use crate::{
     model::{
         Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, RejectionRecord,
@@ -17,40 +15,6 @@ use crate::{
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const POSTGRES_URL: &str = "SWITCHYARD_TEST_POSTGRES_URL";
-
-/// A database of a test's own.
-struct Fixture {
-    location: Location,
-    key: MasterKey,
-    _directory: Option<TempDir>,
-}
-
-impl Fixture {
-    async fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let location = Location::Sqlite(directory.path().join("switchyard.db"));
-        Self { location, key: MasterKey::generate().unwrap(), _directory: Some(directory) }
-    }
-
-    async fn postgres() -> Self {
-        let server = env::var(POSTGRES_URL)
-            .unwrap_or_else(|_| panic!("{POSTGRES_URL} is not set: run `make test`, which starts a Postgres"));
-        let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).unwrap();
-        let name = format!("store_{}", crate::seal::hex(&random));
-        let mut connection = PgConnection::connect(&server).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        let (before, _) = server.rsplit_once('/').unwrap();
-        let location = Location::Postgres(format!("{before}/{name}"));
-        Self { location, key: MasterKey::generate().unwrap(), _directory: None }
-    }
-
-    async fn open(&self) -> Arc<dyn Store> {
-        open(&self.location, Sealer::new(&self.key)).await.unwrap()
-    }
-}
-
 /// Makes a test of each function, for each database.
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
@@ -81,6 +45,9 @@ conformance!(
     a_commit_wakes_followers_of_every_process,
     edges_are_remembered,
     a_database_is_pristine_until_somebody_declares_something,
+    a_row_that_means_nothing_is_told_from_a_database_that_is_down,
+    the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything,
+    changes_that_wait_leave_room_for_readers,
 );
 
 fn actor() -> Actor {
@@ -151,7 +118,7 @@ async fn what_is_put_is_read_back_after_a_restart(fixture: Fixture) {
     assert_eq!(transaction.backend(&backend.value.id).await.unwrap(), Some(backend.clone()));
     assert_eq!(transaction.domain(&domain.value.host).await.unwrap(), Some(domain));
     assert_eq!(transaction.certificate(&certificate.value.id).await.unwrap(), Some(certificate));
-    assert_eq!(transaction.backends_of_service(&service.value.id).await.unwrap(), [backend.clone()]);
+    assert_eq!(transaction.backends_of_service(&service.value.id).await.unwrap(), std::slice::from_ref(&backend));
     let user = transaction.user_of_service(&service.value.id).await.unwrap().unwrap();
     assert_eq!(user.to_string(), "domains/*.shop.example");
 
@@ -277,18 +244,24 @@ async fn a_commit_wakes_followers_of_every_process(fixture: Fixture) {
     let store = fixture.open().await;
     let mut here = store.wakeups();
     here.borrow_and_update();
-    let elsewhere = matches!(fixture.location, Location::Postgres(_));
+    put_service(&store, "first").await;
+    here.changed().await.unwrap();
+
+    if matches!(fixture.location, Location::Sqlite(_)) {
+        // There is no other process.
+        return;
+    }
     let other = fixture.open().await;
     let mut there = other.wakeups();
-    if elsewhere {
-        // It wakes once when it begins to listen: only what comes after is surely heard.
-        there.changed().await.unwrap();
-    }
-    there.borrow_and_update();
-    put_service(&store, "shop").await;
-    here.changed().await.unwrap();
-    if elsewhere {
-        there.changed().await.unwrap();
+    // A commit is heard as soon as the other one listens; when that is, nobody says.
+    let commits = async {
+        for number in 0.. {
+            put_service(&store, &format!("s{number}")).await;
+        }
+    };
+    tokio::select! {
+        () = commits => {}
+        changed = there.changed() => changed.unwrap(),
     }
 }
 
@@ -323,4 +296,73 @@ async fn a_database_is_pristine_until_somebody_declares_something(fixture: Fixtu
     assert!(store.begin(&actor(), NOW).await.unwrap().is_pristine().await.unwrap());
     put_service(&store, "shop").await;
     assert!(!store.begin(&actor(), NOW).await.unwrap().is_pristine().await.unwrap());
+}
+
+async fn a_row_that_means_nothing_is_told_from_a_database_that_is_down(fixture: Fixture) {
+    let store = fixture.open().await;
+    put_service(&store, "shop").await;
+    fixture.execute("UPDATE service SET balancing = 'astrology'").await;
+    let error = store.changes_after(Revision::ZERO).await.unwrap_err();
+    assert!(!error.is_unavailable());
+    assert_eq!(error.to_string(), "service \"shop\" in the database makes no sense: unknown word \"astrology\"");
+}
+
+async fn the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything(fixture: Fixture) {
+    let store = fixture.open().await;
+    let dropped = 5;
+    fixture
+        .execute(
+            "INSERT INTO tombstone (kind, id, revision) SELECT 'service', 's' || n, n FROM \
+             (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100005) SELECT n FROM c) AS n",
+        )
+        .await;
+    fixture.execute("UPDATE revision SET current = 199999").await;
+    assert_eq!(put_service(&store, "shop").await, Revision(200_000));
+    let late = store.changes_after(Revision(dropped - 1)).await.unwrap();
+    assert_eq!((late.whole, late.floor), (true, Revision(dropped)));
+    let just_in_time = store.changes_after(Revision(dropped)).await.unwrap();
+    assert!(!just_in_time.whole);
+    assert_eq!(just_in_time.removed.len(), usize::try_from(TOMBSTONES_MAX).unwrap());
+}
+
+async fn changes_that_wait_leave_room_for_readers(fixture: Fixture) {
+    let store = fixture.open().await;
+    let first = store.begin(&actor(), NOW).await.unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { put_service(&store, &format!("s{number}")).await })
+        })
+        .collect();
+    assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().head, Revision::ZERO);
+    first.commit().await.unwrap();
+    for change in waiting {
+        change.await.unwrap();
+    }
+    assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().head, Revision(21));
+}
+
+#[tokio::test]
+async fn postgres_tells_of_changes_again_after_its_connections_broke() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let mut wakeups = store.wakeups();
+    wakeups.borrow_and_update();
+    fixture.end_connections().await;
+    // Something may have been missed, so followers are woken as soon as they would hear again.
+    wakeups.changed().await.unwrap();
+    put_service(&fixture.open().await, "shop").await;
+    wakeups.changed().await.unwrap();
+    assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().head, Revision(1));
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_gone_is_unavailable() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    fixture.destroy().await;
+    for _ in 0..3 {
+        assert!(store.begin(&actor(), NOW).await.err().is_some_and(|error| error.is_unavailable()));
+        assert!(store.changes_after(Revision::ZERO).await.is_err_and(|error| error.is_unavailable()));
+    }
 }

@@ -67,9 +67,12 @@ impl From<sqlx::Error> for StoreError {
 /// Whether a database's error code says that it cannot serve now.
 fn is_transient(code: Option<&str>) -> bool {
     let Some(code) = code else { return false };
-    // SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error, and transaction
-    // rollback. SQLite's primary codes (the low byte): BUSY, LOCKED, IOERR, FULL, CANTOPEN.
-    let sqlstate = code.len() == 5 && ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class));
+    // SQLSTATE classes: connection exception, no such database, no such user, insufficient resources, operator
+    // intervention, system error, and transaction rollback; and two codes: a server that only reads (as during a
+    // failover), and a lock that is not to be had. SQLite's primary codes (the low byte): BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+    let sqlstate = code.len() == 5
+        && (["08", "3D", "28", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class))
+            || ["25006", "55P03"].contains(&code));
     let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
     sqlstate || sqlite
 }

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod conformance;
 mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod history;
 mod postgres;
 mod rows;
@@ -84,6 +86,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// All edges that are remembered, by id.
     async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError>;
+
+    /// Ends all connections. SQLite then has everything in its one file, for whoever copies it.
+    async fn close(&self);
 }
 
 /// What was changed after some revision.

@@ -8,12 +8,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::{
-    StoreError,
-    wakeup::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, Wakeup},
-};
+use super::{StoreError, wakeup::Wakeup};
 use crate::seal::Sealer;
 
 #[path = "sql/mod.rs"]
@@ -35,53 +32,69 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 const CONNECTIONS_MAX: u32 = 8;
 /// How long to wait for a free connection, and for a new one to be established.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pauses between attempts to listen again: the first, and the longest.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) async fn open(url: &str, sealer: Arc<Sealer>) -> Result<sql::SqlStore, StoreError> {
     let options: PgConnectOptions =
         url.parse().map_err(|error| StoreError::Open { place: "the URL that was given".into(), error })?;
     let place = format!("{}:{}", options.get_host(), options.get_port());
     let unopened = |error| StoreError::Open { place: place.clone(), error };
-    let options = options
-        .application_name("switchyard-control-plane")
-        // A statement waits for the change before it at most this long; a session that a dead process left behind does not
-        // hold the revision for ever.
-        .options([("statement_timeout", "15s"), ("idle_in_transaction_session_timeout", "30s")]);
-    // A pool would only say that it has waited too long for a connection.
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
-        Ok(connection) => connection.map_err(unopened)?.close().await.map_err(unopened)?,
+    let options = options.application_name("switchyard-control-plane");
+    // Apart from the pool, which would only say that it has waited too long for a connection, and whose statements may
+    // not take as long as a migration does.
+    let mut connection = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+        Ok(connection) => connection.map_err(unopened)?,
         Err(_) => return Err(unopened(sqlx::Error::PoolTimedOut)),
-    }
+    };
+    MIGRATIONS.run(&mut connection).await.map_err(StoreError::Migrate)?;
+    connection.close().await.map_err(unopened)?;
+    // A statement waits for the change before it at most this long; a session that a dead process left behind does not
+    // hold the revision for ever.
+    let options = options.options([("statement_timeout", "15s"), ("idle_in_transaction_session_timeout", "30s")]);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await
         .map_err(unopened)?;
-    MIGRATIONS.run(&pool).await.map_err(StoreError::Migrate)?;
-    let wakeup = Wakeup::listening(|sender| listen(pool.clone(), sender));
+    // Before anything is read, so that nothing between the first reading and the first notification is missed.
+    let listener = subscribe(&pool).await.map_err(unopened)?;
+    let wakeup = Wakeup::listening(|sender| listen(pool.clone(), listener, sender));
     sql::SqlStore::new(pool, sealer, wakeup).await
 }
 
+async fn subscribe(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
 /// Wakes the followers for every notification, and after each time that some may have been lost.
-async fn listen(pool: PgPool, sender: watch::Sender<()>) {
-    let mut pause = RETRY_PAUSE_MIN;
+async fn listen(pool: PgPool, mut listener: PgListener, sender: watch::Sender<()>) {
     loop {
-        match follow(&pool, &sender, &mut pause).await {
-            Ok(()) => info!("the connection that tells of new revisions broke; connecting again"),
-            Err(error) => warn!(%error, "the database does not tell of new revisions; they are looked for by a timer"),
+        while let Ok(Some(_)) = listener.try_recv().await {
+            sender.send_replace(());
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        // Whatever broke it, a new one is sure to be whole.
+        drop(listener);
+        warn!("the database does not tell of new revisions any more; they are looked for by a timer");
+        listener = subscribe_again(&pool).await;
+        info!("the database tells of new revisions again");
+        sender.send_replace(());
     }
 }
 
-async fn follow(pool: &PgPool, sender: &watch::Sender<()>, pause: &mut Duration) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
-    *pause = RETRY_PAUSE_MIN;
-    sender.send_replace(());
-    while listener.try_recv().await?.is_some() {
-        sender.send_replace(());
+async fn subscribe_again(pool: &PgPool) -> PgListener {
+    let mut pause = RETRY_PAUSE_MIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        match subscribe(pool).await {
+            Ok(listener) => return listener,
+            Err(error) => debug!(%error, "listen for new revisions"),
+        }
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
-    Ok(())
 }

@@ -1,10 +1,6 @@
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use tokio::{sync::watch, task::JoinHandle};
-
-/// Pauses between attempts to listen again: the first, and the longest.
-pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
-pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Wakes the followers. Ends its listener, if there is one, when it is dropped.
 #[derive(Debug)]

@@ -88,3 +88,83 @@ impl Attempts {
         self.made
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
+
+    use super::*;
+    use crate::{
+        balance::Backends,
+        snapshot::{
+            Backend, BackendProtocol, BackendState, Balancing, Domain, PlainHttp, Service, Snapshot, Target, Timeouts,
+        },
+    };
+
+    /// The only target of a snapshot with a backend at each address.
+    fn target(known: &Arc<Backends>, addresses: &[&str]) -> Target {
+        let service = ServiceId::parse("shop").unwrap();
+        let tag = Tag::parse("a").unwrap();
+        let second = std::time::Duration::from_secs(1);
+        let mut edit = Snapshot::new(known.clone()).edit();
+        edit.put_service(Service {
+            id: service.clone(),
+            balancing: Balancing::RoundRobin,
+            protocol: BackendProtocol::Automatic,
+            timeouts: Timeouts { connect: second, first_byte: second, idle: second },
+        });
+        edit.put_domain(Domain {
+            host: HostPattern::parse("shop.example").unwrap(),
+            service: service.clone(),
+            active_tag: tag.clone(),
+            plain_http: PlainHttp::Serve,
+        });
+        for (number, address) in addresses.iter().enumerate() {
+            edit.put_backend(Backend {
+                id: BackendId::parse(&number.to_string()).unwrap(),
+                service: service.clone(),
+                address: BackendAddress::parse(address).unwrap(),
+                tags: vec![tag.clone()],
+                state: BackendState::Active,
+            });
+        }
+        edit.finish().route("shop.example").unwrap().target().unwrap().clone()
+    }
+
+    fn tried(target: &Target, rotation: &Rotation) -> Vec<String> {
+        let mut attempts = rotation.begin(target.pool_index);
+        std::iter::from_fn(|| attempts.next(&target.pool)).map(|attempt| attempt.address.to_string()).collect()
+    }
+
+    #[test]
+    fn each_request_begins_at_the_next_backend_and_tries_each_once() {
+        let target = target(&Backends::new(), &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        let rotation = Rotation::new(1);
+        assert_eq!(tried(&target, &rotation), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
+        assert_eq!(tried(&target, &rotation), ["10.0.0.3:80", "10.0.0.1:80", "10.0.0.2:80"]);
+        assert_eq!(tried(&target, &rotation), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_tried_after_one_of_each_backend() {
+        let known = Backends::new();
+        let target = target(&known, &["shop.internal:80", "10.0.0.9:80", "other.internal:80"]);
+        let named = &target.pool.backends()[0].handle;
+        named.resolved(["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|ip| ip.parse().unwrap()));
+        let expected = ["10.0.0.1:80", "10.0.0.9:80", "10.0.0.2:80", "10.0.0.3:80"];
+        assert_eq!(tried(&target, &Rotation::new(0)), expected);
+    }
+
+    #[test]
+    fn attempts_are_bounded_with_those_that_are_repeated() {
+        let addresses: Vec<_> = (1..=20).map(|number| format!("10.0.0.{number}:80")).collect();
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        let target = target(&Backends::new(), &addresses);
+        assert_eq!(tried(&target, &Rotation::new(0)).len(), ATTEMPTS_MAX as usize);
+        let mut attempts = Rotation::new(0).begin(target.pool_index);
+        assert!(attempts.next(&target.pool).is_some());
+        assert_eq!(std::iter::repeat_with(|| attempts.repeat()).take_while(|again| *again).count(), 5);
+        assert!(attempts.next(&target.pool).is_none());
+        assert_eq!(attempts.made(), ATTEMPTS_MAX);
+    }
+}

@@ -251,3 +251,76 @@ impl Peek for EdgeStream {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::listen::{Transport, TrustedNetworks};
+
+    async fn pair() -> (TcpStream, EdgeStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, peer) = listener.accept().await.unwrap();
+        let connection = Connection::new(peer.ip(), &TrustedNetworks::default(), Transport::Plain);
+        (client, EdgeStream::plain(tcp, peer, connection))
+    }
+
+    #[tokio::test]
+    async fn a_header_that_has_begun_must_end_and_a_body_need_not() {
+        let (mut client, mut stream) = pair().await;
+        let connection = stream.connection.clone();
+        let mut buf = [0; 64];
+        // From here on time passes when nothing else happens.
+        tokio::time::pause();
+        let mut trickled = 0;
+        let error = loop {
+            client.write_all(b"x").await.unwrap();
+            match stream.read(&mut buf).await {
+                Ok(length) => trickled += length,
+                Err(error) => break error,
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+            if trickled == 60 {
+                panic!("a header may trickle for more than {HEADER_TIMEOUT:?}");
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        connection.header_complete();
+        let waited = timeout(10 * HEADER_TIMEOUT, stream.read(&mut buf)).await;
+        assert!(!matches!(waited, Ok(Err(_))), "a body has no deadline here: {waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_short_request_is_not_waited_for_as_the_beginning_of_http2() {
+        let (mut client, mut stream) = pair().await;
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut preface = [0; 24];
+        assert!(stream.try_peek(&mut preface).await.unwrap());
+        assert_ne!(preface, HTTP2_PREFACE);
+        let mut read = [0; 18];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"GET / HTTP/1.0\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn the_preface_of_http2_is_recognized_in_pieces_and_kept() {
+        let (mut client, mut stream) = pair().await;
+        let write = async {
+            for piece in HTTP2_PREFACE.chunks(5) {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut preface = [0; 24];
+        let (_, peeked) = tokio::join!(write, stream.try_peek(&mut preface));
+        assert!(peeked.unwrap());
+        assert_eq!(preface, HTTP2_PREFACE);
+        assert!(!stream.connection.awaits_header());
+        let mut read = [0; 24];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, HTTP2_PREFACE);
+    }
+}

@@ -4,7 +4,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version, header::TRANSFER_ENCODING};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -13,7 +13,7 @@ use switchyard_proto::vocab::normalize_host;
 use super::{
     Proxy, access_log,
     answer::Answer,
-    authority::{authority, check_syntax},
+    authority::{authority, check_line_ends},
     forwarding,
     redirect::https_location,
     settings::AccessLog,
@@ -47,7 +47,13 @@ pub(crate) struct Context {
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
     /// Why the last attempt failed.
-    failure: StatusCode,
+    failure: Option<Failure>,
+}
+
+/// Why an attempt failed.
+struct Failure {
+    status: StatusCode,
+    reason: String,
 }
 
 impl Context {
@@ -72,7 +78,7 @@ impl ProxyHttp for Proxy {
             again: None,
             last: None,
             in_flight: None,
-            failure: StatusCode::BAD_GATEWAY,
+            failure: None,
         }
     }
 
@@ -81,7 +87,7 @@ impl ProxyHttp for Proxy {
 
     /// Answers what needs no backend.
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        limit(session);
+        prepare(session);
         let decision = {
             let connection = connection(session)?;
             connection.header_complete();
@@ -96,6 +102,10 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(None);
         }
         let Some(answer) = decision else { return Ok(false) };
+        if matches!(answer, Answer::BadRequest(_)) {
+            // Where the next request begins is as doubtful as this one.
+            session.set_keepalive(None);
+        }
         answer.send(session, request_id(context)).await?;
         Ok(true)
     }
@@ -110,7 +120,7 @@ impl ProxyHttp for Proxy {
             None => attempts.next(&target.pool),
         };
         let Some(attempt) = attempt else {
-            return Error::e_explain(ErrorType::HTTPStatus(context.failure.as_u16()), "no backend is left to be tried");
+            return Err(nothing_left(context.failure.take()));
         };
         let peer = peer(&attempt, &target.service, context.exchange);
         context.in_flight = Some(InFlight::begin(attempt.backend.handle.clone()));
@@ -128,12 +138,10 @@ impl ProxyHttp for Proxy {
         let client = session.req_header();
         let authority =
             authority(client).map_err(|refused| Error::because(ErrorType::InvalidHTTPHeader, "", refused))?;
-        if request.version != Version::HTTP_2 && client.uri.scheme().is_some() {
-            // Backends expect the origin form of the target (RFC 9112, section 3.2.1).
-            if let Some(path) = client.uri.path_and_query() {
-                request.insert_header(http::header::HOST, authority)?;
-                request.set_uri(path.clone().into());
-            }
+        if request.version != Version::HTTP_2 {
+            // Backends expect the origin form of the target (RFC 9112, section 3.2.1), and Pingora keeps the absolute
+            // form beside the path until a path is set.
+            request.set_uri(request.uri.clone());
         }
         forwarding::to_backend(
             request,
@@ -159,6 +167,19 @@ impl ProxyHttp for Proxy {
             context.last = None;
         }
         forwarding::to_client(response, request_id(context))
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Context,
+    ) -> Result<()> {
+        if matches!(session.req_header().version, Version::HTTP_09 | Version::HTTP_10) {
+            // Pingora chunks whatever has no length. These clients read to the end of the connection.
+            response.remove_header(&TRANSFER_ENCODING);
+        }
+        Ok(())
     }
 
     /// Nothing was sent: the next one is tried.
@@ -203,7 +224,7 @@ impl ProxyHttp for Proxy {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let status = match (error.etype(), error.esource()) {
             (ErrorType::HTTPStatus(status), _) => StatusCode::from_u16(*status).ok(),
-            (_, ErrorSource::Upstream) => Some(failure(error)),
+            (_, ErrorSource::Upstream) => Some(status_of(error)),
             // The client is gone.
             (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
                 None
@@ -252,7 +273,8 @@ impl Proxy {
     fn decide(&self, session: &Session, connection: &Connection, context: &mut Context) -> Option<Answer> {
         let request = session.req_header();
         let raw_http1 = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
-        let authority = check_syntax(request, raw_http1.as_deref()).and_then(|()| authority(request));
+        let checked = raw_http1.map_or(Ok(()), |raw| check_line_ends(&raw));
+        let authority = checked.and_then(|()| authority(request));
         let authority = match authority {
             Ok(authority) => authority,
             Err(refused) => return Some(Answer::BadRequest(refused)),
@@ -279,18 +301,20 @@ impl Proxy {
     fn attempt_failed(&self, context: &mut Context, error: &Error) {
         self.metrics.attempt_failed();
         context.in_flight = None;
-        context.failure = failure(error);
+        context.failure = Some(Failure { status: status_of(error), reason: error.to_string() });
     }
 }
 
-/// What Pingora leaves without a limit.
-fn limit(session: &mut Session) {
+/// Sets what Pingora leaves open.
+fn prepare(session: &mut Session) {
     if session.is_process_shutting_down() {
         session.set_keepalive(None);
     } else if session.get_keepalive() == Some(KEEPALIVE_FOREVER) {
         session.set_keepalive(Some(KEEPALIVE_SECONDS));
     }
     session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+    // Without it the connection is closed on a client that sent its next request ahead (RFC 9112, section 9.3.2).
+    session.set_pipelining_enabled(true);
 }
 
 fn connection(session: &Session) -> Result<&Connection> {
@@ -304,6 +328,17 @@ fn request_id(context: &Context) -> &HeaderValue {
     context.request_id.as_ref().unwrap_or(&NONE)
 }
 
+/// The error of a request that nobody is left to answer: that of the last attempt, if there was one.
+fn nothing_left(failure: Option<Failure>) -> Box<Error> {
+    match failure {
+        Some(Failure { status, reason }) => Error::explain(ErrorType::HTTPStatus(status.as_u16()), reason),
+        None => Error::explain(
+            ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16()),
+            "the names of the backends have no addresses yet",
+        ),
+    }
+}
+
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE)
@@ -313,6 +348,7 @@ fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
-fn failure(error: &Error) -> StatusCode {
+/// What a client is told when a backend failed.
+fn status_of(error: &Error) -> StatusCode {
     if is_timeout(error) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }
 }

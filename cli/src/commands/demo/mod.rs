@@ -8,8 +8,10 @@ mod program;
 mod provision;
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -80,6 +82,9 @@ pub(crate) enum DemoFailure {
     /// A file or directory cannot be used.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
+    /// Another demo runs in the data directory.
+    #[error("{}: another demo runs there: end it, or name another directory with --data-dir", path.display())]
+    InUse { path: PathBuf },
     /// The operating system refuses something else.
     #[error("{what}: {error}")]
     System { what: &'static str, error: io::Error },
@@ -101,7 +106,7 @@ impl DemoFailure {
             Self::Ended { log, .. } | Self::NotReady { log, .. } | Self::NotLive { log, .. } => {
                 log.iter().map(|line| format!("  {line}")).collect()
             }
-            Self::Missing { .. } | Self::File { .. } | Self::System { .. } => Vec::new(),
+            Self::Missing { .. } | Self::File { .. } | Self::InUse { .. } | Self::System { .. } => Vec::new(),
         }
     }
 }
@@ -247,26 +252,37 @@ fn shell_word(text: &str) -> String {
 /// The data directory: removed at the end if it was made here.
 #[derive(Debug)]
 enum Directory {
-    Kept(PathBuf),
+    Kept {
+        path: PathBuf,
+        /// Says, as long as it is open, that a demo runs there.
+        _lock: File,
+    },
     Temporary(TempDir),
 }
 
 impl Directory {
     fn create(path: Option<&Path>) -> Result<Self, DemoFailure> {
         let Some(path) = path else {
-            let directory = tempfile::Builder::new().prefix("switchyard-demo-").tempdir();
+            let private = fs::Permissions::from_mode(0o700);
+            let directory = tempfile::Builder::new().prefix("switchyard-demo-").permissions(private).tempdir();
             return directory
                 .map(Self::Temporary)
                 .map_err(|error| DemoFailure::System { what: "a temporary directory cannot be created", error });
         };
         let file = |error| DemoFailure::File { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(file)?;
-        Ok(Self::Kept(path.canonicalize().map_err(file)?))
+        let path = path.canonicalize().map_err(file)?;
+        let lock = File::create(path.join("demo.lock")).map_err(file)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self::Kept { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DemoFailure::InUse { path }),
+            Err(TryLockError::Error(error)) => Err(DemoFailure::File { path, error }),
+        }
     }
 
     fn path(&self) -> &Path {
         match self {
-            Self::Kept(path) => path,
+            Self::Kept { path, .. } => path,
             Self::Temporary(directory) => directory.path(),
         }
     }

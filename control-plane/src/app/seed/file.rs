@@ -1,5 +1,6 @@
 use std::{
     collections::HashSet,
+    fmt::Display,
     fs::File,
     hash::Hash,
     io,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_path_to_error::Segment;
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
 use toml::Spanned;
 
@@ -118,8 +120,9 @@ pub(super) fn read(path: &Path) -> Result<Seed, InvalidSeed> {
         return Err(unreadable(io::Error::other(format!("a seed file has at most {FILE_BYTES_MAX} bytes"))));
     }
     let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))?;
-    parse(&text).map_err(|Fault { span, reason }| {
+    parse(&text).map_err(|Fault { span, path: key, reason }| {
         let (line, column) = position(&text, span.start);
+        let reason = if key.is_empty() { reason } else { format!("{key}: {reason}") };
         InvalidSeed::Content { path: path.into(), line, column, reason }
     })
 }
@@ -127,12 +130,25 @@ pub(super) fn read(path: &Path) -> Result<Seed, InvalidSeed> {
 /// What is wrong, and where in the text.
 struct Fault {
     span: Range<usize>,
+    /// `virtual_hosts[0].domain`; empty when the text is no TOML.
+    path: String,
     reason: String,
 }
 
+impl Fault {
+    fn of_toml(error: &toml::de::Error, path: String) -> Self {
+        Self { span: error.span().unwrap_or(0..0), path, reason: error.message().to_owned() }
+    }
+
+    fn of_value<T>(value: &Spanned<T>, path: &str, reason: impl ToString) -> Self {
+        Self { span: value.span(), path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
 fn parse(text: &str) -> Result<Seed, Fault> {
-    let file: SeedFile = toml::from_str(text)
-        .map_err(|error| Fault { span: error.span().unwrap_or(0..0), reason: error.message().to_owned() })?;
+    let document = toml::Deserializer::parse(text).map_err(|error| Fault::of_toml(&error, String::new()))?;
+    let file: SeedFile = serde_path_to_error::deserialize(document)
+        .map_err(|error| Fault::of_toml(error.inner(), dotted(error.path())))?;
     let SeedFile { proxy, lets_encrypt, logging, metrics, health_check, virtual_hosts, backends } = file;
     let mut notes = Vec::new();
     proxy.into_iter().for_each(|section| section.note(&mut notes));
@@ -143,16 +159,37 @@ fn parse(text: &str) -> Result<Seed, Fault> {
     Ok(Seed { domains: domains(virtual_hosts)?, backends: self::backends(backends)?, notes })
 }
 
+/// A path as people write it: without the steps that [`Spanned`] takes.
+fn dotted(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } if key.starts_with("$__") => {}
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(name);
+            }
+            Segment::Unknown => text.push('?'),
+        }
+    }
+    text
+}
+
 fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
     let mut seen = HashSet::new();
     let mut domains = Vec::new();
-    for VirtualHostSection { domain, enabled_backends_tag, http_to_https } in sections {
-        let host = value(&domain, HostPattern::parse)?;
-        once(&mut seen, &host, &domain)?;
+    for (index, section) in sections.into_iter().enumerate() {
+        let VirtualHostSection { domain, enabled_backends_tag, http_to_https } = section;
+        let path = |key: &str| format!("virtual_hosts[{index}].{key}");
+        let host = value(&domain, &path("domain"), HostPattern::parse)?;
+        once(&mut seen, &host, &domain, &path("domain"))?;
         domains.push(Domain {
             host,
             service: ServiceId::default_service(),
-            active_tag: value(&enabled_backends_tag, Tag::parse)?,
+            active_tag: value(&enabled_backends_tag, &path("enabled_backends_tag"), Tag::parse)?,
             previous_tag: None,
             certificate_source: CertificateSource::Uploaded,
             http_to_https,
@@ -164,31 +201,38 @@ fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
 fn backends(sections: Vec<BackendSection>) -> Result<Vec<Backend>, Fault> {
     let mut seen = HashSet::new();
     let mut backends = Vec::new();
-    for BackendSection { id, address, tags } in sections {
-        let backend = value(&id, BackendId::parse)?;
-        once(&mut seen, &backend, &id)?;
-        let words = tags.get_ref().iter().map(|tag| value(tag, Tag::parse)).collect::<Result<_, _>>()?;
+    for (index, BackendSection { id, address, tags }) in sections.into_iter().enumerate() {
+        let path = |key: &str| format!("backends[{index}].{key}");
+        let backend = value(&id, &path("id"), BackendId::parse)?;
+        once(&mut seen, &backend, &id, &path("id"))?;
+        let words = tags.get_ref().iter().enumerate();
+        let words = words.map(|(position, tag)| value(tag, &path(&format!("tags[{position}]")), Tag::parse));
+        let words = words.collect::<Result<_, _>>()?;
         backends.push(Backend {
             id: backend,
             service: ServiceId::default_service(),
-            address: value(&address, BackendAddress::parse)?,
-            tags: Tags::new(words).map_err(|error| Fault { span: tags.span(), reason: error.to_string() })?,
+            address: value(&address, &path("address"), BackendAddress::parse)?,
+            tags: Tags::new(words).map_err(|error| Fault::of_value(&tags, &path("tags"), error))?,
             state: BackendState::Active,
         });
     }
     Ok(backends)
 }
 
-fn value<T, E: ToString>(text: &Spanned<String>, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Fault> {
-    parse(text.get_ref())
-        .map_err(|error| Fault { span: text.span(), reason: format!("{:?}: {}", text.get_ref(), error.to_string()) })
+fn value<T, E: Display>(text: &Spanned<String>, path: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Fault> {
+    parse(text.get_ref()).map_err(|error| Fault::of_value(text, path, format_args!("{:?}: {error}", text.get_ref())))
 }
 
-fn once<T: Clone + Eq + Hash>(seen: &mut HashSet<T>, value: &T, text: &Spanned<String>) -> Result<(), Fault> {
+fn once<T: Clone + Eq + Hash>(
+    seen: &mut HashSet<T>,
+    value: &T,
+    text: &Spanned<String>,
+    path: &str,
+) -> Result<(), Fault> {
     if seen.insert(value.clone()) {
         return Ok(());
     }
-    Err(Fault { span: text.span(), reason: format!("{:?} is in this file twice", text.get_ref()) })
+    Err(Fault::of_value(text, path, format_args!("{:?} is in this file twice", text.get_ref())))
 }
 
 /// Line and column of a byte, counted from 1; columns are characters.
@@ -282,7 +326,7 @@ pub enum InvalidSeed {
         line: usize,
         /// In characters, counted from 1.
         column: usize,
-        /// What is wrong.
+        /// Where in the document, and what is wrong: `virtual_hosts[0].domain: ...`
         reason: String,
     },
 }
@@ -307,26 +351,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_line_and_column() {
+    fn what_is_wrong_is_said_with_its_place_and_its_path() {
         let [host, backend] = [
             "[[virtual_hosts]]\ndomain = \"a.example\"\nenabled_backends_tag = \"a\"\n",
             "[[backends]]\nid = \"b\"\naddress = \"10.0.0.1:80\"\ntags = [\"a\"]\n",
         ];
-        for (text, line, column, reason) in [
-            (format!("{host}colour = 1\n"), 4, 1, "unknown field `colour`"),
-            ("[proxies]\n".to_owned(), 1, 2, "unknown field `proxies`"),
-            (host.replace("\"a\"", "\"A\""), 3, 24, "\"A\": a tag consists of"),
-            (host.replace("\"a\"", "1"), 3, 24, "invalid type"),
-            (format!("{host}{host}"), 5, 10, "twice"),
-            (format!("{backend}{backend}"), 6, 6, "twice"),
-            (backend.replace(":80", ""), 3, 11, "port"),
-            (backend.replace("\"a\"", ""), 4, 8, "at least one tag"),
-            ("[[backends]]\nid = \"b\"\n".to_owned(), 1, 1, "missing field `address`"),
-            ("x = \n".to_owned(), 1, 5, "value"),
+        for (text, line, column, path, reason) in [
+            (format!("{host}colour = 1\n"), 4, 1, "virtual_hosts[0].colour", "unknown field `colour`"),
+            ("[proxies]\n".to_owned(), 1, 2, "proxies", "unknown field `proxies`"),
+            (
+                host.replace("\"a\"", "\"A\""),
+                3,
+                24,
+                "virtual_hosts[0].enabled_backends_tag",
+                "\"A\": a tag consists of",
+            ),
+            (host.replace("\"a\"", "1"), 3, 24, "virtual_hosts[0].enabled_backends_tag", "invalid type"),
+            (format!("{host}{host}"), 5, 10, "virtual_hosts[1].domain", "twice"),
+            (format!("{backend}{backend}"), 6, 6, "backends[1].id", "twice"),
+            (backend.replace(":80", ""), 3, 11, "backends[0].address", "port"),
+            (backend.replace("\"a\"", "\"a\", \"-\""), 4, 14, "backends[0].tags[1]", "\"-\": a tag consists of"),
+            (backend.replace("\"a\"", "\"a\", 1"), 4, 14, "backends[0].tags[1]", "invalid type"),
+            (backend.replace("\"a\"", ""), 4, 8, "backends[0].tags", "at least one tag"),
+            ("[[backends]]\nid = \"b\"\n".to_owned(), 1, 1, "backends[0]", "missing field `address`"),
+            ("x = \n".to_owned(), 1, 5, "", "value"),
         ] {
             let Err(fault) = parse(&text) else { panic!("accepted: {text}") };
             assert_eq!(position(&text, fault.span.start), (line, column), "{text}: {}", fault.reason);
+            assert_eq!(fault.path, path, "{text}: {}", fault.reason);
             assert!(fault.reason.contains(reason), "{}", fault.reason);
         }
+    }
+
+    #[test]
+    fn a_file_is_refused_with_its_name_and_the_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seed.toml");
+        assert!(matches!(read(&path), Err(InvalidSeed::Unreadable { .. })));
+        std::fs::write(&path, "[[virtual_hosts]]\ndomain = \"a..b\"\nenabled_backends_tag = \"a\"\n").unwrap();
+        let text = read(&path).unwrap_err().to_string();
+        let place = format!("seed file {}, line 2, column 10: virtual_hosts[0].domain: ", path.display());
+        assert!(text.starts_with(&place), "{text}");
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().ends_with("it is not UTF-8 text"));
     }
 }

@@ -2,11 +2,14 @@
 
 mod transaction;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{ResourceKey, Revision};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY};
@@ -26,12 +29,18 @@ use crate::{
 /// A secret whose text everybody knows: whether it opens tells whether the master key is the right one.
 const CHECK_NAME: &str = "master-key-check";
 const CHECK_TEXT: &[u8] = b"switchyard";
+/// How long a change waits for those before it in this process.
+const WRITE_QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long reading everything may take. A connection whose other end is gone says nothing for much longer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A database that speaks SQL.
 pub(in crate::store) struct SqlStore {
     pool: sqlx::Pool<Database>,
     sealer: Arc<Sealer>,
     wakeup: Wakeup,
+    /// Changes of this process queue here, in order, and not at the database: so they leave its connections to readers.
+    writer: Arc<Semaphore>,
 }
 
 impl SqlStore {
@@ -52,43 +61,21 @@ impl SqlStore {
             .fetch_one(&pool)
             .await?;
         sealer.open(&identity, &sealed).map_err(|_| StoreError::WrongMasterKey)?;
-        Ok(Self { pool, sealer, wakeup })
-    }
-}
-
-impl fmt::Debug for SqlStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlStore").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Store for SqlStore {
-    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError> {
-        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
-        let revision: i64 = sqlx::query_scalar::<Database, _>(
-            "UPDATE revision SET current = current + 1 WHERE id = 1 RETURNING current",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        Ok(Box::new(SqlTransaction::new(
-            transaction,
-            revision,
-            actor.clone(),
-            now,
-            self.sealer.clone(),
-            self.wakeup.sender(),
-        )))
+        Ok(Self { pool, sealer, wakeup, writer: Arc::new(Semaphore::new(1)) })
     }
 
-    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
+    async fn read_changes(&self, after: Revision) -> Result<Changes, StoreError> {
         let mut transaction = self.pool.begin_with(BEGIN_READ).await?;
         let (head, floor): (i64, i64) =
             sqlx::query_as::<Database, _>("SELECT current, tombstone_floor FROM revision WHERE id = 1")
                 .fetch_one(&mut *transaction)
                 .await?;
-        let asked = revision_column(after);
+        let revision = |column| Revision(u64::try_from(column).unwrap_or(0));
+        let (asked, newest) = (revision_column(after), revision(head));
         let whole = asked == 0 || asked < floor || asked > head;
+        if asked == head && !whole {
+            return Ok(Changes { head: newest, floor: revision(floor), ..Changes::default() });
+        }
         let after = if whole { 0 } else { asked };
         let mut put = Vec::new();
         for row in sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE revision > $1")
@@ -127,8 +114,42 @@ impl Store for SqlStore {
                 .into_iter()
                 .map(KeyRow::key)
                 .collect::<Result<_, _>>()?;
-        let revision = |column| Revision(u64::try_from(column).unwrap_or(0));
-        Ok(Changes { head: revision(head), floor: revision(floor), whole, put, removed })
+        Ok(Changes { head: newest, floor: revision(floor), whole, put, removed })
+    }
+}
+
+impl fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError> {
+        let turn = timeout(WRITE_QUEUE_TIMEOUT, self.writer.clone().acquire_owned())
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?
+            .expect("the semaphore is never closed");
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        let revision: i64 = sqlx::query_scalar::<Database, _>(
+            "UPDATE revision SET current = current + 1 WHERE id = 1 RETURNING current",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok(Box::new(SqlTransaction::new(
+            transaction,
+            revision,
+            actor.clone(),
+            now,
+            self.sealer.clone(),
+            self.wakeup.sender(),
+            turn,
+        )))
+    }
+
+    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
+        timeout(READ_TIMEOUT, self.read_changes(after)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError> {
@@ -163,6 +184,10 @@ impl Store for SqlStore {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
     }
 
     async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Database, NOTIFY};
 use crate::{
@@ -31,6 +31,8 @@ pub(super) struct SqlTransaction {
     now: Timestamp,
     sealer: Arc<Sealer>,
     wakeup: watch::Sender<()>,
+    /// Given back when the transaction has ended: fields are dropped in order.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl SqlTransaction {
@@ -41,8 +43,9 @@ impl SqlTransaction {
         now: Timestamp,
         sealer: Arc<Sealer>,
         wakeup: watch::Sender<()>,
+        turn: OwnedSemaphorePermit,
     ) -> Self {
-        Self { transaction, revision, changes: 0, actor, now, sealer, wakeup }
+        Self { transaction, revision, changes: 0, actor, now, sealer, wakeup, _turn: turn }
     }
 
     /// What `new` becomes by being written in this transaction.
@@ -142,7 +145,7 @@ impl Transaction for SqlTransaction {
             sqlx::query::<Database>(notify).execute(&mut *self.transaction).await?;
         }
         let revision = self.revision();
-        let Self { transaction, wakeup, .. } = *self;
+        let Self { transaction, wakeup, _turn, .. } = *self;
         transaction.commit().await?;
         wakeup.send_replace(());
         Ok(revision)

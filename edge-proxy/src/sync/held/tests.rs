@@ -205,9 +205,7 @@ fn a_backend_that_cannot_be_read_holds_up_what_was_changed_with_it() {
 
 #[test]
 fn the_old_pool_stays_as_long_as_a_domain_cannot_leave_it() {
-    let mut fleet = shop();
-    let mut held = held();
-    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let fleet = shop();
     // The old backend is deleted, or moved to the new tag, together with a switch that cannot be made.
     for (puts, removed) in
         [(vec![], vec![key(ResourceKind::Backend, "a1")]), (vec![backend("a1", "shop", "b", GOOD)], vec![])]

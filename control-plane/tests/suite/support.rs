@@ -1,17 +1,16 @@
 //! A control plane in this process, and its clients.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
-
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use switchyard_control_plane::{
     config::{MasterKeySource, Settings},
-    server::{Server, StartError},
+    server::Server,
     store::Location,
     telemetry::{LogFilter, LogFormat},
 };
@@ -37,15 +36,15 @@ pub(crate) struct ControlPlane {
     pub(crate) backends: BackendServiceClient<Channel>,
     pub(crate) certificates: CertificateServiceClient<Channel>,
     pub(crate) edges: EdgeServiceClient<Channel>,
-    pub(crate) dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl ControlPlane {
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap())).await
     }
 
-    async fn start_in(dir: TempDir) -> Self {
+    async fn start_in(dir: Arc<TempDir>) -> Self {
         let server = Server::start(settings(dir.path())).await.unwrap();
         let channel = channel(server.admin);
         Self {
@@ -57,6 +56,11 @@ impl ControlPlane {
             edges: EdgeServiceClient::new(channel),
             dir,
         }
+    }
+
+    /// Starts another one on the same data.
+    pub(crate) async fn start_another(&self) -> Self {
+        Self::start_in(self.dir.clone()).await
     }
 
     /// Ends it and starts it again on the same data.
@@ -117,10 +121,4 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {DEADLINE:?}"),
     }
-}
-
-/// The text of why a start failed.
-pub(crate) async fn refused(settings: Settings) -> String {
-    let error: StartError = Server::start(settings).await.unwrap_err();
-    error.to_string()
 }

@@ -1,7 +1,5 @@
 //! The program itself: how it starts, keeps its state, ends, and what it says when it cannot start.
 
-mod support;
-
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
@@ -17,7 +15,7 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-use support::{channel, domain, within};
+use crate::support::{channel, domain, within};
 
 /// The running program.
 struct Program {

@@ -1,7 +1,5 @@
 //! The API as a gRPC client sees it.
 
-mod support;
-
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
@@ -14,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use support::{ControlPlane, channel, domain};
+use crate::support::{ControlPlane, channel, domain};
 
 fn mask(paths: &[&str]) -> Option<FieldMask> {
     Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
@@ -163,7 +161,7 @@ async fn services_and_backends_are_created_changed_and_guarded() {
     let shop = Service { name: "services/shop".into(), timeouts: Some(timeouts), ..Service::default() };
     let request = CreateServiceRequest { service: Some(shop.clone()), validate_only: false };
     let created = control_plane.services.create_service(request).await.unwrap().into_inner();
-    let timeouts = created.timeouts.clone().unwrap();
+    let timeouts = created.timeouts.unwrap();
     assert_eq!((timeouts.connect.unwrap().seconds, timeouts.first_byte.unwrap().seconds), (1, 60));
 
     let update = UpdateServiceRequest {
@@ -335,6 +333,7 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     for expected in ["switchyard.v1.DomainService", "switchyard.v1.CertificateService", "grpc.health.v1.Health"] {
         assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
     }
+    assert!(!names.iter().any(|name| name.starts_with("switchyard.fleet.")), "what is not served here: {names:?}");
 
     let symbol = "switchyard.v1.Domain".to_owned();
     let request = v1alpha::ServerReflectionRequest {

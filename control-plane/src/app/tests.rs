@@ -1,0 +1,362 @@
+//! The use cases over a real database, read through a real feed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use switchyard_proto::vocab::{BackendAddress, BackendId, CertificateId, HostPattern, Revision, ServiceId, Tag};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
+    certificate::{INTERNAL_LIFETIME, Renewals, Upload},
+    domain::{self, DomainUpdate, SwitchCheck},
+    seed::{self, Outcome, Seed},
+    service::{self, ServiceUpdate},
+};
+use crate::{
+    clock::Clock,
+    feed::{Feed, Follower},
+    model::{
+        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Service, Tags, Timestamp,
+        rules::BrokenRule,
+    },
+    pki::{self, Authority, AuthorityKind},
+    store::fixture::Fixture,
+};
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// What bootstrap takes.
+const FIRST: Revision = Revision(1);
+
+/// A clock that a test sets.
+#[derive(Debug)]
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The use cases on a database that was begun with, and nothing more.
+struct Running {
+    app: App,
+    hand: Arc<Hand>,
+    fixture: Fixture,
+    _follower: AbortOnDropHandle<()>,
+}
+
+impl Running {
+    async fn sqlite() -> Self {
+        Self::on(Fixture::sqlite().await).await
+    }
+
+    async fn on(fixture: Fixture) -> Self {
+        let store = fixture.open().await;
+        let hand = Arc::new(Hand(AtomicI64::new(NOW.0)));
+        let foundation = bootstrap::run(&store, &*hand).await.unwrap();
+        let feed = Feed::new();
+        let follower = Follower::new(feed.clone(), store.clone());
+        follower.catch_up().await.unwrap();
+        let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(CancellationToken::new())));
+        let app = App { store, feed, clock: hand.clone(), internal_ca: foundation.internal_ca };
+        Self { app, hand, fixture, _follower: follower }
+    }
+
+    fn head(&self) -> Revision {
+        self.app.feed.state().revision()
+    }
+
+    async fn create_domain(&self, domain: Domain) -> Revision {
+        domain::create(&self.app, &actor(), domain, Mode::Commit).await.unwrap().revision
+    }
+
+    async fn create_backend(&self, id: &str, tag: &str) -> Revision {
+        backend::create(&self.app, &actor(), backend(id, tag), Mode::Commit).await.unwrap().revision
+    }
+
+    async fn update_domain(&self, host: &HostPattern, update: DomainUpdate) -> Revision {
+        domain::update(&self.app, &actor(), host, update, None, Mode::Commit).await.unwrap().revision
+    }
+}
+
+fn actor() -> Actor {
+    Actor { name: "tester".into(), door: Door::Grpc }
+}
+
+fn host(text: &str) -> HostPattern {
+    HostPattern::parse(text).unwrap()
+}
+
+fn tag(text: &str) -> Tag {
+    Tag::parse(text).unwrap()
+}
+
+fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
+    Domain {
+        host: host(name),
+        service: ServiceId::default_service(),
+        active_tag: tag("a"),
+        previous_tag: None,
+        certificate_source,
+        http_to_https: false,
+    }
+}
+
+fn backend(id: &str, tag_text: &str) -> Backend {
+    Backend {
+        id: BackendId::parse(id).unwrap(),
+        service: ServiceId::default_service(),
+        address: BackendAddress::parse("10.0.0.5:3000").unwrap(),
+        tags: Tags::new(vec![tag(tag_text)]).unwrap(),
+        state: BackendState::Active,
+    }
+}
+
+/// A certificate of some authority, as people would upload it.
+fn upload(name: &str) -> Upload {
+    let authority = Authority::generate(AuthorityKind::Internal, NOW).unwrap();
+    let issued = authority.issue_server(&[name], NOW, 24 * HOUR).unwrap();
+    Upload {
+        chain_pem: pki::certificate_pem(&issued.certificate),
+        private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())),
+    }
+}
+
+#[tokio::test]
+async fn two_control_planes_lay_one_foundation() {
+    for fixture in [Fixture::sqlite().await, Fixture::postgres().await] {
+        let (one, other) = (fixture.open().await, fixture.open().await);
+        let hand = Hand(AtomicI64::new(NOW.0));
+        let (first, second) = tokio::join!(bootstrap::run(&one, &hand), bootstrap::run(&other, &hand));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first.join_secret, second.join_secret);
+        assert_eq!(first.fleet_ca.certificate(), second.fleet_ca.certificate());
+        assert_eq!(first.internal_ca.certificate(), second.internal_ca.certificate());
+        assert_ne!(first.fleet_ca.certificate(), first.internal_ca.certificate());
+        let changes = one.changes_after(Revision::ZERO).await.unwrap();
+        let keys: Vec<_> = changes.put.iter().map(|resource| resource.key().to_string()).collect();
+        assert_eq!((changes.head, keys.as_slice()), (FIRST, &["services/default".to_owned()][..]));
+    }
+}
+
+#[tokio::test]
+async fn a_domain_of_the_internal_ca_has_a_certificate_for_as_long_as_it_is_one() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let name = host("*.shop.example");
+    let id = Certificate::internal_id(&name);
+    let created = running.create_domain(domain("*.shop.example", CertificateSource::Internal)).await;
+    let issued = certificate::get(app, &id).unwrap();
+    assert_eq!(issued.revision, created);
+    assert_eq!(issued.value.chain.dns_names, std::slice::from_ref(&name));
+    assert_eq!(issued.value.chain.not_after, NOW.plus(INTERNAL_LIFETIME));
+
+    let uploaded = DomainUpdate { certificate_source: Some(CertificateSource::Uploaded), ..DomainUpdate::default() };
+    running.update_domain(&name, uploaded).await;
+    assert!(matches!(certificate::get(app, &id), Err(AppError::NotFound(name)) if name == id.to_resource_name()));
+
+    let internal = DomainUpdate { certificate_source: Some(CertificateSource::Internal), ..DomainUpdate::default() };
+    let again = running.update_domain(&name, internal).await;
+    assert_eq!(certificate::get(app, &id).unwrap().revision, again);
+
+    domain::delete(app, &actor(), &name, None, Mode::Commit).await.unwrap();
+    assert!(certificate::get(app, &id).is_err() && domain::get(app, &name).is_err());
+}
+
+#[tokio::test]
+async fn people_leave_the_internal_cas_certificates_alone() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
+    let id = Certificate::internal_id(&host("shop.example"));
+    let refused = certificate::create(app, &actor(), id.clone(), &upload("shop.example"), Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Invalid(fields)) if fields[0].field == "certificate.name"));
+    let refused = certificate::update(app, &actor(), &id, &upload("shop.example"), None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
+    let refused = certificate::delete(app, &actor(), &id, None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
+    assert!(certificate::get(app, &id).is_ok());
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_writes_nothing() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let created = running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
+    let same = DomainUpdate {
+        service: Some(ServiceId::default_service()),
+        certificate_source: Some(CertificateSource::Internal),
+        ..DomainUpdate::default()
+    };
+    assert_eq!(running.update_domain(&host("shop.example"), same).await, created);
+
+    let id = CertificateId::parse("own").unwrap();
+    let own = upload("own.example");
+    let created = certificate::create(app, &actor(), id.clone(), &own, Mode::Commit).await.unwrap();
+    let updated = certificate::update(app, &actor(), &id, &own, None, Mode::Commit).await.unwrap();
+    assert_eq!(updated, created);
+    assert_eq!(running.head(), created.revision);
+}
+
+#[tokio::test]
+async fn a_stale_etag_is_refused_with_the_present_one() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let created = running.create_domain(domain("shop.example", CertificateSource::Uploaded)).await;
+    let redirect = |on| DomainUpdate { http_to_https: Some(on), ..DomainUpdate::default() };
+    let name = host("shop.example");
+    let changed = domain::update(app, &actor(), &name, redirect(true), Some(created), Mode::Commit).await.unwrap();
+    let refused = domain::update(app, &actor(), &name, redirect(false), Some(created), Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::StaleEtag { current }) if current == changed.revision));
+    let refused = domain::delete(app, &actor(), &name, Some(created), Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::StaleEtag { .. })));
+    assert_eq!(*domain::get(app, &name).unwrap(), changed);
+}
+
+#[tokio::test]
+async fn what_is_only_to_be_checked_is_refused_as_if_it_were_made_and_changes_nothing() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let shop = domain("shop.example", CertificateSource::Internal);
+    let checked = domain::create(app, &actor(), shop.clone(), Mode::ValidateOnly).await.unwrap();
+    assert_eq!(checked.value, shop);
+    assert!(domain::get(app, &shop.host).is_err());
+    let elsewhere = Domain { service: ServiceId::parse("nowhere").unwrap(), ..shop };
+    let refused = domain::create(app, &actor(), elsewhere, Mode::ValidateOnly).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoSuchService { .. }))));
+    // The revision that was taken for the check is free again.
+    assert_eq!(running.create_backend("shop-1", "a").await, Revision(FIRST.0 + 1));
+}
+
+#[tokio::test]
+async fn a_switch_asks_for_a_backend_unless_forced_and_may_be_repeated() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let name = host("shop.example");
+    let created = running.create_domain(domain("shop.example", CertificateSource::Uploaded)).await;
+    let switch =
+        async |to: &str, check, etag| domain::switch(app, &actor(), &name, tag(to), check, etag, Mode::Commit).await;
+
+    let refused = switch("b", SwitchCheck::BackendsRequired, None).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoBackendForTag { .. }))));
+    running.create_backend("shop-b", "b").await;
+    let switched = switch("b", SwitchCheck::BackendsRequired, Some(created)).await.unwrap();
+    assert_eq!((&switched.value.active_tag, &switched.value.previous_tag), (&tag("b"), &Some(tag("a"))));
+    // The answer was lost, and the caller asks again with the etag it has.
+    assert_eq!(switch("b", SwitchCheck::BackendsRequired, Some(created)).await.unwrap(), switched);
+    assert!(matches!(switch("a", SwitchCheck::Forced, Some(created)).await, Err(AppError::StaleEtag { .. })));
+    let back = switch("a", SwitchCheck::Forced, None).await.unwrap();
+    assert_eq!((&back.value.active_tag, &back.value.previous_tag), (&tag("a"), &Some(tag("b"))));
+    assert_eq!(*domain::get(app, &name).unwrap(), back);
+}
+
+#[tokio::test]
+async fn a_service_goes_when_nothing_refers_to_it() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let id = ServiceId::parse("shop").unwrap();
+    service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await.unwrap();
+    let refused = service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::AlreadyExists(name)) if name == "services/shop"));
+    running.create_domain(Domain { service: id.clone(), ..domain("a.example", CertificateSource::Uploaded) }).await;
+    let refused = service::delete(app, &actor(), &id, None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::ServiceInUse { .. }))));
+    domain::delete(app, &actor(), &host("a.example"), None, Mode::Commit).await.unwrap();
+    service::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
+    let refused = service::delete(app, &actor(), &ServiceId::default_service(), None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::DefaultService))));
+    let ids: Vec<_> = service::list(app, &PageRequest::parse(0, "").unwrap()).unwrap().items;
+    assert_eq!(ids.len(), 1);
+
+    let endless = ServiceUpdate { idle_timeout: Some(48 * HOUR), ..ServiceUpdate::default() };
+    let refused = service::update(app, &actor(), &ServiceId::default_service(), endless, None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Invalid(fields)) if fields[0].field == "service.timeouts.idle"));
+}
+
+#[tokio::test]
+async fn a_backend_drains_and_comes_back() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let id = BackendId::parse("shop-1").unwrap();
+    running.create_backend("shop-1", "a").await;
+    let draining = backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap();
+    assert_eq!(draining.value.state, BackendState::Draining);
+    assert_eq!(backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap(), draining);
+    let active = backend::BackendUpdate { state: Some(BackendState::Active), ..backend::BackendUpdate::default() };
+    let back = backend::update(app, &actor(), &id, active, Some(draining.revision), Mode::Commit).await.unwrap();
+    assert_eq!(*backend::get(app, &id).unwrap(), back);
+    backend::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
+    assert!(matches!(backend::drain(app, &actor(), &id, None, Mode::Commit).await, Err(AppError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn internal_certificates_are_replaced_at_two_thirds_of_their_life_and_one_that_fails_holds_up_no_other() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
+    let id = Certificate::internal_id(&host("shop.example"));
+    let first = certificate::get(app, &id).unwrap();
+    // It is for no name, so that none can be issued in its place.
+    let mut transaction = app.store.begin(&actor(), NOW).await.unwrap();
+    let mut nameless = Certificate { id: Certificate::internal_id(&host("a.example")), ..first.value.clone() };
+    nameless.chain.dns_names.clear();
+    transaction.put_certificate(None, nameless).await.unwrap();
+    let revision = transaction.commit().await.unwrap();
+    app.feed.reached(revision, HOUR).await.unwrap();
+
+    let two_thirds = NOW.plus(INTERNAL_LIFETIME * 2 / 3);
+    running.hand.0.store(NOW.plus(INTERNAL_LIFETIME / 2).0, Ordering::Relaxed);
+    assert_eq!(certificate::renew_internal(app).await.unwrap(), Renewals::default());
+    running.hand.0.store(two_thirds.0, Ordering::Relaxed);
+    assert_eq!(certificate::renew_internal(app).await.unwrap(), Renewals { renewed: 1, failed: 1 });
+    let second = certificate::get(app, &id).unwrap();
+    assert_eq!(second.value.chain.not_after, two_thirds.plus(INTERNAL_LIFETIME));
+    assert_eq!((second.created_at, second.updated_at), (first.created_at, two_thirds));
+    assert_ne!(second.value.private_key, first.value.private_key);
+}
+
+#[tokio::test]
+async fn a_seed_is_loaded_whole_into_a_database_in_which_nothing_was_declared_and_never_again() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let broken = Seed {
+        domains: vec![domain("shop.example", CertificateSource::Uploaded); 2],
+        backends: vec![backend("shop-1", "a")],
+        notes: vec![],
+    };
+    assert!(matches!(seed::load(app, &broken).await, Err(AppError::AlreadyExists(_))));
+    assert_eq!(app.store.changes_after(Revision::ZERO).await.unwrap().head, FIRST);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("seed.toml");
+    std::fs::write(&path, include_str!("../../testdata/example-config.toml")).unwrap();
+    let seed = seed::read(&path).unwrap();
+    assert_eq!(seed::load(app, &seed).await.unwrap(), Outcome::Loaded { domains: 2, backends: 3 });
+    assert_eq!(domain::get(app, &host("api.example.com")).unwrap().value.active_tag, tag("b"));
+    assert_eq!(running.head(), Revision(FIRST.0 + 1));
+
+    domain::delete(app, &actor(), &host("example.com"), None, Mode::Commit).await.unwrap();
+    assert_eq!(seed::load(app, &seed).await.unwrap(), Outcome::NotEmpty);
+    assert!(domain::get(app, &host("example.com")).is_err());
+}
+
+#[tokio::test]
+async fn reads_go_on_and_changes_are_refused_while_the_database_is_gone() {
+    let running = Running::on(Fixture::postgres().await).await;
+    let app = &running.app;
+    running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
+    running.fixture.destroy().await;
+    let refused = domain::delete(app, &actor(), &host("shop.example"), None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Store(error)) if error.is_unavailable()));
+    assert!(domain::get(app, &host("shop.example")).is_ok());
+    assert_eq!(domain::list(app, &PageRequest::parse(0, "").unwrap()).unwrap().items.len(), 1);
+    running.hand.0.store(NOW.plus(INTERNAL_LIFETIME).0, Ordering::Relaxed);
+    assert!(certificate::renew_internal(app).await.is_err());
+}

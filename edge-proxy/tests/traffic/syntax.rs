@@ -1,0 +1,89 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Edge, Origin, PATIENCE, shop};
+
+/// Sends bytes and returns all that comes back until the edge closes.
+async fn exchange(edge: &Edge, request: &[u8]) -> String {
+    let mut tcp = edge.tcp().await;
+    tcp.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut answer)).await;
+    assert!(
+        matches!(ended, Ok(Ok(_))),
+        "{ended:?} after {:?}: {:?}",
+        String::from_utf8_lossy(request),
+        String::from_utf8_lossy(&answer)
+    );
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_parsers_could_read_in_two_ways_is_refused() {
+    let origin = Origin::echo("a").await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    for request in [
+        &b"GET / HTTP/1.1\r\nAccept: */*\r\n\r\n"[..],
+        b"GET / HTTP/1.1\r\nHost: shop.example\r\nHost: shop.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: user@shop.example\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: shop.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: shop.example\nX: y\r\n\r\n",
+        b"GET /a HTTP/1.1 b HTTP/1.1\r\nHost: shop.example\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        let answer = exchange(&edge, request).await;
+        let shown = String::from_utf8_lossy(request);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{shown:?} was answered {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spaces_in_a_target_mean_one_thing_to_backends() {
+    let origin = Origin::echo("a").await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    let request = b"GET /a b HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+    let answer = exchange(&edge, request).await;
+    assert!(answer.contains("\"target\":\"/a%20b\""), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_is_refused() {
+    let origin = Origin::echo("a").await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    let answer = exchange(&edge, b"CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example:443\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_even_with_requests_sent_ahead_unless_the_client_says_otherwise() {
+    let origin = Origin::echo("a").await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    let both = exchange(
+        &edge,
+        b"GET /1 HTTP/1.1\r\nHost: unknown.example\r\n\r\n\
+          GET /2 HTTP/1.1\r\nHost: shop.example\r\n\r\n\
+          GET /3 HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n",
+    );
+    let both = both.await;
+    assert!(both.starts_with("HTTP/1.1 404 "), "{both}");
+    assert!(both.contains("\"target\":\"/2\"") && both.contains("\"target\":\"/3\""), "{both}");
+
+    let closed = exchange(&edge, b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
+    assert!(closed.starts_with("HTTP/1.1 200 ") && closed.to_ascii_lowercase().contains("connection: close"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_client_gets_an_answer_it_can_read() {
+    let router = axum::Router::new().fallback(|| async {
+        // Without a length.
+        axum::body::Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>("streamed")]))
+    });
+    let origin = Origin::serve(router).await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    let answer = exchange(&edge, b"GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n").await;
+    let (header, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(header.starts_with("HTTP/1.") && header.contains(" 200 "), "{header}");
+    assert!(!header.to_ascii_lowercase().contains("transfer-encoding"), "{header}");
+    assert_eq!(body, "streamed");
+}
