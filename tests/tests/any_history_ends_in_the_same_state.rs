@@ -24,7 +24,7 @@ use switchyard_tests::{
 /// How many steps one history has, and how many histories each database sees. Bounded by the time that real processes
 /// take; what the edge makes of a batch is tested with many more in the edge's own tests.
 const STEPS: usize = 40;
-const HISTORIES: u8 = 60;
+const HISTORIES: u8 = 4;
 
 /// How many of each resource there are.
 const NAMES: u8 = 4;

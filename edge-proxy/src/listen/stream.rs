@@ -21,7 +21,7 @@ use pingora_http::ResponseHeader;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -29,6 +29,8 @@ use super::connection::Connection;
 
 /// From the first byte of a request's header to its last.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client still sends after the last answer on its connection is read for this time.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Joins the header and the beginning of the body of an answer in one packet, and in one TLS record.
 const WRITE_BUFFER_BYTES: usize = 4096;
 /// What a client that speaks HTTP/2 without TLS begins with (RFC 9113, section 3.4).
@@ -40,6 +42,8 @@ pub(super) struct EdgeStream {
     inner: Inner,
     connection: Arc<Connection>,
     header: HeaderProgress,
+    /// Set once nothing more is sent.
+    lingering: Option<Pin<Box<Sleep>>>,
     fd: RawFd,
     established: SystemTime,
     socket: Arc<SocketDigest>,
@@ -95,6 +99,7 @@ impl EdgeStream {
         Self {
             inner,
             header: HeaderProgress::None,
+            lingering: None,
             fd,
             established: SystemTime::now(),
             socket: Arc::new(socket),
@@ -171,10 +176,26 @@ impl AsyncWrite for EdgeStream {
         }
     }
 
+    /// Says that nothing more is sent, and takes for a while what the client still sends: closing on it resets the
+    /// connection, and may take the answer from the client that says why (RFC 9112, section 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.inner {
-            Inner::Plain { io, .. } => Pin::new(io).poll_shutdown(cx),
-            Inner::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        if self.lingering.is_none() {
+            ready!(match &mut self.inner {
+                Inner::Plain { io, .. } => Pin::new(io).poll_shutdown(cx),
+                Inner::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            })?;
+        }
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT)));
+        if lingering.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let mut discarded = [0; 4096];
+            let mut discarded = ReadBuf::new(&mut discarded);
+            let read = ready!(self.poll_read_inner(cx, &mut discarded));
+            if read.is_err() || discarded.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }

@@ -87,3 +87,17 @@ async fn an_old_client_gets_an_answer_it_can_read() {
     assert!(!header.to_ascii_lowercase().contains("transfer-encoding"), "{header}");
     assert_eq!(body, "streamed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_wants_is_answered_and_not_reset() {
+    const LENGTH: usize = 8 * 1024 * 1024;
+    let edge = Edge::start(|_| {});
+    let mut tcp = edge.tcp().await;
+    let header = format!("POST / HTTP/1.1\r\nHost: unknown.example\r\nContent-Length: {LENGTH}\r\n\r\n");
+    tcp.write_all(header.as_bytes()).await.unwrap();
+    // All of it, before the answer is looked at.
+    tcp.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 404 "), "{:?}", String::from_utf8_lossy(&answer));
+}
