@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -71,11 +71,12 @@ struct Answer {
 }
 
 impl Resolver {
-    /// Asks `server`, or those that the system is configured to ask. The system's hosts file comes first.
+    /// Asks `server`, or those that the system is configured to ask, or as a last resort this machine, as the C library
+    /// does (resolv.conf(5)). The system's hosts file comes first.
     ///
     /// # Errors
     ///
-    /// The system's configuration cannot be read.
+    /// The configuration cannot be used.
     pub fn new(backends: Arc<Backends>, server: Option<SocketAddr>) -> Result<Self, ResolveError> {
         let mut builder = match server {
             Some(server) => {
@@ -87,7 +88,13 @@ impl Resolver {
                 let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             }
-            None => TokioResolver::builder_tokio().map_err(ResolveError::System)?,
+            None => TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                // Not a reason to serve nothing: most backends may be given by address, or be in the hosts file.
+                warn!(%error, "the system has no DNS configuration that can be used: this machine is asked");
+                let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            }),
         };
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -225,4 +232,59 @@ pub enum ResolveError {
         "the system's DNS configuration cannot be used: {0}; mend /etc/resolv.conf, or name a server with --dns-server"
     )]
     System(#[source] NetError),
+}
+
+#[cfg(test)]
+mod tests {
+    use switchyard_proto::vocab::BackendAddress;
+
+    use super::*;
+
+    fn address(text: &str) -> BackendAddress {
+        BackendAddress::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_hosts_file_gets_its_addresses_for_every_port_and_what_is_unused_is_forgotten() {
+        let backends = Backends::new();
+        // No DNS server is there: it must not be needed.
+        let resolver = Resolver::new(backends.clone(), Some("127.0.0.1:9".parse().unwrap())).unwrap();
+        let first = backends.handle(&address("localhost:81"));
+        let ending = CancellationToken::new();
+        let running = tokio::spawn(resolver.run(ending.clone()));
+        let is_resolved = |handle: Arc<BackendHandle>| async move {
+            while handle.address(0).is_none() {
+                tokio::task::yield_now().await;
+            }
+            handle.address(0).unwrap().0
+        };
+        let patience = Duration::from_secs(20);
+        let resolved = tokio::time::timeout(patience, is_resolved(first.clone())).await.unwrap();
+        assert!(resolved.ip().is_loopback() && resolved.port() == 81, "{resolved}");
+        // The second port has the answer before it would be asked for again.
+        let second = backends.handle(&address("localhost:82"));
+        let resolved = tokio::time::timeout(patience, is_resolved(second.clone())).await.unwrap();
+        assert_eq!(resolved.port(), 82);
+        ending.cancel();
+        running.await.unwrap();
+        drop((first, second));
+        assert!(backends.named().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_last_good_answer_is_kept_when_there_is_no_other() {
+        let backends = Backends::new();
+        let handle = backends.handle(&address("shop.internal:80"));
+        let name = handle.name().unwrap().clone();
+        let mut state = Name::new();
+        let ips = BTreeSet::from(["10.0.0.1".parse().unwrap()]);
+        state.take(&name, Ok(Answer { ips, lifetime: TTL_MIN }), std::slice::from_ref(&handle));
+        let good = handle.address(0);
+        assert!(good.is_some());
+        for _ in 0..20 {
+            state.take(&name, Err("no answer".into()), std::slice::from_ref(&handle));
+            assert_eq!((handle.address(0), state.health), (good, Health::Failing));
+        }
+        assert_eq!(state.pause, RETRY_PAUSE_MAX);
+    }
 }
