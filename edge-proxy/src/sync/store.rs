@@ -137,6 +137,8 @@ impl Store {
             }
         };
         let result = database(&mut self.database, &self.path).and_then(|database| write_all(database, records));
+        // What is missing on disk cannot be gone on from.
+        let is_gone = self.database.is_none() && !self.path.exists();
         match result {
             Ok(()) => {
                 records.clear();
@@ -150,7 +152,7 @@ impl Store {
                 );
                 // redb takes nothing more after an error.
                 self.database = None;
-                if records.len() > BACKLOG_MAX {
+                if is_gone || records.len() > BACKLOG_MAX {
                     self.backlog = Backlog::Overflowed;
                 }
                 Persistence::NotPersisted
@@ -160,18 +162,13 @@ impl Store {
 
     /// Whether the disk takes anything: what it has is too old to go on from, and is taken away.
     fn is_writable(&mut self) -> bool {
-        let emptied = database(&mut self.database, &self.path).and_then(|database| {
-            let transaction = database.begin_write()?;
-            for table in [RECEIVED, SERVED, STATE] {
-                transaction.delete_table(table)?;
-            }
-            initialize(&transaction)?;
-            Ok(transaction.commit()?)
-        });
-        if emptied.is_err() {
-            self.database = None;
+        self.database = None;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return false,
+            _ => {}
         }
-        emptied.is_ok()
+        self.database = create(&self.path).ok();
+        self.database.is_some()
     }
 }
 
@@ -179,12 +176,7 @@ impl Store {
 fn database<'a>(database: &'a mut Option<Database>, path: &Path) -> Result<&'a Database, redb::Error> {
     match database {
         Some(database) => Ok(database),
-        closed => {
-            let file =
-                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-            let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create_file(file?)?;
-            Ok(closed.insert(opened))
-        }
+        closed => Ok(closed.insert(redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?)),
     }
 }
 
@@ -402,3 +394,6 @@ pub enum StoreError {
         error: io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;
