@@ -5,7 +5,9 @@ use std::{
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method, StatusCode, Version, header::TRANSFER_ENCODING};
-use pingora_core::{Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer};
+use pingora_core::{
+    Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, upstreams::peer::HttpPeer,
+};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use switchyard_proto::vocab::normalize_host;
@@ -42,7 +44,8 @@ pub(crate) struct Context {
     pub(super) backend: Option<Arc<PooledBackend>>,
     exchange: Exchange,
     attempts: Option<Attempts>,
-    /// To be tried again: its connection was an old one, which may have been closed before the request came.
+    /// To be tried again when no other is left: its connection was an old one, which may have been closed before the
+    /// request came.
     again: Option<Attempt>,
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
@@ -115,9 +118,10 @@ impl ProxyHttp for Proxy {
         let (Some(target), Some(attempts)) = (target, context.attempts.as_mut()) else {
             return Error::e_explain(ErrorType::InternalError, "no backends are known for the request");
         };
-        let attempt = match context.again.take() {
-            Some(again) => attempts.repeat().then_some(again),
-            None => attempts.next(&target.pool),
+        // Another backend first: one that fails on every kept connection must not use up the attempts.
+        let attempt = match attempts.next(&target.pool) {
+            None => context.again.take().filter(|_| attempts.repeat()),
+            next => next,
         };
         let Some(attempt) = attempt else {
             return Err(nothing_left(context.failure.take()));
@@ -195,7 +199,8 @@ impl ProxyHttp for Proxy {
         error
     }
 
-    /// Something may have been sent: it is sent again only if it may be acted on twice and is there as a whole.
+    /// Something may have been sent: it is sent again only if it may be acted on twice, or was refused, and is
+    /// there as a whole.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
@@ -209,7 +214,8 @@ impl ProxyHttp for Proxy {
             return error;
         }
         self.attempt_failed(context, &error);
-        let repeatable = is_idempotent(&session.req_header().method)
+        let may_be_sent_twice = is_idempotent(&session.req_header().method) || is_refused(&error);
+        let repeatable = may_be_sent_twice
             && context.exchange != Exchange::WebSocket
             && !session.as_downstream().retry_buffer_truncated()
             && session.response_written().is_none();
@@ -342,6 +348,12 @@ fn nothing_left(failure: Option<Failure>) -> Box<Error> {
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE)
+}
+
+/// Whether the backend says that it did not act on the request: it refused the stream, or ends its connection and has
+/// not taken the stream (RFC 9113, sections 6.8 and 8.7). Of the errors of HTTP/2 Pingora marks these alone.
+fn is_refused(error: &Error) -> bool {
+    matches!((error.etype(), &error.retry), (ErrorType::H2Error, RetryType::Decided(true)))
 }
 
 fn is_timeout(error: &Error) -> bool {

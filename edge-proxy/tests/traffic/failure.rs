@@ -162,3 +162,74 @@ async fn a_drain_refuses_what_is_new_and_waits_for_what_is_under_way() {
     assert_eq!((response.status, response.body.as_str()), (200, "done"));
     tokio::time::timeout(PATIENCE, edge.drain.finished()).await.unwrap();
 }
+
+/// How an HTTP/2 backend says that it did not act on a request.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// `RST_STREAM` with `REFUSED_STREAM` (RFC 9113, section 8.7).
+    Stream,
+    /// `GOAWAY` without an error that names no stream (RFC 9113, section 6.8).
+    Connection,
+}
+
+/// An HTTP/2 backend that refuses every request.
+async fn refusing_http2(refusal: Refusal, refused: Arc<AtomicUsize>) -> Origin {
+    Origin::raw(move |mut tcp| {
+        let refused = refused.clone();
+        async move {
+            let mut preface = [0; 24];
+            if tcp.read_exact(&mut preface).await.is_err() {
+                return;
+            }
+            // Our settings, none, and the acknowledgement of the other side's.
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+            if tcp.write_all(&settings).await.is_err() {
+                return;
+            }
+            let mut header = [0; 9];
+            while tcp.read_exact(&mut header).await.is_ok() {
+                let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+                if tcp.read_exact(&mut vec![0; length]).await.is_err() {
+                    return;
+                }
+                if header[3] != 1 {
+                    continue;
+                }
+                refused.fetch_add(1, Ordering::SeqCst);
+                let mut frame = match refusal {
+                    Refusal::Stream => vec![0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+                    Refusal::Connection => vec![0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                };
+                if let Refusal::Stream = refusal {
+                    frame[5..9].copy_from_slice(&header[5..9]);
+                }
+                if tcp.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backend_refused_without_acting_on_it_is_sent_to_the_next() {
+    let alive = Origin::echo("alive").await;
+    for refusal in [Refusal::Stream, Refusal::Connection] {
+        let refused = Arc::new(AtomicUsize::new(0));
+        let refusing = refusing_http2(refusal, refused.clone()).await;
+        let edge = Edge::start(|edit| {
+            shop(edit, &[refusing.address, alive.address]);
+            edit.put_service(service(BackendProtocol::Http2));
+        });
+        let mut client = edge.http1().await;
+        for _ in 0..4 {
+            client.ready().await.unwrap();
+            let request = hyper::Request::post("/").header("host", "shop.example");
+            let request = request.body(Full::new(Bytes::from("body"))).unwrap();
+            let response = Response::read(client.send_request(request).await.unwrap()).await;
+            assert_eq!(response.status, 200, "{refusal:?}: {}", response.body);
+        }
+        assert!(refused.load(Ordering::SeqCst) > 0, "{refusal:?} was never met");
+    }
+}
