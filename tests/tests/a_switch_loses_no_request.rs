@@ -1,6 +1,6 @@
 //! W1, W3, W6: switching under load, with real clients.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use futures::{SinkExt, StreamExt};
@@ -191,17 +191,6 @@ on_both_databases! {
             let answer = slow.await??;
             ensure!(answer.status == 200, "{answer:?}");
         }
-        Ok(())
-    }
-
-    async fn a_change_reaches_every_edge_in_under_a_second(database: Database) -> Result<()> {
-        let fleet = Fleet::start_with(database, Plan { edges: 3, ..Plan::default() }).await?;
-        let _shop = Shop::open(&fleet).await?;
-        let begun = Instant::now();
-        let switched = fleet.api()?.switch_domain(HOST, "b").await?;
-        fleet.live(switched.revision).await?;
-        // Generous: it is a few milliseconds, and a machine may be busy; a timer instead of a wake-up is not that fast.
-        ensure!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
         Ok(())
     }
 }
