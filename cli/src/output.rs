@@ -12,6 +12,7 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets};
 use pbjson_types::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{args::Format, failure::Failure};
 
@@ -20,6 +21,9 @@ const COLUMN_GAP: u16 = 3;
 
 /// A resource as people see it.
 pub(crate) trait Show: Serialize {
+    /// The field of a response that lists several.
+    const PLURAL: &'static str;
+
     /// The titles of its columns in a list.
     const COLUMNS: &'static [&'static str];
 
@@ -49,7 +53,14 @@ impl Output {
 
     /// Prints a list: for people its elements as a table, else the whole response.
     pub(crate) fn list<T: Show>(&self, response: &impl Serialize, items: &[T]) -> Result<(), Failure> {
-        if self.is_for_people() { self.table(items) } else { self.document(response) }
+        if self.is_for_people() {
+            self.table(items)
+        } else if items.is_empty() {
+            // Empty fields are left out of messages, and then `jq '.domains[]'` fails.
+            self.document(&json!({ T::PLURAL: [] }))
+        } else {
+            self.document(response)
+        }
     }
 
     /// Prints one resource: for people everything about it, else the message.

@@ -223,6 +223,7 @@ fn subject(name: &str) -> String {
 }
 
 impl Show for Backend {
+    const PLURAL: &'static str = "backends";
     const COLUMNS: &'static [&'static str] = &["BACKEND", "SERVICE", "ADDRESS", "TAGS", "STATE", "REVISION", "CHANGED"];
 
     fn row(&self, now: SystemTime) -> Vec<String> {

@@ -186,6 +186,7 @@ fn names_listed(names: &[String]) -> String {
 }
 
 impl Show for Certificate {
+    const PLURAL: &'static str = "certificates";
     const COLUMNS: &'static [&'static str] =
         &["CERTIFICATE", "SOURCE", "NAMES", "EXPIRES", "ISSUER", "REVISION", "CHANGED"];
 

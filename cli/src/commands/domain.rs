@@ -215,6 +215,7 @@ fn redirect_word(domain: &Domain) -> String {
 }
 
 impl Show for Domain {
+    const PLURAL: &'static str = "domains";
     const COLUMNS: &'static [&'static str] =
         &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "HTTP TO HTTPS", "REVISION", "CHANGED"];
 

@@ -58,6 +58,7 @@ pub(super) fn rejections(output: &Output, edges: &[Edge]) -> Result<(), Failure>
 }
 
 impl Show for Edge {
+    const PLURAL: &'static str = "edges";
     const COLUMNS: &'static [&'static str] =
         &["EDGE", "STATE", "REVISION", "REJECTED", "VERSION", "LAST CONTACT", "ADDRESS"];
 

@@ -233,6 +233,7 @@ fn timeout_text(timeout: Option<&pbjson_types::Duration>) -> String {
 }
 
 impl Show for Service {
+    const PLURAL: &'static str = "services";
     const COLUMNS: &'static [&'static str] =
         &["SERVICE", "BALANCING", "PROTOCOL", "CONNECT", "FIRST BYTE", "IDLE", "REVISION", "CHANGED"];
 

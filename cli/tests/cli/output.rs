@@ -68,6 +68,8 @@ async fn an_empty_list_says_so() {
     for noun in ["domain", "service", "backend", "certificate", "edge"] {
         let ended = fake.run(&[noun, "list"]).await;
         assert_eq!((ended.code, ended.stdout.as_str()), (0, "none\n"), "{noun}");
+        let json = fake.run(&[noun, "list", "--output", "json"]).await.stdout;
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), json!({ format!("{noun}s"): [] }));
     }
 }
 
