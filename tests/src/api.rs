@@ -171,9 +171,10 @@ impl Api {
         Ok(response.into_inner().certificate_pem)
     }
 
-    /// All edges, and the newest revision.
+    /// All edges (up to 1,000), and the newest revision.
     pub async fn list_edges(&self) -> Result<ListEdgesResponse, Status> {
-        Ok(self.edges.clone().list_edges(ListEdgesRequest::default()).await?.into_inner())
+        let request = ListEdgesRequest { page_size: 1_000, page_token: String::new() };
+        Ok(self.edges.clone().list_edges(request).await?.into_inner())
     }
 
     /// One edge.

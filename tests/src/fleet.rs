@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// As many as needed for state across cores to matter.
-const WORKERS: &str = "3";
+const WORKERS: usize = 3;
 
 /// A key that seals nothing worth keeping.
 const MASTER_KEY: &str = "6d617374657220206b65792020666f722020746573747320206f6e6c79202020";
@@ -82,8 +82,8 @@ impl Fleet {
 
     /// Starts one more edge, and awaits that it serves; it belongs to the caller.
     pub async fn new_edge(&self, name: &str, arguments: Vec<String>) -> Result<Edge> {
-        let token = fs::read_to_string(self.control_plane.join_token_file()).context("read the join token")?;
-        let mut edge = Edge::new(self.dir.path(), name, self.control_plane.fleet, token.trim(), arguments)?;
+        let token = self.control_plane.join_token()?;
+        let mut edge = Edge::new(self.dir.path(), name, self.control_plane.fleet, &token, arguments)?;
         edge.start().await?;
         edge.configured().await?;
         Ok(edge)
@@ -101,7 +101,7 @@ impl Fleet {
 
     /// The gRPC API.
     pub fn api(&self) -> Result<Api> {
-        Api::new(self.control_plane.admin)
+        self.control_plane.api()
     }
 
     /// The command line.
@@ -203,9 +203,15 @@ impl ControlPlane {
         self.process.as_ref().context("the control plane runs")
     }
 
-    /// Where it writes what edges join with.
-    pub fn join_token_file(&self) -> PathBuf {
-        self.data_dir.join("join-token")
+    /// The gRPC API.
+    pub fn api(&self) -> Result<Api> {
+        Api::new(self.admin)
+    }
+
+    /// What edges join with.
+    pub fn join_token(&self) -> Result<String> {
+        let text = fs::read_to_string(self.data_dir.join("join-token")).context("read the join token")?;
+        Ok(text.trim().to_owned())
     }
 }
 
@@ -221,6 +227,8 @@ pub struct Edge {
     pub admin: SocketAddr,
     /// Where it keeps what it has received.
     pub state_dir: PathBuf,
+    /// How many threads serve traffic.
+    pub workers: usize,
     control_plane: SocketAddr,
     token: String,
     arguments: Vec<String>,
@@ -236,6 +244,7 @@ impl Edge {
             https: port::free()?,
             admin: port::free()?,
             state_dir: dir.join(name),
+            workers: WORKERS,
             control_plane,
             token: token.to_owned(),
             arguments,
@@ -249,7 +258,7 @@ impl Edge {
         let mut command = program("switchyard-edge-proxy")?;
         command
             .args(["--http", &self.http.to_string(), "--https", &self.https.to_string()])
-            .args(["--admin", &self.admin.to_string(), "--log-format", "json", "--workers", WORKERS])
+            .args(["--admin", &self.admin.to_string(), "--log-format", "json", "--workers", &self.workers.to_string()])
             .args(["--name", &self.name, "--control-plane", &format!("https://{}", self.control_plane)])
             .arg("--state-dir")
             .arg(&self.state_dir)

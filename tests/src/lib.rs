@@ -13,6 +13,7 @@ pub mod database;
 pub mod dns;
 pub mod eventually;
 pub mod fleet;
+pub mod fleet_client;
 pub mod load;
 pub mod origin;
 pub mod port;

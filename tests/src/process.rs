@@ -28,15 +28,16 @@ const LOG_LINES_MAX: usize = 50_000;
 /// What is shown of it when its test has failed.
 const LOG_LINES_SHOWN: usize = 40;
 
-/// A command that runs one of the workspace's programs, as it was built with the tests.
+/// A command that runs one of the workspace's programs, as it was built with the program that asks for it.
 ///
 /// Settings of the machine that the test runs on do not reach it.
 pub fn program(name: &str) -> Result<Command> {
-    let test = env::current_exe()?;
-    // target/PROFILE/deps/TEST
-    let dir = test.parent().and_then(|deps| deps.parent()).context("find the target directory")?;
-    let path: PathBuf = dir.join(name);
-    ensure!(path.exists(), "{} is not there: run scripts/test, or cargo build --workspace", path.display());
+    let this = env::current_exe()?;
+    // target/PROFILE/PROGRAM, or target/PROFILE/deps/TEST
+    let candidates: Vec<PathBuf> = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).collect();
+    let path = candidates.iter().find(|path| path.is_file()).with_context(|| {
+        format!("{name} is not beside {}: run scripts/test, or cargo build --workspace", this.display())
+    })?;
     let mut command = Command::new(path);
     for (variable, _) in env::vars_os() {
         if variable.to_string_lossy().starts_with("SWITCHYARD_") {

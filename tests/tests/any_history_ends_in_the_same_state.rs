@@ -1,6 +1,6 @@
 //! Whatever happens on the way, an edge ends with what a fresh one gets.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use proptest::{
@@ -184,8 +184,8 @@ async fn answers(edge: &Edge, host: &str) -> Result<BTreeSet<(u16, String)>> {
 async fn live_through(database: Database, seed: u8) -> Result<()> {
     let fleet = Fleet::start(database).await?;
     let shop = Shop::open(&fleet).await?;
-    let token = fs::read_to_string(fleet.control_plane.join_token_file())?;
-    let relay = Relay::start(fleet.control_plane.fleet, token.trim()).await?;
+    let token = fleet.control_plane.join_token()?;
+    let relay = Relay::start(fleet.control_plane.fleet, &token).await?;
     let listener = &relay.listener;
     let mut edge = Edge::new(fleet.dir(), "relayed", listener.address, &listener.token, Vec::new())?;
     edge.start().await?;

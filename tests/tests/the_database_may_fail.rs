@@ -93,8 +93,7 @@ async fn two_control_planes_on_one_postgres_work_as_one() -> Result<()> {
     let (fleet, started) = tokio::join!(Fleet::start(database), other.start());
     let fleet = fleet?;
     started?;
-    let token = std::fs::read_to_string(fleet.control_plane.join_token_file())?;
-    ensure!(token == std::fs::read_to_string(other.join_token_file())?, "edges can join either");
+    ensure!(fleet.control_plane.join_token()? == other.join_token()?, "edges can join either");
     let _shop = Shop::open(&fleet).await?;
 
     let api = Api::new(other.admin)?;
