@@ -1,4 +1,4 @@
-.PHONY: demo lint test help
+.PHONY: demo lint test bench bench-changes help
 
 help: ## Shows what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -13,3 +13,9 @@ lint: ## Checks formatting, lints, layers, .proto files and licences
 
 test: ## Runs all tests; with real databases and real clients
 	scripts/test
+
+bench: ## Puts the edge beside other proxies; writes bench/RESULTS.md
+	scripts/bench proxies
+
+bench-changes: ## Measures how long a change takes, with many domains and many edges; writes bench/RESULTS.md
+	scripts/bench changes

@@ -1,0 +1,39 @@
+//! Measures the programs: side by side with other proxies, and how long a change takes. `make bench` and
+//! `make bench-changes` run it; what they found is in `RESULTS.md`.
+//!
+//! Loads go to loopback addresses only, and everything that is started here ends here.
+
+mod changes;
+mod cores;
+mod machine;
+mod meter;
+mod proxies;
+mod report;
+mod statistics;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures Switchyard")]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The edge beside other proxies: requests, CPU, latency, memory
+    Proxies(proxies::Args),
+    /// From a change to traffic, with few domains and with many, with one edge and with many
+    Changes(changes::Args),
+}
+
+/// On one thread, so that it shares its core with the load and not with what is measured.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    switchyard_tests::install_crypto_provider();
+    match Args::parse().what {
+        What::Proxies(args) => proxies::run(args).await,
+        What::Changes(args) => changes::run(args).await,
+    }
+}
