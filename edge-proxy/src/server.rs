@@ -215,6 +215,8 @@ fn spawn(
 fn serve_traffic(services: Vec<EdgeService>, ending: CancellationToken) -> Result<thread::JoinHandle<()>, StartError> {
     let conf = ServerConf {
         threads: 1,
+        // A runtime that knows it has one thread: nothing in it is there for other threads to take.
+        work_stealing: false,
         // Requests are let finish before, by `Drain`.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
