@@ -2,7 +2,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,7 +24,12 @@ pub struct Connection {
     pub transport: Transport,
     /// Whether the header of a request is awaited: then, once it has begun, it has a deadline.
     awaits_header: AtomicBool,
+    /// The bytes of the last request, or [`UNKNOWN`].
+    request_bytes: AtomicU64,
 }
+
+/// How long a request was is not known.
+const UNKNOWN: u64 = u64::MAX;
 
 /// Whether forwarding headers from the other side are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +71,14 @@ impl Connection {
         let trust = trusted.trust(client);
         let client_text = HeaderValue::from_maybe_shared(Bytes::from(client.to_string()))
             .expect("an address consists of visible ASCII");
-        Self { client, client_text, trust, transport, awaits_header: AtomicBool::new(true) }
+        Self {
+            client,
+            client_text,
+            trust,
+            transport,
+            awaits_header: AtomicBool::new(true),
+            request_bytes: AtomicU64::new(UNKNOWN),
+        }
     }
 
     /// The connection that a request came on.
@@ -79,9 +91,16 @@ impl Connection {
         self.awaits_header.store(false, Ordering::Relaxed);
     }
 
-    /// The answer is complete: the next request may come.
-    pub fn request_complete(&self) {
+    /// The answer is complete: the next request may come. `request_bytes` is how long this one was on the connection,
+    /// header and body, if that is known.
+    pub fn request_complete(&self, request_bytes: Option<u64>) {
+        self.request_bytes.store(request_bytes.unwrap_or(UNKNOWN), Ordering::Relaxed);
         self.awaits_header.store(true, Ordering::Relaxed);
+    }
+
+    /// How long the last request was on the connection, if that is known.
+    pub(super) fn request_bytes(&self) -> Option<u64> {
+        Some(self.request_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
     }
 
     pub(super) fn awaits_header(&self) -> bool {

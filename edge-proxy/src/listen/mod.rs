@@ -11,10 +11,13 @@ mod bind;
 mod connection;
 mod decision;
 mod drain;
+mod http1;
 mod service;
 mod stream;
+mod write_buffer;
 
 pub use bind::{BindError, bind};
 pub use connection::{Connection, Transport, Trust, TrustedNetworks};
 pub use drain::Drain;
+pub(crate) use http1::KEEPALIVE;
 pub use service::{EdgeService, Sockets, Worker};

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::{
     apps::ServerApp,
-    protocols::Stream,
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
@@ -31,6 +30,7 @@ use super::{
     connection::{Connection, Transport},
     decision::{Decision, UNRECOGNIZED_NAME, decide},
     drain::Drain,
+    http1,
     stream::EdgeStream,
 };
 use crate::{
@@ -175,9 +175,10 @@ impl Listener {
     async fn serve(&self, tcp: TcpStream, peer: SocketAddr, transport: Transport, draining: ShutdownWatch) {
         let _open = self.metrics.connection_open();
         let connection = Connection::new(peer.ip(), &self.settings.trusted_networks, transport);
-        let stream: Stream = match transport {
+        let mut stream = match transport {
             Transport::Plain => Box::new(EdgeStream::plain(tcp, peer, connection)),
-            Transport::Tls => match timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp)).await {
+            // What a handshake needs is let go with it.
+            Transport::Tls => match Box::pin(timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp))).await {
                 Ok(Ok(tls)) => Box::new(EdgeStream::tls(tls, peer, connection)),
                 Ok(Err(error)) => {
                     self.metrics.handshake_failed();
@@ -191,7 +192,11 @@ impl Listener {
                 }
             },
         };
-        self.proxy.process_new(stream, &draining).await;
+        match stream.is_http2().await {
+            Ok(true) => drop(self.proxy.process_new(stream, &draining).await),
+            Ok(false) => http1::serve(&self.proxy, stream, &draining).await,
+            Err(error) => debug!(%peer, %error, "nothing came"),
+        }
     }
 
     async fn handshake(

@@ -1,5 +1,6 @@
 use std::{
-    io,
+    future::poll_fn,
+    io::{self, IoSlice},
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
     pin::Pin,
@@ -19,20 +20,18 @@ use pingora_core::protocols::{
 };
 use pingora_http::ResponseHeader;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
+    io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep, sleep_until, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Connection;
+use super::{connection::Connection, write_buffer::Buffered};
 
 /// From the first byte of a request's header to its last.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client still sends after the last answer on its connection is read for this time.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Joins the header and the beginning of the body of an answer in one packet, and in one TLS record.
-const WRITE_BUFFER_BYTES: usize = 4096;
 /// What a client that speaks HTTP/2 without TLS begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -41,6 +40,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct EdgeStream {
     inner: Inner,
     connection: Arc<Connection>,
+    /// Bytes that were read from here beyond the last request whose length is known; none if that cannot be told.
+    read_ahead: Option<u64>,
     header: HeaderProgress,
     /// Set once nothing more is sent.
     lingering: Option<Pin<Box<Sleep>>>,
@@ -53,8 +54,8 @@ pub(super) struct EdgeStream {
 
 #[derive(Debug)]
 enum Inner {
-    Plain { io: BufWriter<TcpStream>, peeked: BytesMut },
-    Tls(Box<BufWriter<TlsStream<TcpStream>>>),
+    Plain { io: Buffered<TcpStream>, peeked: BytesMut },
+    Tls(Box<Buffered<TlsStream<TcpStream>>>),
 }
 
 /// How far the header of the next request is. A header that comes in one piece costs no timer.
@@ -62,17 +63,16 @@ enum Inner {
 enum HeaderProgress {
     /// Nothing of it has come, or there is nothing to wait for.
     None,
-    /// Something has come, and it must be complete then.
-    Begun(Instant),
-    /// The same, and it is being waited for.
+    /// Something has come, and perhaps all of it.
+    Begun,
+    /// Not all of it has come; the rest must before this is over.
     Awaited(Pin<Box<Sleep>>),
 }
 
 impl EdgeStream {
     pub(super) fn plain(tcp: TcpStream, peer: SocketAddr, connection: Connection) -> Self {
         let fd = tcp.as_raw_fd();
-        let io = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tcp);
-        Self::new(Inner::Plain { io, peeked: BytesMut::new() }, fd, peer, connection, None)
+        Self::new(Inner::Plain { io: Buffered::new(tcp), peeked: BytesMut::new() }, fd, peer, connection, None)
     }
 
     pub(super) fn tls(tls: TlsStream<TcpStream>, peer: SocketAddr, connection: Connection) -> Self {
@@ -85,8 +85,7 @@ impl EdgeStream {
             // Requests come interleaved there: Pingora's idle timeout of the connection bounds their headers.
             connection.header_complete();
         }
-        let io = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tls);
-        Self::new(Inner::Tls(Box::new(io)), fd, peer, connection, Some(digest))
+        Self::new(Inner::Tls(Box::new(Buffered::new(tls))), fd, peer, connection, Some(digest))
     }
 
     fn new(inner: Inner, fd: RawFd, peer: SocketAddr, connection: Connection, tls: Option<Arc<SslDigest>>) -> Self {
@@ -98,6 +97,7 @@ impl EdgeStream {
         let unused = ResponseHeader::build_no_case(200, Some(0)).expect("200 is a status");
         Self {
             inner,
+            read_ahead: Some(0),
             header: HeaderProgress::None,
             lingering: None,
             fd,
@@ -107,6 +107,37 @@ impl EdgeStream {
             proxy: Arc::new(ProxyDigest::new(Box::new(unused), Some(Box::new(connection.clone())))),
             connection,
         }
+    }
+
+    /// Whether HTTP/2 was agreed upon, or has been begun in the clear. Waits for as much as it takes to tell.
+    pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
+        if self.tls.is_some() {
+            return Ok(matches!(self.selected_alpn_proto(), Some(ALPN::H2)));
+        }
+        let mut preface = [0; HTTP2_PREFACE.len()];
+        Ok(self.try_peek(&mut preface).await? && preface == HTTP2_PREFACE)
+    }
+
+    /// Whether nothing of the next request has been read yet, so that it can be waited for with
+    /// [`EdgeStream::readable`]. To be asked once after each request.
+    pub(super) fn is_between_requests(&mut self) -> bool {
+        let read = self.read_ahead.take();
+        self.read_ahead = match (read, self.connection.request_bytes()) {
+            (Some(read), Some(request)) => read.checked_sub(request),
+            _ => None,
+        };
+        self.read_ahead == Some(0)
+    }
+
+    /// Waits until there is something to read, be it the end. Takes nothing.
+    pub(super) async fn readable(&mut self) {
+        poll_fn(|cx| match &mut self.inner {
+            Inner::Plain { peeked, .. } if !peeked.is_empty() => Poll::Ready(()),
+            // What is wrong shows when it is read.
+            Inner::Plain { io, .. } => io.get_ref().poll_read_ready(cx).map(drop),
+            Inner::Tls(io) => Pin::new(io.get_mut()).poll_fill_buf(cx).map(drop),
+        })
+        .await;
     }
 
     fn poll_read_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -131,8 +162,8 @@ impl EdgeStream {
             self.header = HeaderProgress::None;
             return Poll::Pending;
         }
-        if let HeaderProgress::Begun(deadline) = self.header {
-            self.header = HeaderProgress::Awaited(Box::pin(sleep_until(deadline)));
+        if matches!(self.header, HeaderProgress::Begun) {
+            self.header = HeaderProgress::Awaited(Box::pin(sleep(HEADER_TIMEOUT)));
         }
         match &mut self.header {
             HeaderProgress::Awaited(sleep) => sleep.as_mut().poll(cx),
@@ -146,10 +177,12 @@ impl AsyncRead for EdgeStream {
         let before = buf.filled().len();
         match self.poll_read_inner(cx, buf) {
             Poll::Ready(read) => {
+                let length = (buf.filled().len() - before) as u64;
+                self.read_ahead = self.read_ahead.map(|bytes| bytes + length);
                 if !self.connection.awaits_header() {
                     self.header = HeaderProgress::None;
-                } else if matches!(self.header, HeaderProgress::None) && buf.filled().len() > before {
-                    self.header = HeaderProgress::Begun(Instant::now() + HEADER_TIMEOUT);
+                } else if matches!(self.header, HeaderProgress::None) && length > 0 {
+                    self.header = HeaderProgress::Begun;
                 }
                 Poll::Ready(read)
             }
@@ -166,6 +199,24 @@ impl AsyncWrite for EdgeStream {
         match &mut self.inner {
             Inner::Plain { io, .. } => Pin::new(io).poll_write(cx, buf),
             Inner::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.inner {
+            Inner::Plain { io, .. } => Pin::new(io).poll_write_vectored(cx, bufs),
+            Inner::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.inner {
+            Inner::Plain { io, .. } => io.is_write_vectored(),
+            Inner::Tls(io) => io.is_write_vectored(),
         }
     }
 

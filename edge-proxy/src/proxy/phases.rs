@@ -5,6 +5,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method, StatusCode, Version, header::TRANSFER_ENCODING};
+use memchr::memmem;
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
@@ -15,7 +16,7 @@ use switchyard_proto::vocab::normalize_host;
 use super::{
     Proxy, access_log,
     answer::Answer,
-    authority::{authority, check_line_ends},
+    authority::{authority, check_line_ends, checked_authority},
     forwarding,
     redirect::https_location,
     settings::AccessLog,
@@ -23,12 +24,10 @@ use super::{
 };
 use crate::{
     balance::{Attempt, Attempts, InFlight},
-    listen::{Connection, Transport},
+    listen::{Connection, KEEPALIVE, Transport},
     snapshot::{PlainHttp, PooledBackend, Route},
 };
 
-/// A client's HTTP/1.1 connection without a request is closed after this time, in seconds.
-const KEEPALIVE_SECONDS: u64 = 60;
 /// What Pingora calls a connection that is kept forever.
 const KEEPALIVE_FOREVER: u64 = 0;
 /// A client that takes nothing for this time is gone.
@@ -43,6 +42,8 @@ pub(crate) struct Context {
     /// The one that has it, or had it last.
     pub(super) backend: Option<Arc<PooledBackend>>,
     exchange: Exchange,
+    /// How long the header was, of a request over HTTP/1.1.
+    header_bytes: Option<u64>,
     attempts: Option<Attempts>,
     /// To be tried again when no other is left: its connection was an old one, which may have been closed before the
     /// request came.
@@ -77,6 +78,7 @@ impl ProxyHttp for Proxy {
             route: None,
             backend: None,
             exchange: Exchange::Plain,
+            header_bytes: None,
             attempts: None,
             again: None,
             last: None,
@@ -140,8 +142,6 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         let client = session.req_header();
-        let authority =
-            authority(client).map_err(|refused| Error::because(ErrorType::InvalidHTTPHeader, "", refused))?;
         if request.version != Version::HTTP_2 {
             // Backends expect the origin form of the target (RFC 9112, section 3.2.1), and Pingora keeps the absolute
             // form beside the path until a path is set.
@@ -150,7 +150,7 @@ impl ProxyHttp for Proxy {
         forwarding::to_backend(
             request,
             client.version,
-            authority,
+            checked_authority(client),
             connection(session)?,
             request_id(context),
             &self.randomness,
@@ -255,7 +255,7 @@ impl ProxyHttp for Proxy {
         if session.req_header().version != Version::HTTP_2
             && let Ok(connection) = connection(session)
         {
-            connection.request_complete();
+            connection.request_complete(request_bytes(session, context));
         }
         self.metrics.request_ended(session.response_written().map(|response| response.status.as_u16()));
         if self.settings.access_log == AccessLog::On {
@@ -279,6 +279,7 @@ impl Proxy {
     fn decide(&self, session: &Session, connection: &Connection, context: &mut Context) -> Option<Answer> {
         let request = session.req_header();
         let raw_http1 = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
+        context.header_bytes = raw_http1.as_ref().map(|raw| raw.len() as u64);
         let checked = raw_http1.map_or(Ok(()), |raw| check_line_ends(&raw));
         let authority = checked.and_then(|()| authority(request));
         let authority = match authority {
@@ -316,11 +317,21 @@ fn prepare(session: &mut Session) {
     if session.is_process_shutting_down() {
         session.set_keepalive(None);
     } else if session.get_keepalive() == Some(KEEPALIVE_FOREVER) {
-        session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        session.set_keepalive(Some(KEEPALIVE.as_secs()));
     }
     session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
     // Without it the connection is closed on a client that sent its next request ahead (RFC 9112, section 9.3.2).
     session.set_pipelining_enabled(true);
+}
+
+/// How long a request was on its HTTP/1.1 connection, if that can be told: not when its body came in chunks, nor when
+/// Pingora may have encoded its target and so changed its length.
+fn request_bytes(session: &Session, context: &Context) -> Option<u64> {
+    let request = session.req_header();
+    let is_known =
+        !request.headers.contains_key(TRANSFER_ENCODING) && memmem::find(request.raw_path(), b"%20").is_none();
+    let body_bytes = session.as_downstream().body_bytes_read() as u64;
+    context.header_bytes.filter(|_| is_known).map(|header_bytes| header_bytes + body_bytes)
 }
 
 fn connection(session: &Session) -> Result<&Connection> {

@@ -73,6 +73,58 @@ async fn a_connection_is_kept_even_with_requests_sent_ahead_unless_the_client_sa
     assert!(closed.starts_with("HTTP/1.1 200 ") && closed.to_ascii_lowercase().contains("connection: close"));
 }
 
+/// Whatever of the next request comes along with one must be found again, whether the length of that one is easily told
+/// or not; and a connection on which all is answered waits for the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_sent_ahead_are_answered_wherever_they_are_cut() {
+    // It answers once it has the whole request: the rest of one that is answered before is not waited for.
+    let answer = |request: axum::extract::Request| async move {
+        let target = request.uri().to_string();
+        axum::body::to_bytes(request.into_body(), 1000).await.unwrap();
+        axum::Json(serde_json::json!({ "target": target }))
+    };
+    let origin = Origin::serve(axum::Router::new().fallback(answer)).await;
+    let edge = Edge::start(|edit| shop(edit, &[origin.address]));
+    let host = "Host: shop.example\r\n";
+    let requests = [
+        format!("GET /plain HTTP/1.1\r\n{host}\r\n"),
+        format!("POST /length HTTP/1.1\r\n{host}Content-Length: 5\r\n\r\nhello"),
+        format!("GET /a%20b HTTP/1.1\r\n{host}\r\n"),
+        format!("POST /chunks HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        format!("GET /after HTTP/1.1\r\n{host}\r\n"),
+    ];
+    let targets = ["/plain", "/length", "/a%20b", "/chunks", "/after"];
+    let all = requests.concat().into_bytes();
+    for first in 0..requests.len() {
+        // Begins with each of them, so that each is the first once, on a connection of which all is known.
+        let start: usize = requests[..first].iter().map(String::len).sum();
+        let ends: Vec<usize> = (first + 1..=requests.len()).map(|count| requests[..count].concat().len()).collect();
+        for cut in (start..=all.len()).step_by(7) {
+            let mut tcp = edge.tcp().await;
+            let mut answers = String::new();
+            // What has come whole is answered before the rest comes.
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            for (piece, wanted) in [(&all[start..cut], whole), (&all[cut..], ends.len())] {
+                tcp.write_all(piece).await.unwrap();
+                let is_enough = |answers: &str| answers.matches("\"target\":").count() >= wanted;
+                while !is_enough(&answers) {
+                    let mut buf = [0; 4096];
+                    let read = tokio::time::timeout(PATIENCE, tcp.read(&mut buf)).await;
+                    let read = read.unwrap_or_else(|_| panic!("from {first}, cut at {cut}: {answers}")).unwrap();
+                    assert!(read > 0, "from {first}, cut at {cut}: {answers}");
+                    answers.push_str(std::str::from_utf8(&buf[..read]).unwrap());
+                }
+            }
+            let found: Vec<usize> = targets[first..]
+                .iter()
+                .filter_map(|target| answers.find(&format!("\"target\":\"{target}\"")))
+                .collect();
+            assert_eq!(found.len(), targets.len() - first, "from {first}, cut at {cut}: {answers}");
+            assert!(found.is_sorted(), "from {first}, cut at {cut}: {answers}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_client_gets_an_answer_it_can_read() {
     let router = axum::Router::new().fallback(|| async {
