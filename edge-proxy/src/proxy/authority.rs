@@ -28,6 +28,12 @@ pub(super) fn authority(request: &RequestHeader) -> Result<&str, BadRequest> {
     if authority.bytes().all(is_authority_byte) { Ok(authority) } else { Err(BadRequest::Host) }
 }
 
+/// The same of a request that was found to have one; nothing is checked again.
+pub(super) fn checked_authority(request: &RequestHeader) -> &str {
+    let target = request.uri.authority().map(|authority| authority.as_str());
+    target.or_else(|| request.headers.get(HOST)?.to_str().ok()).unwrap_or_default()
+}
+
 /// What a host and a port consist of. Percent-encoding and user information are not for the web (RFC 9110, section 4.2).
 fn is_authority_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'[' | b']')
@@ -37,7 +43,7 @@ fn is_authority_byte(byte: u8) -> bool {
 /// header as Pingora read it: spaces in the target, which it lets through as well, are percent-encoded by then, so that
 /// backends find nothing in them to disagree about.
 pub(super) fn check_line_ends(raw: &[u8]) -> Result<(), BadRequest> {
-    let bare = raw.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+    let bare = memchr::memchr_iter(b'\n', raw).any(|at| at > 0 && raw[at - 1] != b'\r');
     if bare { Err(BadRequest::LineEnd) } else { Ok(()) }
 }
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Version,
-    header::{CONNECTION, COOKIE, FORWARDED, HOST, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{CONNECTION, COOKIE, HOST, UPGRADE},
 };
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -11,37 +11,35 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::request_id::{Randomness, is_request_id, is_traceparent};
 use crate::listen::{Connection, Transport, Trust};
 
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+// Text and not `HeaderName`, of which Pingora makes a copy whenever one is inserted.
+const FORWARDED: &str = "forwarded";
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const KEEP_ALIVE: &str = "keep-alive";
+const PROXY_CONNECTION: &str = "proxy-connection";
 /// What backends believe as well and is not set here: removed unless it comes from somebody who is trusted.
-static OTHER_CLAIMS: [HeaderName; 5] = [
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-ssl"),
-];
+const OTHER_CLAIMS: [&str; 5] =
+    ["x-real-ip", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server", "x-forwarded-ssl"];
 
 /// The scheme that the client used, as far as can be believed.
 pub(super) fn scheme(request: &RequestHeader, connection: &Connection) -> Transport {
     match connection.trust {
-        Trust::Trusted if request.headers.get(&X_FORWARDED_PROTO).is_some_and(|v| v == "https") => Transport::Tls,
+        Trust::Trusted if request.headers.get(X_FORWARDED_PROTO).is_some_and(|v| v == "https") => Transport::Tls,
         Trust::Trusted | Trust::Untrusted => connection.transport,
     }
 }
 
 /// The id of a request: that of somebody who is trusted, or a new one.
 pub(super) fn request_id(request: &RequestHeader, trust: Trust, randomness: &Randomness) -> HeaderValue {
-    match (trust, request.headers.get(&X_REQUEST_ID)) {
-        (Trust::Trusted, Some(id)) if is_request_id(id.as_bytes()) => id.clone(),
-        _ => randomness.request_id(),
-    }
+    let taken = match trust {
+        Trust::Trusted => request.headers.get(X_REQUEST_ID).filter(|id| is_request_id(id.as_bytes())),
+        Trust::Untrusted => None,
+    };
+    taken.cloned().unwrap_or_else(|| randomness.request_id())
 }
 
 /// Completes what is sent to a backend. The hop-by-hop headers are gone already; the `Host` stays.
@@ -65,30 +63,32 @@ pub(super) fn to_backend(
     let own = forwarded_element(connection, authority, proto);
     match connection.trust {
         Trust::Untrusted => {
-            for claim in &OTHER_CLAIMS {
-                request.remove_header(claim);
+            if request.headers.keys().any(|name| OTHER_CLAIMS.contains(&name.as_str())) {
+                for claim in OTHER_CLAIMS {
+                    request.remove_header(claim);
+                }
             }
-            request.insert_header(&X_FORWARDED_FOR, connection.client_text.clone())?;
-            request.insert_header(&X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+            request.insert_header(X_FORWARDED_FOR, connection.client_text.clone())?;
+            request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
             match host {
-                Some(host) => request.insert_header(&X_FORWARDED_HOST, host)?,
-                None => drop(request.remove_header(&X_FORWARDED_HOST)),
+                Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
+                None => drop(request.remove_header(X_FORWARDED_HOST)),
             }
             request.insert_header(FORWARDED, own)?;
         }
         Trust::Trusted => {
-            append_element(request, &X_FORWARDED_FOR, connection.client_text.as_bytes())?;
-            if !request.headers.contains_key(&X_FORWARDED_PROTO) {
-                request.insert_header(&X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+            append_element(request, X_FORWARDED_FOR, connection.client_text.as_bytes())?;
+            if !request.headers.contains_key(X_FORWARDED_PROTO) {
+                request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
             }
-            if let (Some(host), false) = (host, request.headers.contains_key(&X_FORWARDED_HOST)) {
-                request.insert_header(&X_FORWARDED_HOST, host)?;
+            if let (Some(host), false) = (host, request.headers.contains_key(X_FORWARDED_HOST)) {
+                request.insert_header(X_FORWARDED_HOST, host)?;
             }
-            append_element(request, &FORWARDED, own.as_bytes())?;
+            append_element(request, FORWARDED, own.as_bytes())?;
         }
     }
-    request.insert_header(&X_REQUEST_ID, request_id.clone())?;
-    continue_trace(request, randomness)?;
+    request.insert_header(X_REQUEST_ID, request_id.clone())?;
+    continue_trace(request, request_id, randomness)?;
     if client == Version::HTTP_2 && request.version != Version::HTTP_2 {
         join_cookies(request)?;
     }
@@ -97,7 +97,7 @@ pub(super) fn to_backend(
 
 /// Removes from an answer what is between the backend and this edge, and says which request it is for.
 pub(super) fn to_client(response: &mut ResponseHeader, request_id: &HeaderValue) -> Result<()> {
-    response.insert_header(&X_REQUEST_ID, request_id.clone())?;
+    response.insert_header(X_REQUEST_ID, request_id.clone())?;
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
@@ -110,10 +110,18 @@ pub(super) fn to_client(response: &mut ResponseHeader, request_id: &HeaderValue)
             }
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &UPGRADE] {
-        response.remove_header(name);
+    response.remove_header(&UPGRADE);
+    for name in [KEEP_ALIVE, PROXY_CONNECTION] {
+        if has(&response.headers, name) {
+            response.remove_header(name);
+        }
     }
     Ok(())
+}
+
+/// Whether there is a header that mostly is not there: a look at the few names costs less than a search in the map.
+fn has(headers: &HeaderMap, name: &str) -> bool {
+    headers.keys().any(|present| present == name)
 }
 
 /// What says how long a message is; Pingora deals with it, whatever a backend nominates.
@@ -147,7 +155,7 @@ fn forwarded_element(connection: &Connection, authority: &str, proto: &str) -> H
 }
 
 /// Appends an element to a list, in one line, which more backends understand than several.
-fn append_element(request: &mut RequestHeader, name: &HeaderName, element: &[u8]) -> Result<()> {
+fn append_element(request: &mut RequestHeader, name: &'static str, element: &[u8]) -> Result<()> {
     let joined = join(request, name, b", ", Some(element));
     request.insert_header(name, joined)
 }
@@ -157,11 +165,11 @@ fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     if request.headers.get_all(COOKIE).iter().nth(1).is_none() {
         return Ok(());
     }
-    let joined = join(request, &COOKIE, b"; ", None);
+    let joined = join(request, COOKIE.as_str(), b"; ", None);
     request.insert_header(COOKIE, joined)
 }
 
-fn join(request: &RequestHeader, name: &HeaderName, separator: &[u8], last: Option<&[u8]>) -> HeaderValue {
+fn join(request: &RequestHeader, name: &str, separator: &[u8], last: Option<&[u8]>) -> HeaderValue {
     let values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).chain(last);
     let mut joined = Vec::new();
     for value in values {
@@ -173,12 +181,15 @@ fn join(request: &RequestHeader, name: &HeaderName, separator: &[u8], last: Opti
     HeaderValue::from_maybe_shared(Bytes::from(joined)).expect("values of headers, joined, are one")
 }
 
-fn continue_trace(request: &mut RequestHeader, randomness: &Randomness) -> Result<()> {
-    let mut parents = request.headers.get_all(&TRACEPARENT).iter();
+/// Continues the trace of a request, or begins one; its id is then that of the request.
+fn continue_trace(request: &mut RequestHeader, request_id: &HeaderValue, randomness: &Randomness) -> Result<()> {
+    let mut parents = request.headers.iter().filter(|(name, _)| *name == TRACEPARENT).map(|(_, parent)| parent);
     let continued = parents.next().is_some_and(|parent| is_traceparent(parent.as_bytes())) && parents.next().is_none();
     if !continued {
-        request.insert_header(&TRACEPARENT, randomness.traceparent())?;
-        request.remove_header(&TRACESTATE);
+        request.insert_header(TRACEPARENT, randomness.traceparent(request_id))?;
+        if has(&request.headers, TRACESTATE) {
+            request.remove_header(TRACESTATE);
+        }
     }
     Ok(())
 }

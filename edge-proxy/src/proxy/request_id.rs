@@ -44,10 +44,14 @@ impl Randomness {
     }
 
     /// A new `traceparent` that begins a trace (W3C Trace Context, section 3.2): sampled, so that those behind decide.
-    pub(super) fn traceparent(&self) -> HeaderValue {
+    /// The trace has the id of the request that begins it, if that can be one.
+    pub(super) fn traceparent(&self, request_id: &HeaderValue) -> HeaderValue {
         let mut text = Vec::with_capacity(TRACEPARENT_LENGTH);
         text.extend_from_slice(b"00-");
-        push_hex(&mut text, &self.next());
+        match request_id.as_bytes() {
+            id if id.len() == 32 && is_nonzero_hex(id) => text.extend_from_slice(id),
+            _ => push_hex(&mut text, &self.next()),
+        }
         text.push(b'-');
         push_hex(&mut text, &self.next()[..8]);
         text.extend_from_slice(b"-01");
@@ -60,8 +64,6 @@ const TRACEPARENT_LENGTH: usize = 55;
 
 /// Whether a `traceparent` can be continued (W3C Trace Context, section 3.2.2).
 pub(super) fn is_traceparent(value: &[u8]) -> bool {
-    let hex = |text: &[u8]| text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
-    let nonzero = |text: &[u8]| text.iter().any(|b| *b != b'0');
     let Some((first, rest)) = value.split_at_checked(TRACEPARENT_LENGTH) else { return false };
     // Later versions may append fields.
     let (version, well_ended) = (&first[..2], rest.is_empty() || (rest[0] == b'-' && &first[..2] != b"00"));
@@ -70,9 +72,16 @@ pub(super) fn is_traceparent(value: &[u8]) -> bool {
     well_ended
         && dashes
         && version != b"ff"
-        && [version, trace, parent, flags].into_iter().all(hex)
-        && nonzero(trace)
-        && nonzero(parent)
+        && [version, flags].into_iter().all(is_hex)
+        && [trace, parent].into_iter().all(is_nonzero_hex)
+}
+
+fn is_hex(text: &[u8]) -> bool {
+    text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+}
+
+fn is_nonzero_hex(text: &[u8]) -> bool {
+    is_hex(text) && text.iter().any(|b| *b != b'0')
 }
 
 /// Whether an id from somebody who is trusted can be taken over.
@@ -89,7 +98,10 @@ fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn header_value(text: Vec<u8>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and dashes are visible ASCII")
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and dashes are visible ASCII");
+    // It never comes again: in the table of HTTP/2's compression it would only drive out what does (RFC 7541, section 7.1.3).
+    value.set_sensitive(true);
+    value
 }
 
 #[cfg(test)]
@@ -112,7 +124,13 @@ mod tests {
 
     #[test]
     fn what_begins_a_trace_can_be_continued() {
-        assert!(is_traceparent(randomness().traceparent().as_bytes()));
+        let randomness = randomness();
+        let id = randomness.request_id();
+        let begun = randomness.traceparent(&id);
+        assert!(is_traceparent(begun.as_bytes()) && &begun.as_bytes()[3..35] == id.as_bytes());
+        for unusable in ["short", "00000000000000000000000000000000", "4BF92F3577B34DA6A3CE929D0E0E4736"] {
+            assert!(is_traceparent(randomness.traceparent(&HeaderValue::from_static(unusable)).as_bytes()));
+        }
         assert!(is_traceparent(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"));
         assert!(is_traceparent(b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more"));
         for broken in [
