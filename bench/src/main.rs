@@ -32,6 +32,7 @@ enum What {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     switchyard_tests::install_crypto_provider();
+    switchyard_tests::process::hide_logs();
     match Args::parse().what {
         What::Proxies(args) => proxies::run(args).await,
         What::Changes(args) => changes::run(args).await,

@@ -5,7 +5,10 @@ use std::{
     env, fmt,
     path::PathBuf,
     process::{ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -52,6 +55,14 @@ pub async fn run(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let what = format!("{:?}", command.as_std());
     within(&what, command.output()).await?.with_context(|| format!("run {what}"))
+}
+
+/// Whether what processes logged is shown at their end.
+static LOGS_ARE_SHOWN: AtomicBool = AtomicBool::new(true);
+
+/// Keeps what processes logged from being shown at their end: for programs whose output nobody captures.
+pub fn hide_logs() {
+    LOGS_ARE_SHOWN.store(false, Ordering::Relaxed);
 }
 
 /// A running program. It is killed when this is dropped; what it logged is shown when the test has failed.
@@ -134,7 +145,9 @@ impl Process {
 impl Drop for Process {
     #[expect(clippy::print_stderr, reason = "the test runner captures it, and shows it for a test that fails")]
     fn drop(&mut self) {
-        eprintln!("---- the end of the log of {} ----\n{}", self.name, self.log);
+        if LOGS_ARE_SHOWN.load(Ordering::Relaxed) {
+            eprintln!("---- the end of the log of {} ----\n{}", self.name, self.log);
+        }
     }
 }
 

@@ -234,7 +234,7 @@ mod tests {
         fn a_delta_from_any_earlier_revision_ends_where_a_snapshot_does(
             history in prop_oneof![
                 // Some fill parts, some fill trees.
-                history(12, 400_000, 4, 12),
+                history(12, 100_000, 4, 12),
                 history(u8::MAX, 10, 120, 12),
             ],
         ) {
@@ -277,7 +277,7 @@ mod tests {
     fn a_batch_is_of_one_revision_however_long_it_takes() {
         let mut set = VisibleSet::default();
         for id in 0..4 {
-            apply(&mut set, &[Change::Put(id, 700_000)], Revision(u64::from(id) + 1));
+            apply(&mut set, &[Change::Put(id, 175_000)], Revision(u64::from(id) + 1));
         }
         let before = set.digest();
         let mut batch = set.batch(None, Revision(4));

@@ -20,8 +20,8 @@ pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 64 * 1024;
 pub const PRIVATE_KEY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one encoded resource on the change feed.
 pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
-/// Bytes of resources and removals in one part of a batch. A single larger resource goes alone.
-pub const BATCH_PART_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of resources and removals in one part of a batch. Each stream keeps a buffer for one.
+pub const BATCH_PART_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one message of the change feed: one part, and what surrounds it.
 pub const FLEET_MESSAGE_BYTES_MAX: usize = 2 * BATCH_PART_BYTES_MAX;
 /// Rejections that an edge reports at a time.
