@@ -38,10 +38,11 @@ on_both_databases! {
         eventually("the edge serves what was restored", async || {
             ensure!(client.get("http://lost.example/").await?.status == 404, "what was made since is gone");
             ensure!(client.get(&format!("http://{HOST}/")).await?.tag() == "a", "it is as it was");
+            // It is counted when it is on the disk: traffic does not wait for that.
+            ensure!(fleet.edge().batches("snapshot").await? == 2, "at first, and now");
             Ok(())
         })
         .await?;
-        ensure!(fleet.edge().batches("snapshot").await? == 2, "at first, and now");
         // Revisions that were given twice mean what the database says.
         let api = fleet.api()?;
         fleet.live(api.switch_domain(HOST, "b").await?.revision).await?;
