@@ -36,7 +36,7 @@ use tokio_tungstenite::{
 /// The size of the pieces of a download.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A backend. Dropped, it refuses connections, and those it had are cut.
+/// A backend. Stopped, it refuses connections, and those it had are cut; dropped, it does so soon.
 ///
 /// | path | what it answers |
 /// |---|---|
@@ -55,12 +55,13 @@ pub struct Origin {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     // Aborts everything when it is dropped.
-    _server: JoinSet<()>,
+    server: JoinSet<()>,
 }
 
 struct Shared {
     name: HeaderValue,
     tag: HeaderValue,
+    stopped: watch::Sender<bool>,
     released: watch::Sender<bool>,
     waiting: watch::Sender<usize>,
     events: broadcast::Sender<String>,
@@ -77,6 +78,7 @@ impl Origin {
         let shared = Arc::new(Shared {
             name: name.parse()?,
             tag: tag.parse()?,
+            stopped: watch::Sender::new(false),
             released: watch::Sender::new(false),
             waiting: watch::Sender::new(0),
             events: broadcast::Sender::new(100),
@@ -95,8 +97,14 @@ impl Origin {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
         let address = listener.local_addr()?;
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, router));
-        Ok(Self { address, shared, _server: server })
+        server.spawn(serve(listener, router, shared.stopped.subscribe()));
+        Ok(Self { address, shared, server })
+    }
+
+    /// Stops it: once this returns, it answers nobody any more.
+    pub async fn stop(mut self) {
+        self.shared.stopped.send_replace(true);
+        while self.server.join_next().await.is_some() {}
     }
 
     /// Its address as a backend has it.
@@ -122,7 +130,7 @@ impl Origin {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router) {
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -131,8 +139,11 @@ async fn serve(listener: TcpListener, router: Router) {
                 connections.spawn(serve_connection(stream, router.clone()));
             }
             Some(_) = connections.join_next() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => break,
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn serve_connection(stream: TcpStream, router: Router) {

@@ -127,7 +127,7 @@ on_both_databases! {
             seen[usize::from(answer.header("x-backend") == "shop-a2")] += 1;
         }
         ensure!(seen == [10, 10], "round robin: {seen:?}");
-        drop(dying);
+        dying.stop().await;
         for _ in 0..20 {
             let answer = client.get(&format!("http://{HOST}/")).await?;
             ensure!(answer.status == 200 && answer.header("x-backend") == "shop-a", "{answer:?}");
