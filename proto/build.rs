@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
     "switchyard/v1/domain.proto",

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client::Address,
-    commands::{backend, certificate, completions, demo, domain, edge, service, switch},
+    commands::{audit, backend, certificate, completions, demo, domain, edge, service, switch},
 };
 
 /// The heading of the options that every command takes.
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Switch(switch::SwitchArgs),
     /// Shows the fleet: its revision, its edges and its domains
     Status,
+    /// Shows who changed what, and when
+    Audit(audit::AuditArgs),
     /// Prints a script that teaches a shell this command's completions
     Completions(completions::CompletionsArgs),
     /// Runs a control plane, an edge and two backends on this machine

@@ -4,10 +4,11 @@ use std::{fmt, time::Duration};
 
 use switchyard_proto::{
     v1::{
-        Backend, Certificate, Domain, Edge, ListBackendsRequest, ListCertificatesRequest, ListDomainsRequest,
-        ListEdgesRequest, ListServicesRequest, Service, backend_service_client::BackendServiceClient,
-        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        Backend, Certificate, Change, Domain, Edge, ListBackendsRequest, ListCertificatesRequest, ListChangesRequest,
+        ListDomainsRequest, ListEdgesRequest, ListServicesRequest, Service, audit_service_client::AuditServiceClient,
+        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
+        service_service_client::ServiceServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
 };
@@ -119,6 +120,27 @@ impl Client {
     /// Calls about edges.
     pub(crate) fn edges(&self) -> EdgeServiceClient<Channel> {
         EdgeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// The newest changes that a request asks for, at most `limit`.
+    pub(crate) async fn newest_changes(
+        &self,
+        mut request: ListChangesRequest,
+        limit: usize,
+    ) -> Result<Vec<Change>, Failure> {
+        let mut audit = AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let mut changes = Vec::new();
+        while changes.len() < limit {
+            request.page_size = i32::try_from(limit - changes.len()).unwrap_or(i32::MAX).min(PAGE_SIZE);
+            let page = audit.list_changes(request.clone()).await?.into_inner();
+            changes.extend(page.changes);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        changes.truncate(limit);
+        Ok(changes)
     }
 
     /// All domains, by name.

@@ -8,9 +8,9 @@ use switchyard_proto::v1::{
     CreateDomainRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest, DeleteServiceRequest, Domain,
     DomainTls, Edge, EdgeProgress, GetDomainRequest, GetInternalCaRequest, ListEdgesRequest, ListEdgesResponse,
     Service, SwitchDomainRequest, UpdateBackendRequest, UpdateDomainRequest, WatchRevisionRequest,
-    backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
-    domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-    service_service_client::ServiceServiceClient,
+    audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
+    certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+    edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
 };
 use tonic::{
     Status,
@@ -32,6 +32,8 @@ pub struct Api {
     pub certificates: CertificateServiceClient<Channel>,
     /// Edges.
     pub edges: EdgeServiceClient<Channel>,
+    /// The history.
+    pub audit: AuditServiceClient<Channel>,
 }
 
 impl Api {
@@ -43,7 +45,8 @@ impl Api {
             services: ServiceServiceClient::new(channel.clone()),
             backends: BackendServiceClient::new(channel.clone()),
             certificates: CertificateServiceClient::new(channel.clone()),
-            edges: EdgeServiceClient::new(channel),
+            edges: EdgeServiceClient::new(channel.clone()),
+            audit: AuditServiceClient::new(channel),
         })
     }
 

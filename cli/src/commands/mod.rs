@@ -3,6 +3,7 @@
 //! What always holds: nothing here decides whether a change is allowed; the control plane does. Printing is left to
 //! `output`, following a change to `wait`.
 
+pub(crate) mod audit;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod completions;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Certificate(command) => certificate::run(&session().await?, command).await,
         Command::Edge(command) => edge::run(&session().await?, command).await,
         Command::Switch(args) => switch::run(&session().await?, args).await,
+        Command::Audit(args) => audit::run(&session().await?, args).await,
         Command::Status => status::run(&session().await?).await,
         Command::Completions(args) => completions::run(&output, args),
         Command::Demo(args) => demo::run(&output, args).await,

@@ -4,6 +4,7 @@
 //! returns when this process's readers see it. Reads come from memory, and go on when the database does not answer.
 //! Time is an argument ([`App::clock`]). How requests arrive is left to `grpc`, how edges learn of a change to `feed`.
 
+pub mod audit;
 pub mod backend;
 pub mod bootstrap;
 pub mod certificate;

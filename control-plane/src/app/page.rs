@@ -24,19 +24,32 @@ impl PageRequest {
             Ok(0) => PAGE_SIZE_DEFAULT,
             Ok(size) => size.min(PAGE_SIZE_MAX),
         };
-        let foreign = || AppError::invalid("page_token", "not a token that a list returned");
         if page_token.len() > 2 * CERTIFICATE_ID_BYTES_MAX {
-            return Err(foreign());
+            return Err(foreign_token());
         }
         let after = match page_token {
             "" => None,
             token => {
-                let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign())?;
-                Some(String::from_utf8(bytes).map_err(|_| foreign())?)
+                let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign_token())?;
+                Some(String::from_utf8(bytes).map_err(|_| foreign_token())?)
             }
         };
         Ok(Self { size, after })
     }
+
+    /// How many elements it has at most.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What it begins after, as the page before said.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+}
+
+pub(super) fn foreign_token() -> AppError {
+    AppError::invalid("page_token", "not a token that a list returned")
 }
 
 /// One page of a list.
@@ -52,11 +65,16 @@ impl<T> Page<T> {
     /// Cuts a page out of `items`, which are in order of their ids.
     pub fn cut(items: impl Iterator<Item = T>, request: &PageRequest, id: impl Fn(&T) -> &str) -> Self {
         let after = |item: &T| request.after.as_deref().is_none_or(|after| id(item) > after);
-        let mut items: Vec<T> = items.filter(after).take(request.size + 1).collect();
+        let items = items.filter(after).take(request.size + 1).collect();
+        Self::of_more(items, request, |item| id(item).to_owned())
+    }
+
+    /// Makes a page of its elements and, if there is one, the first of the next page.
+    pub(super) fn of_more(mut items: Vec<T>, request: &PageRequest, place: impl Fn(&T) -> String) -> Self {
         let mut next_page_token = String::new();
         if items.len() > request.size {
             items.truncate(request.size);
-            next_page_token = items.last().map(|last| URL_SAFE_NO_PAD.encode(id(last))).unwrap_or_default();
+            next_page_token = items.last().map(|last| URL_SAFE_NO_PAD.encode(place(last))).unwrap_or_default();
         }
         Self { items, next_page_token }
     }
@@ -74,11 +92,7 @@ where
 {
     let start = match &request.after {
         None => Bound::Unbounded,
-        Some(after) => {
-            let key =
-                parse(after).ok_or_else(|| AppError::invalid("page_token", "not a token that a list returned"))?;
-            Bound::Excluded(key)
-        }
+        Some(after) => Bound::Excluded(parse(after).ok_or_else(foreign_token)?),
     };
     let items = map.range((start, Bound::Unbounded)).map(|(_, stored)| stored.clone());
     Ok(Page::cut(items, request, |stored| id(&stored.value)))

@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> Result<Seed, InvalidSeed> {
 ///
 /// The database does not answer, or a backend or domain cannot be created.
 pub async fn load(app: &App, seed: &Seed) -> Result<Outcome, AppError> {
-    let actor = Actor { name: "seed file".into(), door: Door::Seed };
+    let actor = Actor::without_call("seed file", Door::Seed);
     let mut change = app.begin(&actor, Mode::Commit).await?;
     if !change.transaction.is_pristine().await? {
         return Ok(Outcome::NotEmpty);

@@ -87,7 +87,7 @@ impl Running {
 }
 
 fn actor() -> Actor {
-    Actor { name: "tester".into(), door: Door::Grpc }
+    Actor::without_call("tester", Door::Grpc)
 }
 
 fn host(text: &str) -> HostPattern {

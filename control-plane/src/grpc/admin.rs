@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use switchyard_proto::{
     DESCRIPTORS,
     v1::{
-        backend_service_server::BackendServiceServer, certificate_service_server::CertificateServiceServer,
-        domain_service_server::DomainServiceServer, edge_service_server::EdgeServiceServer,
-        service_service_server::ServiceServiceServer,
+        audit_service_server::AuditServiceServer, backend_service_server::BackendServiceServer,
+        certificate_service_server::CertificateServiceServer, domain_service_server::DomainServiceServer,
+        edge_service_server::EdgeServiceServer, service_service_server::ServiceServiceServer,
     },
 };
 use tokio::net::TcpListener;
@@ -20,7 +20,9 @@ use tonic::{
     },
 };
 
-use super::{backend::Backends, certificate::Certificates, domain::Domains, edge::EdgeCalls, service::Services};
+use super::{
+    audit::Audit, backend::Backends, certificate::Certificates, domain::Domains, edge::EdgeCalls, service::Services,
+};
 use crate::{app::App, fleet::Tracker};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
@@ -49,6 +51,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     let domains = DomainServiceServer::new(Domains(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let services = ServiceServiceServer::new(Services(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let certificates = CertificateServiceServer::new(Certificates(app)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let edges = EdgeServiceServer::new(EdgeCalls::new(tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
 
@@ -58,6 +61,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     health.set_serving::<BackendServiceServer<Backends>>().await;
     health.set_serving::<CertificateServiceServer<Certificates>>().await;
     health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
+    health.set_serving::<AuditServiceServer<Audit>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -70,6 +74,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
             BackendServiceServer::<Backends>::NAME,
             CertificateServiceServer::<Certificates>::NAME,
             EdgeServiceServer::<EdgeCalls>::NAME,
+            AuditServiceServer::<Audit>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -88,6 +93,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
         .add_service(backends)
         .add_service(certificates)
         .add_service(edges)
+        .add_service(audit)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

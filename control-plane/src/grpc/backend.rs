@@ -43,7 +43,7 @@ impl BackendService for Backends {
     }
 
     async fn create_backend(&self, request: Request<CreateBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "CreateBackend");
         let CreateBackendRequest { backend, validate_only } = request.into_inner();
         let created = async {
             let new = convert_backend::new(backend)?;
@@ -54,7 +54,7 @@ impl BackendService for Backends {
     }
 
     async fn update_backend(&self, request: Request<UpdateBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "UpdateBackend");
         let UpdateBackendRequest { backend, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (id, update, etag) = convert_backend::update(backend, update_mask)?;
@@ -68,7 +68,7 @@ impl BackendService for Backends {
         &self,
         request: Request<DeleteBackendRequest>,
     ) -> Result<Response<DeleteBackendResponse>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "DeleteBackend");
         let DeleteBackendRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;
@@ -79,7 +79,7 @@ impl BackendService for Backends {
     }
 
     async fn drain_backend(&self, request: Request<DrainBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "DrainBackend");
         let DrainBackendRequest { name, etag, validate_only } = request.into_inner();
         let drained = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;

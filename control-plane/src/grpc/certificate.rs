@@ -50,7 +50,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<CreateCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "CreateCertificate");
         let CreateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let created = async {
             let (id, upload, _) = convert_certificate::upload(certificate, private_key_pem)?;
@@ -64,7 +64,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<UpdateCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "UpdateCertificate");
         let UpdateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let updated = async {
             let (id, upload, etag) = convert_certificate::upload(certificate, private_key_pem)?;
@@ -78,7 +78,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<DeleteCertificateRequest>,
     ) -> Result<Response<DeleteCertificateResponse>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "DeleteCertificate");
         let DeleteCertificateRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, CertificateId::parse_resource_name)?;

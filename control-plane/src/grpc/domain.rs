@@ -45,7 +45,7 @@ impl DomainService for Domains {
     }
 
     async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "CreateDomain");
         let CreateDomainRequest { domain, validate_only } = request.into_inner();
         let created = async {
             let new = convert_domain::new(domain)?;
@@ -56,7 +56,7 @@ impl DomainService for Domains {
     }
 
     async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "UpdateDomain");
         let UpdateDomainRequest { domain, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (host, update, etag) = convert_domain::update(domain, update_mask)?;
@@ -70,7 +70,7 @@ impl DomainService for Domains {
         &self,
         request: Request<DeleteDomainRequest>,
     ) -> Result<Response<DeleteDomainResponse>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "DeleteDomain");
         let DeleteDomainRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let host = convert::name(&name, HostPattern::parse_resource_name)?;
@@ -81,7 +81,7 @@ impl DomainService for Domains {
     }
 
     async fn switch_domain(&self, request: Request<SwitchDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "SwitchDomain");
         let SwitchDomainRequest { name, tag, etag, force, validate_only } = request.into_inner();
         let check = if force { SwitchCheck::Forced } else { SwitchCheck::BackendsRequired };
         let switched = async {

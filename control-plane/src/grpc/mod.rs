@@ -4,6 +4,7 @@
 //! errors leave as stable codes and texts with details. Nothing is decided here.
 
 mod admin;
+mod audit;
 mod backend;
 mod certificate;
 mod convert;
@@ -21,6 +22,7 @@ use tonic::Request;
 use crate::model::{Actor, Door};
 
 /// Who makes a call: whoever reaches loopback, until there are tokens.
-fn caller<T>(_request: &Request<T>) -> Actor {
-    Actor { name: "local".to_owned(), door: Door::Grpc }
+fn caller<T>(request: &Request<T>, method: &'static str) -> Actor {
+    let address = request.remote_addr().map(|address| address.ip().to_canonical());
+    Actor { name: "local".to_owned(), door: Door::Grpc, address, method: Some(method) }
 }

@@ -42,7 +42,7 @@ impl ServiceService for Services {
     }
 
     async fn create_service(&self, request: Request<CreateServiceRequest>) -> Result<Response<Service>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "CreateService");
         let CreateServiceRequest { service, validate_only } = request.into_inner();
         let created = async {
             let new = convert_service::new(service)?;
@@ -53,7 +53,7 @@ impl ServiceService for Services {
     }
 
     async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Result<Response<Service>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "UpdateService");
         let UpdateServiceRequest { service, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (id, update, etag) = convert_service::update(service, update_mask)?;
@@ -67,7 +67,7 @@ impl ServiceService for Services {
         &self,
         request: Request<DeleteServiceRequest>,
     ) -> Result<Response<DeleteServiceResponse>, Status> {
-        let actor = caller(&request);
+        let actor = caller(&request, "DeleteService");
         let DeleteServiceRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, ServiceId::parse_resource_name)?;

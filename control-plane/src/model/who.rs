@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use switchyard_proto::vocab::EdgeId;
 
@@ -9,12 +9,21 @@ pub struct Actor {
     pub name: String,
     /// Where they came in.
     pub door: Door,
+    /// Where their call came from, if there was one.
+    pub address: Option<IpAddr>,
+    /// The method that they called, if they did.
+    pub method: Option<&'static str>,
 }
 
 impl Actor {
     /// The program itself: bootstrap, renewals.
     pub fn system() -> Self {
-        Self { name: "system".into(), door: Door::System }
+        Self::without_call("system", Door::System)
+    }
+
+    /// Somebody who came in by another door than a call.
+    pub fn without_call(name: &str, door: Door) -> Self {
+        Self { name: name.into(), door, address: None, method: None }
     }
 }
 
@@ -37,6 +46,11 @@ impl Door {
             Self::Seed => "seed",
             Self::System => "system",
         }
+    }
+
+    /// The door that a word stands for; see [`Door::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Grpc, Self::Seed, Self::System].into_iter().find(|door| door.as_str() == word)
     }
 }
 

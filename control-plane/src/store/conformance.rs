@@ -7,8 +7,8 @@ use switchyard_proto::vocab::{BackendAddress, BackendId, EdgeId, HostPattern, Re
 use super::{Changes, Location, Store, StoreError, TOMBSTONES_MAX, fixture::Fixture, open};
 use crate::{
     model::{
-        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, RejectionRecord,
-        Service, Tags, Timestamp,
+        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, HistoryFilter,
+        HistoryPlace, RejectionRecord, Service, Tags, Timestamp,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -41,6 +41,7 @@ conformance!(
     a_reader_is_told_what_changed_after_its_revision,
     a_deletion_leaves_a_tombstone_until_the_resource_is_there_again,
     the_history_says_what_each_revision_changed_and_holds_no_secret,
+    the_history_is_asked_by_place_resource_actor_and_time,
     secrets_are_sealed_and_another_master_key_is_refused,
     a_commit_wakes_followers_of_every_process,
     edges_are_remembered,
@@ -51,7 +52,7 @@ conformance!(
 );
 
 fn actor() -> Actor {
-    Actor { name: "tester".into(), door: Door::Grpc }
+    Actor::without_call("tester", Door::Grpc)
 }
 
 fn service(id: &str) -> Service {
@@ -220,6 +221,49 @@ async fn the_history_says_what_each_revision_changed_and_holds_no_secret(fixture
 
     let recorded = super::history::Recorded::recorded(&certificate.value).to_string();
     assert!(recorded.contains("shop.example") && !recorded.contains("key"), "{recorded}");
+
+    let entries = store.history(&HistoryFilter::default(), 10).await.unwrap();
+    let told: Vec<_> = entries.iter().map(|entry| (entry.place.revision.0, entry.place.position)).collect();
+    assert_eq!(told, [(2, 0), (1, 1), (1, 0)], "the newest first");
+    let [deleted, created, service] = &entries[..] else { panic!("{entries:?}") };
+    assert!(deleted.old == created.new && deleted.new.is_none() && created.old.is_none());
+    assert!(!format!("{entries:?}").contains("private"), "{entries:?}");
+    assert_eq!(
+        (service.key.to_string().as_str(), service.actor.as_str(), service.at),
+        ("services/shop", "tester", NOW)
+    );
+}
+
+async fn the_history_is_asked_by_place_resource_actor_and_time(fixture: Fixture) {
+    let store = fixture.open().await;
+    let caller = Actor {
+        name: "ann".into(),
+        door: Door::Grpc,
+        address: Some("192.0.2.7".parse().unwrap()),
+        method: Some("CreateService"),
+    };
+    for (number, actor) in [actor(), caller.clone(), actor()].iter().enumerate() {
+        let later = NOW.plus(std::time::Duration::from_secs(number as u64));
+        let mut transaction = store.begin(actor, later).await.unwrap();
+        transaction.put_service(None, service(&format!("shop-{number}"))).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let of = async |filter: HistoryFilter, limit| {
+        let entries = store.history(&filter, limit).await.unwrap();
+        entries.iter().map(|entry| entry.place.revision.0).collect::<Vec<_>>()
+    };
+    let all = HistoryFilter::default();
+    assert_eq!(of(all.clone(), 2).await, [3, 2]);
+    let place = HistoryPlace { revision: Revision(2), position: 0 };
+    assert_eq!(of(HistoryFilter { before: Some(place), ..all.clone() }, 9).await, [1]);
+    let resource = ResourceKey::service(&ServiceId::parse("shop-2").unwrap());
+    assert_eq!(of(HistoryFilter { resource: Some(resource), ..all.clone() }, 9).await, [3]);
+    assert_eq!(of(HistoryFilter { actor: Some("ann".into()), ..all.clone() }, 9).await, [2]);
+    let since = Some(Timestamp(NOW.0 + 1_000));
+    assert_eq!(of(HistoryFilter { since, ..all.clone() }, 9).await, [3, 2]);
+    assert_eq!(of(HistoryFilter { until: since, ..all.clone() }, 9).await, [1]);
+    let entries = store.history(&HistoryFilter { actor: Some("ann".into()), ..all }, 1).await.unwrap();
+    assert_eq!((entries[0].address, entries[0].method.as_deref()), (caller.address, caller.method));
 }
 
 async fn secrets_are_sealed_and_another_master_key_is_refused(fixture: Fixture) {

@@ -26,7 +26,10 @@ use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use crate::{
-    model::{Actor, Backend, Certificate, Domain, EdgeRecord, Resource, Service, Stored, Timestamp},
+    model::{
+        Actor, Backend, Certificate, Domain, EdgeRecord, HistoryEntry, HistoryFilter, Resource, Service, Stored,
+        Timestamp,
+    },
     seal::Sealer,
 };
 
@@ -76,6 +79,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// What the change of this number put and deleted.
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError>;
+
+    /// What the history has, the newest first: at most `limit` entries.
+    async fn history(&self, filter: &HistoryFilter, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;
 
     /// Marked as changed whenever there may be something new: after a commit of this process, and after one of another
     /// that the database told of. It may be late, or lost: whoever must know asks the database.

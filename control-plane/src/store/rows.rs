@@ -13,7 +13,8 @@ use super::StoreError;
 use crate::{
     model::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, CertificateSource, Domain,
-        EdgeRecord, PrivateKey, RejectionRecord, Service, Stored, Tags, Timeouts, Timestamp,
+        Door, EdgeRecord, HistoryEntry, HistoryPlace, PrivateKey, RejectionRecord, Service, Stored, Tags, Timeouts,
+        Timestamp,
     },
     seal::Sealer,
 };
@@ -236,6 +237,41 @@ impl KeyRow {
             ResourceKind::Domain => ResourceKey::domain(&row.check(HostPattern::parse(&self.id))?),
         };
         Ok((key, row.revision(self.revision)?))
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct HistoryRow {
+    revision: i64,
+    seq: i64,
+    kind: String,
+    id: String,
+    old_value: Option<String>,
+    new_value: Option<String>,
+    actor: String,
+    door: String,
+    address: Option<String>,
+    method: Option<String>,
+    changed_at: i64,
+}
+
+impl HistoryRow {
+    pub(super) fn entry(self) -> Result<HistoryEntry, StoreError> {
+        let place = format!("{}.{}", self.revision, self.seq);
+        let row = Row { table: "change", id: &place };
+        let fields = |json: Option<String>| json.map(|json| row.check(serde_json::from_str(&json))).transpose();
+        let (key, revision) = KeyRow { kind: self.kind, id: self.id, revision: self.revision }.key()?;
+        Ok(HistoryEntry {
+            place: HistoryPlace { revision, position: row.check(u32::try_from(self.seq))? },
+            key,
+            old: fields(self.old_value)?,
+            new: fields(self.new_value)?,
+            actor: self.actor,
+            door: row.word(&self.door, Door::from_word(&self.door))?,
+            address: self.address.map(|address| row.check(address.parse())).transpose()?,
+            method: self.method,
+            at: Timestamp(self.changed_at),
+        })
     }
 }
 

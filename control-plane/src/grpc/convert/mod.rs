@@ -1,6 +1,7 @@
 //! Between messages and the model. Messages are taken apart field by field, so that a new field does not compile until
 //! somebody has decided what it means.
 
+pub(super) mod audit;
 pub(super) mod backend;
 pub(super) mod certificate;
 pub(super) mod domain;
@@ -25,6 +26,13 @@ pub(super) fn timestamp(time: Timestamp) -> pbjson_types::Timestamp {
     let (seconds, milliseconds) = (time.0.div_euclid(1_000), time.0.rem_euclid(1_000));
     let milliseconds = i32::try_from(milliseconds).expect("a remainder of 1,000 fits");
     pbjson_types::Timestamp { seconds, nanos: milliseconds * 1_000_000 }
+}
+
+/// A moment of a message; none for what no calendar holds.
+pub(super) fn parse_timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
+    let pbjson_types::Timestamp { seconds, nanos } = time;
+    let millis = u32::try_from(*nanos).ok().filter(|nanos| *nanos < 1_000_000_000)? / 1_000_000;
+    Some(Timestamp(seconds.checked_mul(1_000)?.checked_add(i64::from(millis))?))
 }
 
 /// The etag of a resource: the revision that changed it last.
@@ -54,6 +62,7 @@ mod tests {
     #[test]
     fn moments_before_1970_have_positive_nanoseconds() {
         assert_eq!(timestamp(Timestamp(1_500)), pbjson_types::Timestamp { seconds: 1, nanos: 500_000_000 });
+        assert_eq!(parse_timestamp(&timestamp(Timestamp(-1))), Some(Timestamp(-1)));
         assert_eq!(timestamp(Timestamp(-1)), pbjson_types::Timestamp { seconds: -1, nanos: 999_000_000 });
     }
 

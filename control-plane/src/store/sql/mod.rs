@@ -14,13 +14,13 @@ use tokio::{
 use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY};
 use crate::{
-    model::{Actor, EdgeRecord, Resource, Timestamp},
+    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Resource, Timestamp},
     seal::Sealer,
     store::{
         Changes, Store, StoreError, Transaction,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EdgeRow, KeyRow, ServiceRow, rejections_column, revision_column,
-            secret_identity,
+            BackendRow, CertificateRow, DomainRow, EdgeRow, HistoryRow, KeyRow, ServiceRow, rejections_column,
+            revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -160,6 +160,30 @@ impl Store for SqlStore {
             .into_iter()
             .map(|row| Ok(row.key()?.0))
             .collect()
+    }
+
+    async fn history(&self, filter: &HistoryFilter, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
+        let HistoryFilter { before, resource, actor, since, until } = filter;
+        let (revision, position) =
+            before.map_or((i64::MAX, 0), |place| (revision_column(place.revision), i64::from(place.position)));
+        let (kind, id) = resource.as_ref().map_or(("", ""), |key| (key.kind.as_str(), &key.id));
+        let read = sqlx::query_as::<Database, HistoryRow>(
+            "SELECT revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at FROM change \
+             WHERE (revision < $1 OR (revision = $1 AND seq < $2)) \
+             AND ($3 = '' OR (kind = $3 AND id = $4)) AND ($5 = '' OR actor = $5) \
+             AND changed_at >= $6 AND changed_at < $7 ORDER BY revision DESC, seq DESC LIMIT $8",
+        )
+        .bind(revision)
+        .bind(position)
+        .bind(kind)
+        .bind(id)
+        .bind(actor.as_deref().unwrap_or_default())
+        .bind(since.map_or(i64::MIN, |at| at.0))
+        .bind(until.map_or(i64::MAX, |at| at.0))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool);
+        let rows = timeout(READ_TIMEOUT, read).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        rows.into_iter().map(HistoryRow::entry).collect()
     }
 
     fn wakeups(&self) -> watch::Receiver<()> {

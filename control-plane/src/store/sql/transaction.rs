@@ -91,8 +91,8 @@ impl SqlTransaction {
 
     async fn record(&mut self, key: &ResourceKey, old: Option<String>, new: Option<String>) -> Result<(), StoreError> {
         sqlx::query::<Database>(
-            "INSERT INTO change (revision, seq, kind, id, old_value, new_value, actor, door, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO change (revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(self.revision)
         .bind(self.changes)
@@ -102,6 +102,8 @@ impl SqlTransaction {
         .bind(new)
         .bind(&self.actor.name)
         .bind(self.actor.door.as_str())
+        .bind(self.actor.address.map(|address| address.to_string()))
+        .bind(self.actor.method)
         .bind(self.now.0)
         .execute(&mut *self.transaction)
         .await?;

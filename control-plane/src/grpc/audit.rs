@@ -1,0 +1,28 @@
+use std::sync::Arc;
+
+use switchyard_proto::v1::{ListChangesRequest, ListChangesResponse, audit_service_server::AuditService};
+use tonic::{Request, Response, Status};
+
+use super::{convert::audit as convert_audit, status::status};
+use crate::app::{App, PageRequest, audit};
+
+/// The history.
+pub(super) struct Audit(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let ListChangesRequest { page_size, page_token, resource, actor, since, until } = request.into_inner();
+        let listed = async {
+            let page = PageRequest::parse(page_size, &page_token)?;
+            let filter = convert_audit::filter(&resource, &actor, since, until)?;
+            audit::list(&self.0, &page, filter).await
+        };
+        let page = listed.await.map_err(|error| status(error, None))?;
+        let changes = page.items.into_iter().map(convert_audit::message).collect();
+        Ok(Response::new(ListChangesResponse { changes, next_page_token: page.next_page_token }))
+    }
+}

@@ -1,0 +1,53 @@
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+use switchyard_proto::vocab::{ResourceKey, Revision};
+
+use super::{Door, Timestamp};
+
+/// What one revision did to one resource, as the history has it. Secrets are not in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryEntry {
+    /// Where it stands.
+    pub place: HistoryPlace,
+    /// The resource.
+    pub key: ResourceKey,
+    /// Its fields before; none if it was created.
+    pub old: Option<Map<String, Value>>,
+    /// Its fields after; none if it was deleted.
+    pub new: Option<Map<String, Value>>,
+    /// The name of whoever made the change.
+    pub actor: String,
+    /// Where they came in.
+    pub door: Door,
+    /// Where the call came from, if there was one.
+    pub address: Option<IpAddr>,
+    /// The method that was called, if one was.
+    pub method: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where an entry stands in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HistoryPlace {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its place among what this revision changed, from 0.
+    pub position: u32,
+}
+
+/// Which entries of the history are asked for; what is not given asks for all.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryFilter {
+    /// Only those before this place.
+    pub before: Option<HistoryPlace>,
+    /// Only changes of this resource.
+    pub resource: Option<ResourceKey>,
+    /// Only changes by somebody of this name.
+    pub actor: Option<String>,
+    /// Only changes at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Only changes before this moment.
+    pub until: Option<Timestamp>,
+}
