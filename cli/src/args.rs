@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client::Address,
-    commands::{audit, backend, certificate, completions, demo, domain, edge, service, switch},
+    commands::{audit, backend, certificate, completions, context, demo, domain, edge, service, switch, token},
 };
 
 /// The heading of the options that every command takes.
@@ -16,17 +16,22 @@ const GLOBAL: &str = "Global options";
 #[command(after_help = "Exit codes: 0 done (with --wait: live on every connected edge), 1 failed, 2 wrong usage, \
                         3 committed, but not live everywhere.")]
 pub(crate) struct Cli {
-    /// Where the control plane's API is
+    /// Where the control plane's API is [default: that of the context, else http://127.0.0.1:7080]
     #[arg(
         long,
         global = true,
         help_heading = GLOBAL,
         env = "SWITCHYARD_CONTROL_PLANE",
-        default_value = Address::DEFAULT,
         value_name = "URL",
         value_parser = Address::parse
     )]
-    pub(crate) control_plane: Address,
+    pub(crate) control_plane: Option<Address>,
+    /// Which of the control planes that were logged in to [default: the one that was last]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "SWITCHYARD_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// A file with the token to show [default: SWITCHYARD_TOKEN, else the context's, else that of this machine]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "SWITCHYARD_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How results are printed: as a table for people, or as the API's messages
     #[arg(long, short, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -65,6 +70,14 @@ pub(crate) enum Command {
     Status,
     /// Shows who changed what, and when
     Audit(audit::AuditArgs),
+    /// What lets people and programs in, and to do what
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Remembers a control plane and a token for it
+    Login(context::LoginArgs),
+    /// The control planes that were logged in to
+    #[command(subcommand)]
+    Context(context::Command),
     /// Prints a script that teaches a shell this command's completions
     Completions(completions::CompletionsArgs),
     /// Runs a control plane, an edge and two backends on this machine

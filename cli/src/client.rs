@@ -3,22 +3,28 @@
 use std::{fmt, time::Duration};
 
 use switchyard_proto::{
+    Bearer,
     v1::{
         Backend, Certificate, Change, Domain, Edge, ListBackendsRequest, ListCertificatesRequest, ListChangesRequest,
-        ListDomainsRequest, ListEdgesRequest, ListServicesRequest, Service, audit_service_client::AuditServiceClient,
-        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
-        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-        service_service_client::ServiceServiceClient,
+        ListDomainsRequest, ListEdgesRequest, ListServicesRequest, ListTokensRequest, Service, Token,
+        audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
+        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        token_service_client::TokenServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
 };
 use tonic::{
     Status,
     codegen::http::{Uri, uri},
-    transport::{Channel, Endpoint},
+    service::interceptor::InterceptedService,
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
-use crate::failure::{Failure, first_cause};
+use crate::{
+    failure::{Failure, first_cause},
+    login::Login,
+};
 
 /// How long it may take to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +41,7 @@ const PAGES_MAX: usize = 10_000;
 const CERTIFICATE_PAGE_SIZE: i32 = 0;
 const PAGE_SIZE: i32 = PAGE_SIZE_MAX as i32;
 
-/// Where a control plane's API is: `http://host:port`.
+/// Where a control plane's API is: `https://host:port`, or without TLS on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address(Uri);
 
@@ -45,22 +51,36 @@ impl Address {
 
     /// Parses `http://host:port`, or `host:port` alone.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "an address of the form http://host:port is required";
+        const FORM: &str = "an address of the form https://host:port is required";
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri = text.parse().map_err(|error| format!("{FORM}: {error}"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err("the API is not offered over TLS: reach another machine's through SSH \
-                            (ssh -L 7080:127.0.0.1:7080 HOST), then use http://127.0.0.1:7080"
-                    .to_owned());
-            }
-            _ => return Err(FORM.to_owned()),
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(FORM.to_owned());
         }
         if uri.authority().is_none() || uri.path() != "/" || uri.query().is_some() {
             return Err(FORM.to_owned());
         }
         Ok(Self(uri))
+    }
+
+    /// That of a control plane on this machine.
+    pub(crate) fn local() -> Self {
+        Self(Uri::from_static(Self::DEFAULT))
+    }
+
+    /// The host.
+    pub(crate) fn host(&self) -> &str {
+        self.0.host().unwrap_or_default()
+    }
+
+    /// Whether nobody else can be in between.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    }
+
+    fn has_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 }
 
@@ -80,13 +100,40 @@ impl fmt::Display for Address {
 /// A connection to a control plane's API.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    channel: Channel,
+    channel: Authorized,
 }
+
+/// A channel that shows a token with each call.
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
 
 impl Client {
     /// Connects, within a bounded time.
-    pub(crate) async fn connect(address: &Address) -> Result<Self, Failure> {
-        let channel = Endpoint::from(address.0.clone())
+    pub(crate) async fn connect(login: &Login) -> Result<Self, Failure> {
+        let Login { address, token, ca_pem } = login;
+        let bearer = match token {
+            None => Bearer::none(),
+            Some(_) if !address.has_tls() && !address.is_loopback() => {
+                return Err(Failure::Usage(format!(
+                    "{address}: without TLS the token could be read on the way; use https, or an SSH tunnel \
+                     (ssh -L 7080:127.0.0.1:7080 {})",
+                    address.host()
+                )));
+            }
+            Some(token) => {
+                Bearer::new(&token.secret).map_err(|error| Failure::Usage(format!("{}: {error}", token.found)))?
+            }
+        };
+        let mut endpoint = Endpoint::from(address.0.clone());
+        if address.has_tls() {
+            let tls = match ca_pem {
+                Some(pem) => ClientTlsConfig::new().ca_certificate(tonic::transport::Certificate::from_pem(pem)),
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
+            endpoint = endpoint
+                .tls_config(tls)
+                .map_err(|error| Failure::Usage(format!("the CA cannot be used: {}", first_cause(&error))))?;
+        }
+        let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -94,32 +141,37 @@ impl Client {
             .connect()
             .await
             .map_err(|error| Failure::Unreachable { address: address.clone(), reason: first_cause(&error) })?;
-        Ok(Self { channel })
+        Ok(Self { channel: InterceptedService::new(channel, bearer) })
     }
 
     /// Calls about domains.
-    pub(crate) fn domains(&self) -> DomainServiceClient<Channel> {
+    pub(crate) fn domains(&self) -> DomainServiceClient<Authorized> {
         DomainServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Calls about services.
-    pub(crate) fn services(&self) -> ServiceServiceClient<Channel> {
+    pub(crate) fn services(&self) -> ServiceServiceClient<Authorized> {
         ServiceServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Calls about backends.
-    pub(crate) fn backends(&self) -> BackendServiceClient<Channel> {
+    pub(crate) fn backends(&self) -> BackendServiceClient<Authorized> {
         BackendServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Calls about certificates.
-    pub(crate) fn certificates(&self) -> CertificateServiceClient<Channel> {
+    pub(crate) fn certificates(&self) -> CertificateServiceClient<Authorized> {
         CertificateServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Calls about edges.
-    pub(crate) fn edges(&self) -> EdgeServiceClient<Channel> {
+    pub(crate) fn edges(&self) -> EdgeServiceClient<Authorized> {
         EdgeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Calls about tokens.
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
+        TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// The newest changes that a request asks for, at most `limit`.
@@ -183,6 +235,16 @@ impl Client {
         .await
     }
 
+    /// All tokens, by name.
+    pub(crate) async fn all_tokens(&self) -> Result<Vec<Token>, Failure> {
+        pages(async |page_token| {
+            let request = ListTokensRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.tokens().list_tokens(request).await?.into_inner();
+            Ok((page.tokens, page.next_page_token))
+        })
+        .await
+    }
+
     /// All edges, by name, and the fleet's newest revision.
     pub(crate) async fn all_edges(&self) -> Result<(Vec<Edge>, u64), Failure> {
         let mut revision = 0;
@@ -221,7 +283,10 @@ mod tests {
         assert_eq!(Address::parse("http://127.0.0.1:7080").unwrap().to_string(), Address::DEFAULT);
         assert_eq!(Address::parse("127.0.0.1:7080").unwrap(), Address::parse(Address::DEFAULT).unwrap());
         assert_eq!(Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 7080))).to_string(), Address::DEFAULT);
-        for bad in ["", "http://", "ftp://a:1", "http://a:1/path", "http://a b", "https://a:1"] {
+        assert_eq!(Address::parse("https://a:1").unwrap().host(), "a");
+        assert!(Address::local().is_loopback() && !Address::parse("https://a:1").unwrap().is_loopback());
+        assert!(Address::parse("http://[::1]:1").unwrap().is_loopback());
+        for bad in ["", "http://", "ftp://a:1", "http://a:1/path", "http://a b"] {
             assert!(Address::parse(bad).is_err(), "{bad:?}");
         }
     }

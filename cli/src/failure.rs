@@ -44,7 +44,15 @@ pub(crate) enum Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Api { status: Box::new(status), hint: None }
+        let hint = match status.code() {
+            Code::Unauthenticated => Some(
+                "on the control plane's machine, run this as the user it runs as, or name its token with --token-file; \
+                 elsewhere, log in with `switchyard login`"
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        Self::Api { status: Box::new(status), hint }
     }
 }
 
@@ -56,7 +64,7 @@ impl Failure {
             code if is_unknown_outcome(code) => {
                 Some(format!("it is not known whether the change was made: `{look}` shows it"))
             }
-            _ => None,
+            _ => return status.into(),
         };
         Self::Api { status: Box::new(status), hint }
     }

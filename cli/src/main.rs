@@ -6,7 +6,9 @@
 mod args;
 mod client;
 mod commands;
+mod contexts;
 mod failure;
+mod login;
 mod names;
 mod output;
 mod progress;

@@ -34,6 +34,11 @@ pub(crate) fn edge(text: &str) -> String {
     within("edges/", text)
 }
 
+/// The resource name of a token.
+pub(crate) fn token(text: &str) -> String {
+    within("tokens/", text)
+}
+
 /// What people call the resource of this name: what follows its collection.
 pub(crate) fn id(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, id)| id)

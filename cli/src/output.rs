@@ -208,6 +208,15 @@ fn largest_unit(duration: Duration) -> String {
     }
 }
 
+/// A moment as a message; moments before 1970 become 1970.
+pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).expect("less than 1,000,000,000"),
+    }
+}
+
 /// `None` for what the calendar of RFC 3339 does not hold.
 fn system_time(timestamp: &Timestamp) -> Option<SystemTime> {
     const YEAR_10000: u64 = 253_402_300_800;

@@ -41,9 +41,18 @@ pub struct Args {
     /// postgres://USER@HOST/DATABASE or sqlite:FILE. [default: switchyard.db in the data directory]
     #[arg(long, env = "SWITCHYARD_DATABASE", value_name = "URL", hide_env_values = true)]
     database: Option<String>,
-    /// Where the API listens; a loopback address. [default: 127.0.0.1:7080]
+    /// Where the API listens. Other addresses than loopback need a certificate. [default: 127.0.0.1:7080]
     #[arg(long, env = "SWITCHYARD_ADMIN", value_name = "ADDRESS:PORT")]
-    admin: Option<AdminAddress>,
+    admin: Option<SocketAddr>,
+    /// The certificate of the API: a PEM file with its chain. It is read again when it changes.
+    #[arg(long, env = "SWITCHYARD_ADMIN_CERTIFICATE_FILE", value_name = "FILE")]
+    admin_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate: a PEM file.
+    #[arg(long, env = "SWITCHYARD_ADMIN_PRIVATE_KEY_FILE", value_name = "FILE")]
+    admin_private_key_file: Option<PathBuf>,
+    /// Serve the API without TLS on an address that others reach. Whoever listens on the way reads the tokens.
+    #[arg(long)]
+    insecure_admin_without_tls: bool,
     /// Where edges connect to. [default: 0.0.0.0:7443]
     #[arg(long, env = "SWITCHYARD_FLEET", value_name = "ADDRESS:PORT")]
     fleet: Option<SocketAddr>,
@@ -69,8 +78,11 @@ struct File {
     data_dir: Option<PathBuf>,
     #[serde(default, deserialize_with = "database")]
     database: Option<Location>,
-    #[serde(default, deserialize_with = "parsed")]
-    admin: Option<AdminAddress>,
+    admin: Option<SocketAddr>,
+    admin_certificate_file: Option<PathBuf>,
+    admin_private_key_file: Option<PathBuf>,
+    #[serde(default)]
+    insecure_admin_without_tls: bool,
     fleet: Option<SocketAddr>,
     master_key_file: Option<PathBuf>,
     seed: Option<PathBuf>,
@@ -94,8 +106,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where the data is.
     pub database: Location,
-    /// Where the API listens.
-    pub admin: SocketAddr,
+    /// Where the API listens, and how.
+    pub admin: Admin,
     /// Where edges connect to.
     pub fleet: SocketAddr,
     /// Where the master key comes from.
@@ -111,7 +123,20 @@ pub struct Settings {
 impl Settings {
     /// Puts the settings together; `environment` looks up a variable.
     pub fn load(args: Args, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, InvalidSettings> {
-        let Args { config, data_dir, database, admin, fleet, master_key_file, seed, log_format, log_level } = args;
+        let Args {
+            config,
+            data_dir,
+            database,
+            admin,
+            admin_certificate_file,
+            admin_private_key_file,
+            insecure_admin_without_tls,
+            fleet,
+            master_key_file,
+            seed,
+            log_format,
+            log_level,
+        } = args;
         let file = match config {
             Some(path) => File::read(&path)?,
             None => File::default(),
@@ -130,10 +155,16 @@ impl Settings {
             &database,
             &data_dir,
         )?;
+        let admin = Admin::choose(
+            admin.or(file.admin).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7080)),
+            admin_certificate_file.or(file.admin_certificate_file),
+            admin_private_key_file.or(file.admin_private_key_file),
+            insecure_admin_without_tls || file.insecure_admin_without_tls,
+        )?;
         Ok(Self {
             data_dir,
             database,
-            admin: admin.or(file.admin).unwrap_or_default().0,
+            admin,
             fleet: fleet.or(file.fleet).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443)),
             master_key,
             seed: seed.or(file.seed),
@@ -195,36 +226,42 @@ fn parse_database(url: &str) -> Result<Location, InvalidDatabaseUrl> {
 #[error("the database URL is of another form; use postgres://USER@HOST/DATABASE or sqlite:FILE")]
 pub struct InvalidDatabaseUrl;
 
-/// Where the API listens: on loopback, for it is served in the clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AdminAddress(SocketAddr);
-
-impl Default for AdminAddress {
-    fn default() -> Self {
-        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7080))
-    }
+/// Where the API listens, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address.
+    pub address: SocketAddr,
+    /// The certificate that it shows. Without one it is served in the clear.
+    pub tls: Option<AdminTls>,
 }
 
-impl FromStr for AdminAddress {
-    type Err = InvalidAdminAddress;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAdminAddress> {
-        let address: SocketAddr = text.parse().map_err(|_| InvalidAdminAddress::Syntax)?;
-        if address.ip().is_loopback() { Ok(Self(address)) } else { Err(InvalidAdminAddress::NotLoopback(address)) }
-    }
+/// The certificate of the API, in files that are replaced when it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminTls {
+    /// A PEM file with the chain.
+    pub certificate_file: PathBuf,
+    /// A PEM file with the private key.
+    pub private_key_file: PathBuf,
 }
 
-/// Why a text is not a place for the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum InvalidAdminAddress {
-    #[error("an address and a port are required, as in 127.0.0.1:7080")]
-    Syntax,
-    #[error(
-        "{0} is not a loopback address, and the API is served in the clear; use 127.0.0.1:{port}, and reach it from other \
-         machines through an SSH tunnel",
-        port = .0.port()
-    )]
-    NotLoopback(SocketAddr),
+impl Admin {
+    /// Tokens are not to be read on the way: what is not loopback has TLS, or a flag that nobody sets by accident.
+    fn choose(
+        address: SocketAddr,
+        certificate_file: Option<PathBuf>,
+        private_key_file: Option<PathBuf>,
+        insecure: bool,
+    ) -> Result<Self, InvalidSettings> {
+        let tls = match (certificate_file, private_key_file) {
+            (Some(certificate_file), Some(private_key_file)) => Some(AdminTls { certificate_file, private_key_file }),
+            (None, None) => None,
+            _ => return Err(InvalidSettings::HalfAdminTls),
+        };
+        if tls.is_none() && !address.ip().is_loopback() && !insecure {
+            return Err(InvalidSettings::AdminInTheClear { address });
+        }
+        Ok(Self { address, tls })
+    }
 }
 
 /// Where the master key comes from.
@@ -304,6 +341,19 @@ pub enum InvalidSettings {
     /// The database URL is not one.
     #[error(transparent)]
     Database(#[from] InvalidDatabaseUrl),
+    /// The API would be read on the way.
+    #[error(
+        "{address} is not a loopback address: give the API a certificate with --admin-certificate-file and \
+         --admin-private-key-file, or use 127.0.0.1:{port} and reach it through an SSH tunnel",
+        port = address.port()
+    )]
+    AdminInTheClear {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
+    /// A certificate without its key, or the other way round.
+    #[error("a certificate and its key go together: give both --admin-certificate-file and --admin-private-key-file")]
+    HalfAdminTls,
     /// No default can be made.
     #[error("neither XDG_STATE_HOME nor HOME is set; name a directory with --data-dir")]
     NoDataDir,
@@ -347,7 +397,8 @@ mod tests {
     fn everything_has_a_default() {
         let settings = load(&["--data-dir", "/data"], &[]).unwrap();
         assert_eq!(settings.database, Location::Sqlite("/data/switchyard.db".into()));
-        assert_eq!(settings.admin.to_string(), "127.0.0.1:7080");
+        assert_eq!(settings.admin.address.to_string(), "127.0.0.1:7080");
+        assert_eq!(settings.admin.tls, None);
         assert_eq!(settings.fleet.to_string(), "0.0.0.0:7443");
         assert_eq!(settings.master_key, MasterKeySource::FileOrNew("/data/master-key".into()));
     }
@@ -367,7 +418,7 @@ mod tests {
         for (text, position, what) in [
             ("data_dir = '/d'\nflet = '127.0.0.1:1'\n", "line 2, column 1", "unknown field `flet`"),
             ("fleet = 7443\n", "line 1, column 9", "invalid type"),
-            ("\n  admin = '0.0.0.0:7080'\n", "line 2, column 11", "not a loopback address"),
+            ("\n  admin = '0.0.0.0'\n", "line 2, column 11", "socket address"),
             ("log_level = 'loud'\n", "line 1, column 13", "not a log level"),
             ("fleet = \n", "line 1, column 9", "string"),
         ] {
@@ -380,9 +431,15 @@ mod tests {
     }
 
     #[test]
-    fn the_api_stays_on_loopback() {
-        let error = Args::try_parse_from(["switchyard-control-plane", "--admin", "0.0.0.0:7080"]).unwrap_err();
-        assert!(error.to_string().contains("not a loopback address"), "{error}");
+    fn the_api_is_not_served_in_the_clear_where_others_reach_it() {
+        let public = ["--data-dir", "/data", "--admin", "0.0.0.0:7080"];
+        let with = |more: &[&str]| load(&[&public[..], more].concat(), &[]);
+        assert!(matches!(with(&[]), Err(InvalidSettings::AdminInTheClear { .. })));
+        let certificate = ["--admin-certificate-file", "/c"];
+        assert!(matches!(with(&certificate), Err(InvalidSettings::HalfAdminTls)));
+        let both = [&certificate[..], &["--admin-private-key-file", "/k"]].concat();
+        assert_eq!(with(&both).unwrap().admin.tls.unwrap().certificate_file, Path::new("/c"));
+        assert_eq!(with(&["--insecure-admin-without-tls"]).unwrap().admin.tls, None);
     }
 
     #[test]

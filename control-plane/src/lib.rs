@@ -10,6 +10,7 @@ pub mod feed;
 pub mod fleet;
 pub mod grpc;
 pub mod lifecycle;
+pub mod listen;
 pub mod model;
 pub mod pki;
 pub mod reconcile;

@@ -12,21 +12,23 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use switchyard_proto::vocab::Revision;
-use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use crate::{
     app::{
-        App, AppError, bootstrap,
-        bootstrap::Foundation,
+        App, AppError,
+        bootstrap::{self, BootstrapError, Foundation},
         seed::{self, InvalidSeed, Outcome},
+        token::TokenUses,
     },
     clock::{Clock, SystemClock},
-    config::{MasterKeySource, Settings},
+    config::{Admin, AdminTls, MasterKeySource, Settings},
     feed::{Feed, Follower},
-    fleet::{CertificateError, FleetView, JoinSecret, Listener, Recorder, ServerCertificate, Tracker},
+    fleet::{CertificateError, FleetView, JoinSecret, Recorder, ServerCertificate, Tracker},
     grpc,
     lifecycle::{Lifecycle, Signals, TaskEnded},
+    listen::{CertificateFiles, CertificateFilesError, Listener},
+    model::Secret,
     reconcile,
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer, hex},
     store::{self, Store, StoreError},
@@ -35,6 +37,9 @@ use crate::{
 
 /// The file in the data directory that holds what edges join with.
 const JOIN_TOKEN_FILE: &str = "join-token";
+
+/// The file in the data directory that holds the first token of the API.
+const FIRST_TOKEN_FILE: &str = "admin-token";
 
 /// How long the database may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,17 +83,25 @@ impl Server {
         let Settings { data_dir, database, admin, fleet, master_key, seed, log_format: _, log_filter: _ } = settings;
         // First, so that nothing is touched when another one runs here already.
         let bind = |flag, address| move |error| StartError::Listen { flag, address, error };
-        let admin_listener = TcpListener::bind(admin).await.map_err(bind("--admin", admin))?;
+        let Admin { address: admin, tls: admin_tls } = admin;
+        let admin_listener = Listener::bind(admin).await.map_err(bind("--admin", admin))?;
         let fleet_listener = Listener::bind(fleet).await.map_err(bind("--fleet", fleet))?;
-        let admin = admin_listener.local_addr().map_err(bind("--admin", admin))?;
+        let admin = admin_listener.local_address().map_err(bind("--admin", admin))?;
         let fleet = fleet_listener.local_address().map_err(bind("--fleet", fleet))?;
 
         let seed = seed.map(|path| seed::read(&path)).transpose()?;
+        let admin_certificate = admin_tls.map(read_certificate).transpose()?;
         create_dir(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
         let sealer = Sealer::new(&load_master_key(master_key)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&database, sealer).await?;
-        let Foundation { fleet_ca, internal_ca, join_secret } = bootstrap::run(&store, &*clock).await?;
+        let Foundation { fleet_ca, internal_ca, join_secret } =
+            bootstrap::run(&store, &*clock, |secret| keep_first_token(&data_dir, secret)).await.map_err(|error| {
+                match error {
+                    BootstrapError::App(error) => error.into(),
+                    BootstrapError::Keep(error) => StartError::DataDir { path: data_dir.join(FIRST_TOKEN_FILE), error },
+                }
+            })?;
         let token = format!("{join_secret}.{}", hex(digest(&SHA256, fleet_ca.certificate()).as_ref()));
         let token_file = data_dir.join(JOIN_TOKEN_FILE);
         write_private(&token_file, &token).map_err(|error| StartError::DataDir { path: token_file, error })?;
@@ -102,7 +115,9 @@ impl Server {
         let view = FleetView::new(store.edges().await?, clock.clone());
         lifecycle.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
-        let app = Arc::new(App { store: store.clone(), feed: feed.clone(), clock: clock.clone(), internal_ca });
+        let token_uses = TokenUses::new(store.token_uses().await?);
+        let app =
+            Arc::new(App { store: store.clone(), feed: feed.clone(), clock: clock.clone(), internal_ca, token_uses });
         if let Some(seed) = seed {
             load_seed(&app, &seed).await?;
         }
@@ -111,11 +126,20 @@ impl Server {
         let certificate = Arc::new(ServerCertificate::issue(Arc::new(fleet_ca), clock.now())?);
         let tls = certificate.clone().server_config().map_err(CertificateError::Tls)?;
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
-        let (connections, accept) = fleet_listener.accept(Arc::new(tls), ending.clone());
+        let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
         let secret = JoinSecret::new(&join_secret);
         lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, feed, view, secret, ending.clone())));
-        lifecycle.spawn("admin", served(grpc::serve_admin(admin_listener, app, tracker, ending)));
+        let admin_tls = match admin_certificate {
+            None => None,
+            Some(files) => {
+                lifecycle.spawn("certificate files", files.clone().follow(ending.clone()));
+                Some(Arc::new(files.server_config().map_err(CertificateError::Tls)?))
+            }
+        };
+        let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
+        lifecycle.spawn("admin listener", accept);
+        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, ending)));
         Ok(Self { admin, fleet, revision, lifecycle, store })
     }
 
@@ -140,6 +164,19 @@ fn load_master_key(source: MasterKeySource) -> Result<MasterKey, StartError> {
         MasterKeySource::FileOrNew(path) => Ok(MasterKey::load_or_create(&path)?),
         MasterKeySource::Text(text) => MasterKey::parse(&text).map_err(StartError::MasterKeyText),
     }
+}
+
+fn read_certificate(files: AdminTls) -> Result<Arc<CertificateFiles>, StartError> {
+    let AdminTls { certificate_file, private_key_file } = files;
+    Ok(Arc::new(CertificateFiles::read(certificate_file, private_key_file)?))
+}
+
+/// Puts the first token where the people of this machine find it.
+fn keep_first_token(data_dir: &Path, secret: &Secret) -> io::Result<()> {
+    let path = data_dir.join(FIRST_TOKEN_FILE);
+    write_private(&path, secret.expose())?;
+    info!(file = %path.display(), "the first token of the API was made");
+    Ok(())
 }
 
 async fn load_seed(app: &App, seed: &seed::Seed) -> Result<(), StartError> {
@@ -201,6 +238,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The certificate of the API cannot be used.
+    #[error("{0}; name PEM files with --admin-certificate-file and --admin-private-key-file")]
+    CertificateFiles(#[from] CertificateFilesError),
     /// The master key cannot be read.
     #[error("{0}; name the file that holds the key with --master-key-file")]
     MasterKey(#[from] MasterKeyError),

@@ -18,7 +18,10 @@ pub mod fleet {
     }
 }
 
+mod bearer;
 pub mod vocab;
+
+pub use bearer::{Bearer, InvalidSecret};
 
 /// The encoded `FileDescriptorSet` of all messages and services, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

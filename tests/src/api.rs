@@ -3,50 +3,67 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
-use switchyard_proto::v1::{
-    Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
-    CreateDomainRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest, DeleteServiceRequest, Domain,
-    DomainTls, Edge, EdgeProgress, GetDomainRequest, GetInternalCaRequest, ListEdgesRequest, ListEdgesResponse,
-    Service, SwitchDomainRequest, UpdateBackendRequest, UpdateDomainRequest, WatchRevisionRequest,
-    audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
-    certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-    edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+use switchyard_proto::{
+    Bearer,
+    v1::{
+        Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
+        CreateDomainRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest, DeleteServiceRequest,
+        Domain, DomainTls, Edge, EdgeProgress, GetDomainRequest, GetInternalCaRequest, ListEdgesRequest,
+        ListEdgesResponse, Service, SwitchDomainRequest, UpdateBackendRequest, UpdateDomainRequest,
+        WatchRevisionRequest, audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
+        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        token_service_client::TokenServiceClient,
+    },
 };
 use tonic::{
     Status,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 
 use crate::eventually::{DEADLINE, within};
 
+/// A channel that shows a token.
+pub type Authorized = InterceptedService<Channel, Bearer>;
+
 /// Clients of one control plane; the short calls that most tests need are methods.
 #[derive(Clone)]
 pub struct Api {
     /// Domains.
-    pub domains: DomainServiceClient<Channel>,
+    pub domains: DomainServiceClient<Authorized>,
     /// Services.
-    pub services: ServiceServiceClient<Channel>,
+    pub services: ServiceServiceClient<Authorized>,
     /// Backends.
-    pub backends: BackendServiceClient<Channel>,
+    pub backends: BackendServiceClient<Authorized>,
     /// Certificates.
-    pub certificates: CertificateServiceClient<Channel>,
+    pub certificates: CertificateServiceClient<Authorized>,
     /// Edges.
-    pub edges: EdgeServiceClient<Channel>,
+    pub edges: EdgeServiceClient<Authorized>,
     /// The history.
-    pub audit: AuditServiceClient<Channel>,
+    pub audit: AuditServiceClient<Authorized>,
+    /// Tokens.
+    pub tokens: TokenServiceClient<Authorized>,
 }
 
 impl Api {
-    /// Connects when it is first used, and again whenever it must.
-    pub fn new(admin: SocketAddr) -> Result<Self> {
+    /// Connects when it is first used, and again whenever it must; shows a token with every call.
+    pub fn new(admin: SocketAddr, token: &str) -> Result<Self> {
+        Self::with(admin, Bearer::new(token)?)
+    }
+
+    /// Connects as [`Api::new`] does; shows what `bearer` has.
+    pub fn with(admin: SocketAddr, bearer: Bearer) -> Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{admin}"))?.timeout(DEADLINE).connect_lazy();
+        let channel = InterceptedService::new(channel, bearer);
         Ok(Self {
             domains: DomainServiceClient::new(channel.clone()),
             services: ServiceServiceClient::new(channel.clone()),
             backends: BackendServiceClient::new(channel.clone()),
             certificates: CertificateServiceClient::new(channel.clone()),
             edges: EdgeServiceClient::new(channel.clone()),
-            audit: AuditServiceClient::new(channel),
+            audit: AuditServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel),
         })
     }
 

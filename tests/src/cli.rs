@@ -10,8 +10,10 @@ use crate::process::{program, run};
 /// Runs `switchyard` against one control plane, with a home directory of its own.
 #[derive(Clone)]
 pub struct Cli {
-    control_plane: String,
+    control_plane: Option<String>,
     home: PathBuf,
+    token_file: Option<PathBuf>,
+    token: Option<String>,
 }
 
 /// How a command ended.
@@ -28,13 +30,37 @@ pub struct Ended {
 impl Cli {
     /// Speaks to the control plane whose API is at `admin`.
     pub fn new(admin: SocketAddr, home: PathBuf) -> Self {
-        Self { control_plane: format!("http://{admin}"), home }
+        Self { control_plane: Some(format!("http://{admin}")), home, token_file: None, token: None }
+    }
+
+    /// Shows the token in a file.
+    pub fn with_token_file(self, token_file: PathBuf) -> Self {
+        Self { token_file: Some(token_file), ..self }
+    }
+
+    /// Shows a token of the environment.
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), token_file: None, ..self }
+    }
+
+    /// Is told neither where the control plane is nor what to show there.
+    pub fn on_its_own(self) -> Self {
+        Self { control_plane: None, token_file: None, token: None, ..self }
     }
 
     /// Runs a command to its end, however that is.
     pub async fn run(&self, arguments: &[&str]) -> Result<Ended> {
         let mut command = program("switchyard")?;
-        command.env("HOME", &self.home).env_remove("XDG_CONFIG_HOME").args(["--control-plane", &self.control_plane]);
+        command.env("HOME", &self.home).env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
+        if let Some(file) = &self.token_file {
+            command.env("SWITCHYARD_TOKEN_FILE", file);
+        }
+        if let Some(token) = &self.token {
+            command.env("SWITCHYARD_TOKEN", token);
+        }
+        if let Some(control_plane) = &self.control_plane {
+            command.args(["--control-plane", control_plane]);
+        }
         let output = run(command.args(arguments)).await?;
         Ok(Ended {
             code: output.status.code().context("it ends by itself")?,

@@ -106,7 +106,8 @@ impl Fleet {
 
     /// The command line.
     pub fn cli(&self) -> Cli {
-        Cli::new(self.control_plane.admin, self.dir.path().to_owned())
+        let token_file = self.control_plane.data_dir.join("admin-token");
+        Cli::new(self.control_plane.admin, self.dir.path().to_owned()).with_token_file(token_file)
     }
 
     /// A directory for files of the test.
@@ -205,7 +206,13 @@ impl ControlPlane {
 
     /// The gRPC API.
     pub fn api(&self) -> Result<Api> {
-        Api::new(self.admin)
+        Api::new(self.admin, &self.admin_token()?)
+    }
+
+    /// The first token of the API.
+    pub fn admin_token(&self) -> Result<String> {
+        let text = fs::read_to_string(self.data_dir.join("admin-token")).context("read the first token")?;
+        Ok(text.trim().to_owned())
     }
 
     /// What edges join with.

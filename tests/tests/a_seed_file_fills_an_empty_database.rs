@@ -5,7 +5,6 @@ use std::fs;
 use anyhow::{Result, ensure};
 use switchyard_proto::v1::{CertificateSource, ListBackendsRequest, ListDomainsRequest};
 use switchyard_tests::{
-    api::Api,
     database::Database,
     fleet::ControlPlane,
     on_both_databases,
@@ -29,7 +28,7 @@ on_both_databases! {
     async fn the_example_configuration_is_accepted_as_it_stands(database: Database) -> Result<()> {
         let (mut control_plane, _dir) = seeded(database, EXAMPLE)?;
         control_plane.start().await?;
-        let api = Api::new(control_plane.admin)?;
+        let api = control_plane.api()?;
         let domain = api.get_domain("example.com").await?;
         ensure!(domain.active_tag == "a" && domain.http_to_https && domain.service == "services/default", "{domain:?}");
         let source = domain.tls.as_ref().map(|tls| tls.certificate_source());
@@ -53,13 +52,13 @@ on_both_databases! {
     async fn a_second_start_ignores_the_file(database: Database) -> Result<()> {
         let (mut control_plane, dir) = seeded(database, EXAMPLE)?;
         control_plane.start().await?;
-        let api = Api::new(control_plane.admin)?;
+        let api = control_plane.api()?;
         api.delete_domain("example.com").await?;
         let revision = api.list_edges().await?.revision;
         control_plane.terminate().await?;
         fs::write(dir.path().join("seed.toml"), EXAMPLE.replace("api.example.com", "late.example.com"))?;
         control_plane.start().await?;
-        let api = Api::new(control_plane.admin)?;
+        let api = control_plane.api()?;
         let domains = api.domains.clone().list_domains(ListDomainsRequest::default()).await?.into_inner().domains;
         let names: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
         ensure!(names == ["domains/api.example.com"], "{names:?}");
@@ -92,7 +91,7 @@ on_both_databases! {
             // Mended, the same file is loaded: the database is as empty as it was.
             fs::write(dir.path().join("seed.toml"), EXAMPLE)?;
             control_plane.start().await?;
-            let api = Api::new(control_plane.admin)?;
+            let api = control_plane.api()?;
             ensure!(api.get_domain("example.com").await?.active_tag == "a", "{fault}: it is loaded");
         }
         Ok(())

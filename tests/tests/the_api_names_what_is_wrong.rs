@@ -26,10 +26,12 @@ fn refused<T>(result: Result<T, Status>) -> Result<(Code, Vec<String>)> {
 }
 
 /// Calls a method with buf, which knows the API from the server's reflection alone.
-async fn buf_curl(admin: std::net::SocketAddr, method: &str, request: &Value) -> Result<std::process::Output> {
-    let url = format!("http://{admin}/{method}");
+async fn buf_curl(control_plane: &ControlPlane, method: &str, request: &Value) -> Result<std::process::Output> {
+    let url = format!("http://{}/{method}", control_plane.admin);
+    let authorization = format!("authorization: Bearer {}", control_plane.admin_token()?);
     let mut command = Command::new("buf");
-    command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", &request.to_string(), &url]);
+    command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--header", &authorization]);
+    command.args(["--reflect-header", "*", "--data", &request.to_string(), &url]);
     run(&mut command).await.context("buf is installed by scripts/tools, which scripts/test calls")
 }
 
@@ -215,18 +217,18 @@ on_both_databases! {
         control_plane.start().await?;
         let method = "switchyard.v1.DomainService/CreateDomain";
         let request = json!({"domain": {"name": "domains/buf.example", "activeTag": "a"}});
-        let created = buf_curl(control_plane.admin, method, &request).await?;
+        let created = buf_curl(&control_plane, method, &request).await?;
         ensure!(created.status.success(), "{created:?}");
         let domain: Value = serde_json::from_slice(&created.stdout)?;
         ensure!(domain["name"] == "domains/buf.example" && domain["service"] == "services/default", "{domain}");
-        let api = switchyard_tests::api::Api::new(control_plane.admin)?;
+        let api = control_plane.api()?;
         ensure!(api.get_domain("buf.example").await?.active_tag == "a", "it is there");
 
-        let again = buf_curl(control_plane.admin, method, &request).await?;
+        let again = buf_curl(&control_plane, method, &request).await?;
         ensure!(!again.status.success(), "{again:?}");
         let error: Value = serde_json::from_slice(&again.stderr)?;
         ensure!(error["code"] == "already_exists", "{error}");
-        let health = buf_curl(control_plane.admin, "grpc.health.v1.Health/Check", &json!({})).await?;
+        let health = buf_curl(&control_plane, "grpc.health.v1.Health/Check", &json!({})).await?;
         ensure!(health.status.success() && String::from_utf8_lossy(&health.stdout).contains("SERVING"), "{health:?}");
         Ok(())
     }

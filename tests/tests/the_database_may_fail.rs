@@ -1,5 +1,7 @@
 //! What holds while the database is away, after it was restored, and when it is shared.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use switchyard_tests::{
     api::Api,
@@ -95,9 +97,14 @@ async fn two_control_planes_on_one_postgres_work_as_one() -> Result<()> {
     let fleet = fleet?;
     started?;
     ensure!(fleet.control_plane.join_token()? == other.join_token()?, "edges can join either");
+    // One of them made the first token, and wrote it down.
+    let file = fleet.control_plane.data_dir.join("admin-token");
+    if !file.exists() {
+        fs::copy(other.data_dir.join("admin-token"), &file)?;
+    }
     let _shop = Shop::open(&fleet).await?;
 
-    let api = Api::new(other.admin)?;
+    let api = Api::new(other.admin, &fleet.control_plane.admin_token()?)?;
     eventually("the other one follows", async || Ok(api.get_domain(HOST).await?)).await?;
     let switched = api.switch_domain(HOST, "b").await?;
     let client = fleet.http();

@@ -44,7 +44,7 @@ async fn gone(ids: &[u32]) -> Result<()> {
 struct Demo {
     process: Process,
     running: Value,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Demo {
@@ -54,9 +54,10 @@ impl Demo {
         let ports = ["--http", "0", "--https", "0", "--admin", "0", "--fleet", "0", "--edge-admin", "0"];
         let mut command = program("switchyard")?;
         command.arg("demo").args(ports).args(["--output", "json"]).env("TMPDIR", dir.path());
+        command.env("HOME", dir.path()).env_remove("XDG_CONFIG_HOME");
         let mut process = Process::spawn("the demo", &mut command)?;
         let running = process.document().await?;
-        Ok(Self { process, running, _dir: dir })
+        Ok(Self { process, running, dir })
     }
 
     fn address(&self, name: &str) -> Result<SocketAddr> {
@@ -71,8 +72,9 @@ async fn the_demo_answers_switches_and_leaves_nothing_behind() -> Result<()> {
     let answer = client.get(URL).await?;
     ensure!(answer.status == 200 && answer.header("x-demo-tag") == "a", "{answer:?}");
 
-    let home = tempfile::tempdir()?;
-    let cli = Cli::new(demo.address("admin")?, home.path().to_owned());
+    // Without being told of a token: the demo keeps a context.
+    let home = demo.dir.path().to_owned();
+    let cli = Cli::new(demo.address("admin")?, home.clone());
     let switched = cli.run(&["switch", "demo.localhost", "--to", "b", "--wait"]).await?;
     ensure!(switched.code == 0 && switched.stdout.contains("live on 1 of 1"), "{switched:?}");
     ensure!(client.get(URL).await?.header("x-demo-tag") == "b", "it has switched");
@@ -90,6 +92,8 @@ async fn the_demo_answers_switches_and_leaves_nothing_behind() -> Result<()> {
     demo.process.terminate().await?;
     gone(&processes).await?;
     ensure!(!fs::exists(&data_dir)?, "{data_dir} is gone");
+    let contexts = fs::read_to_string(home.join(".config/switchyard/contexts.toml"))?;
+    ensure!(!contexts.contains("sy_"), "its context is gone: {contexts}");
     Ok(())
 }
 

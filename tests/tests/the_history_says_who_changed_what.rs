@@ -29,7 +29,7 @@ on_both_databases! {
         let switched = &changes[0];
         ensure!(switched["revision"] == *revision.to_string() && switched["resource"] == name, "{switched}");
         ensure!(switched["kind"] == "CHANGE_KIND_UPDATED" && switched["method"] == "SwitchDomain", "{switched}");
-        ensure!(switched["actor"] == "local" && switched["address"] == "127.0.0.1", "{switched}");
+        ensure!(switched["actor"] == "admin" && switched["address"] == "127.0.0.1", "{switched}");
         let expected = [r#""active_tag": "a" → "b""#, r#""previous_tag": null → "a""#];
         ensure!(differences(switched) == expected, "{switched}");
         ensure!(changes[1]["kind"] == "CHANGE_KIND_CREATED" && changes[1]["method"] == "CreateDomain", "{listed}");

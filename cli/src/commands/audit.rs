@@ -1,13 +1,13 @@
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use clap::Args;
-use pbjson_types::{Timestamp, Value, value::Kind};
+use pbjson_types::{Value, value::Kind};
 use switchyard_proto::v1::{Change, ChangeKind, FieldChange, ListChangesRequest, ListChangesResponse};
 
 use super::Session;
 use crate::{
     failure::Failure,
-    output::{Show, age, moment, or_dash, word},
+    output::{Show, age, moment, or_dash, timestamp, word},
     wait::Outcome,
 };
 
@@ -58,14 +58,6 @@ fn time_at(now: SystemTime, text: &str) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago));
     ago.or_else(|| humantime::parse_rfc3339_weak(text).ok())
         .ok_or_else(|| "write how long ago (90m, 2days), or a moment in UTC (2026-11-21T08:00:00Z)".to_owned())
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).expect("less than 1,000,000,000"),
-    }
 }
 
 impl Show for Change {
@@ -140,7 +132,9 @@ fn text(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use pbjson_types::Timestamp;
 
     use super::*;
 
@@ -148,7 +142,10 @@ mod tests {
     fn a_moment_is_a_time_or_how_long_ago_it_was() {
         let now = UNIX_EPOCH + Duration::from_hours(3);
         assert_eq!(time_at(now, "2h").unwrap(), UNIX_EPOCH + Duration::from_hours(1));
-        assert_eq!(timestamp(time_at(now, "2026-11-21T08:00:00Z").unwrap()), Timestamp { seconds: 1_795_248_000, nanos: 0 });
+        assert_eq!(
+            timestamp(time_at(now, "2026-11-21T08:00:00Z").unwrap()),
+            Timestamp { seconds: 1_795_248_000, nanos: 0 }
+        );
         assert!(time_at(now, "yesterday").is_err());
     }
 

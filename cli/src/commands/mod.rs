@@ -7,12 +7,14 @@ pub(crate) mod audit;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod completions;
+pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod edge;
 pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
+pub(crate) mod token;
 
 use std::time::Instant;
 
@@ -22,6 +24,7 @@ use crate::{
     args::{Cli, Command, WriteArgs},
     client::Client,
     failure::Failure,
+    login::{Login, Wish},
     output::Output,
     wait::{self, Outcome},
 };
@@ -29,16 +32,22 @@ use crate::{
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
     let output = Output::new(cli.output);
-    let session = async || Ok::<_, Failure>(Session { client: Client::connect(&cli.control_plane).await?, output });
-    match cli.command {
-        Command::Domain(command) => domain::run(&session().await?, command).await,
-        Command::Service(command) => service::run(&session().await?, command).await,
-        Command::Backend(command) => backend::run(&session().await?, command).await,
-        Command::Certificate(command) => certificate::run(&session().await?, command).await,
-        Command::Edge(command) => edge::run(&session().await?, command).await,
-        Command::Switch(args) => switch::run(&session().await?, args).await,
-        Command::Audit(args) => audit::run(&session().await?, args).await,
-        Command::Status => status::run(&session().await?).await,
+    let Cli { control_plane, context, token_file, output: _, command } = cli;
+    let wish = Wish { control_plane, context, token_file };
+    let session =
+        async |wish| Ok::<_, Failure>(Session { client: Client::connect(&Login::find(wish)?).await?, output });
+    match command {
+        Command::Domain(command) => domain::run(&session(wish).await?, command).await,
+        Command::Service(command) => service::run(&session(wish).await?, command).await,
+        Command::Backend(command) => backend::run(&session(wish).await?, command).await,
+        Command::Certificate(command) => certificate::run(&session(wish).await?, command).await,
+        Command::Edge(command) => edge::run(&session(wish).await?, command).await,
+        Command::Switch(args) => switch::run(&session(wish).await?, args).await,
+        Command::Audit(args) => audit::run(&session(wish).await?, args).await,
+        Command::Token(command) => token::run(&session(wish).await?, command).await,
+        Command::Login(args) => context::login(&output, args, wish.token_file).await,
+        Command::Context(command) => context::run(&output, command),
+        Command::Status => status::run(&session(wish).await?).await,
         Command::Completions(args) => completions::run(&output, args),
         Command::Demo(args) => demo::run(&output, args).await,
     }

@@ -41,12 +41,13 @@ impl Installation {
         self.0.path().join(name)
     }
 
-    /// Installs a script that says that it is ready, leaves its process id in the data directory, and goes on until it
-    /// is ended. It is written by a process of its own: a file that is open for writing cannot be run, and any process
+    /// Installs a script that says that it is ready, leaves its process id and a token in the data directory, and goes on
+    /// until it is ended. It is written by a process of its own: a file that is open for writing cannot be run, and any process
     /// that another test starts meanwhile would keep this one's open.
     async fn script(&self, name: &str, ready: &Value) {
         let script = format!(
-            "#!/bin/sh\nfor word; do case $last in --data-dir|--state-dir) mkdir -p $word; echo $$ >$word/pid;; esac; \
+            "#!/bin/sh\nfor word; do case $last in --data-dir|--state-dir) mkdir -p $word; echo $$ >$word/pid; \
+             echo sy_test >$word/admin-token;; esac; \
              last=$word; done\necho '{}' >&2\nexec sleep 1000\n",
             serde_json::json!({"level": "INFO", "fields": ready})
         );
@@ -57,6 +58,7 @@ impl Installation {
 
     fn demo(&self) -> Command {
         let mut demo = Command::new(self.path("switchyard"));
+        demo.env("HOME", self.0.path()).env_remove("XDG_CONFIG_HOME");
         demo.args(["demo", "--output", "json"]).stdin(Stdio::null()).kill_on_drop(true);
         demo.stdout(Stdio::piped()).stderr(Stdio::piped());
         demo

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switchyard_proto::vocab::{BackendAddress, BackendId, Revision, ServiceId};
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain::check_service, page};
+use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain, page, scope};
 use crate::{
     model::{Actor, Backend, BackendState, Stored, Tags, rules},
     store::Transaction,
@@ -28,8 +28,14 @@ pub struct BackendUpdate {
 /// # Errors
 ///
 /// The page token is not one of this list.
-pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Backend>>>, AppError> {
-    page::of_map(app.feed.state().backends(), request, |id| BackendId::parse(id).ok(), |backend| backend.id.as_str())
+pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<Stored<Backend>>>, AppError> {
+    page::of_map(
+        app.feed.state().backends(),
+        request,
+        |id| BackendId::parse(id).ok(),
+        |backend| backend.id.as_str(),
+        |backend| actor.access.scope.has_service(&backend.service),
+    )
 }
 
 /// One backend.
@@ -37,8 +43,10 @@ pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Backend>
 /// # Errors
 ///
 /// There is none of this name.
-pub fn get(app: &App, id: &BackendId) -> Result<Arc<Stored<Backend>>, AppError> {
-    app.feed.state().backends().get(id).cloned().ok_or_else(|| not_found(id))
+pub fn get(app: &App, actor: &Actor, id: &BackendId) -> Result<Arc<Stored<Backend>>, AppError> {
+    let stored = app.feed.state().backends().get(id).cloned().ok_or_else(|| not_found(id))?;
+    scope::check_service(actor, &stored.value.service)?;
+    Ok(stored)
 }
 
 /// Creates a backend.
@@ -47,6 +55,7 @@ pub fn get(app: &App, id: &BackendId) -> Result<Arc<Stored<Backend>>, AppError> 
 ///
 /// It exists, or its service does not.
 pub async fn create(app: &App, actor: &Actor, backend: Backend, mode: Mode) -> Result<Stored<Backend>, AppError> {
+    scope::check_service(actor, &backend.service)?;
     let mut change = app.begin(actor, mode).await?;
     let stored = create_in(&mut change, backend).await?;
     app.finish(change).await?;
@@ -57,7 +66,7 @@ pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<S
     if change.transaction.backend(&backend.id).await?.is_some() {
         return Err(AppError::AlreadyExists(backend.id.to_resource_name()));
     }
-    check_service(&mut *change.transaction, &backend.service).await?;
+    domain::check_service(&mut *change.transaction, &backend.service).await?;
     Ok(change.transaction.put_backend(None, backend).await?)
 }
 
@@ -75,8 +84,11 @@ pub async fn update(
     mode: Mode,
 ) -> Result<Stored<Backend>, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = existing(&mut *change.transaction, id, etag).await?;
+    let old = existing(actor, &mut *change.transaction, id, etag).await?;
     let BackendUpdate { service, address, tags, state } = update;
+    if let Some(service) = &service {
+        scope::check_service(actor, service)?;
+    }
     let new = Backend {
         id: id.clone(),
         service: service.unwrap_or_else(|| old.value.service.clone()),
@@ -87,7 +99,7 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
-    check_service(&mut *change.transaction, &new.service).await?;
+    domain::check_service(&mut *change.transaction, &new.service).await?;
     replace(app, change, &old, new).await
 }
 
@@ -104,7 +116,7 @@ pub async fn drain(
     mode: Mode,
 ) -> Result<Stored<Backend>, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = existing(&mut *change.transaction, id, etag).await?;
+    let old = existing(actor, &mut *change.transaction, id, etag).await?;
     rules::can_drain(&old.value)?;
     let new = Backend { state: BackendState::Draining, ..old.value.clone() };
     if new == old.value {
@@ -126,7 +138,7 @@ pub async fn delete(
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = existing(&mut *change.transaction, id, etag).await?;
+    let old = existing(actor, &mut *change.transaction, id, etag).await?;
     change.transaction.delete_backend(&old).await?;
     app.finish(change).await
 }
@@ -143,11 +155,13 @@ async fn replace(
 }
 
 async fn existing(
+    actor: &Actor,
     transaction: &mut dyn Transaction,
     id: &BackendId,
     etag: Option<Revision>,
 ) -> Result<Stored<Backend>, AppError> {
     let old = transaction.backend(id).await?.ok_or_else(|| not_found(id))?;
+    scope::check_service(actor, &old.value.service)?;
     check_etag(etag, &old)?;
     Ok(old)
 }

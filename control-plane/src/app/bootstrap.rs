@@ -1,21 +1,23 @@
-//! What every database begins with: the default service, the two authorities and the edges' join secret.
+//! What every database begins with: the default service, the two authorities, the edges' join secret and the first token.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use switchyard_proto::vocab::ServiceId;
+use switchyard_proto::vocab::{ServiceId, TokenId};
 
 use super::AppError;
 use crate::{
     clock::Clock,
-    model::{Actor, PrivateKey, Service, Timestamp},
+    model::{Access, Actor, PrivateKey, Secret, Service, Timestamp, Token},
     pki::{Authority, AuthorityKind, IssueError},
-    store::{Store, Transaction},
+    store::{Store, StoreError, Transaction},
 };
 
 /// Bytes of the join secret.
 const JOIN_SECRET_BYTES: usize = 32;
 const JOIN_SECRET_NAME: &str = "join-secret";
+/// The id of the token that is made when there is none.
+const FIRST_TOKEN_ID: &str = "admin";
 
 /// What the program needs of it.
 #[derive(Debug)]
@@ -30,10 +32,17 @@ pub struct Foundation {
 
 /// Reads the foundation of a database, and lays what is missing of it. Two control planes may do so at the same time.
 ///
+/// The secret of the first token is given to `keep_first`, which puts it where the people of this machine find it, before
+/// the token exists.
+///
 /// # Errors
 ///
-/// The database does not answer, or what is in it makes no sense.
-pub async fn run(store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<Foundation, AppError> {
+/// The database does not answer, what is in it makes no sense, or the secret cannot be kept.
+pub async fn run(
+    store: &Arc<dyn Store>,
+    clock: &dyn Clock,
+    keep_first: impl FnOnce(&Secret) -> io::Result<()>,
+) -> Result<Foundation, BootstrapError> {
     let now = clock.now();
     let mut transaction = store.begin(&Actor::system(), now).await?;
     let fleet_ca = authority(&mut *transaction, AuthorityKind::Fleet, now).await?;
@@ -47,7 +56,19 @@ pub async fn run(store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<Foundation
             Found::Made(())
         }
     };
-    let made = fleet_ca.is_made() || internal_ca.is_made() || join_secret.is_made() || service.is_made();
+    let token = match transaction.tokens().await?.is_empty() {
+        false => Found::Read(()),
+        true => {
+            let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
+            let id = TokenId::parse(FIRST_TOKEN_ID).expect("it is an id");
+            let token = Token { id, hash: secret.hash(), access: Access::EVERYTHING, expires_at: None };
+            transaction.create_token(token).await?;
+            keep_first(&secret).map_err(BootstrapError::Keep)?;
+            Found::Made(())
+        }
+    };
+    let made =
+        fleet_ca.is_made() || internal_ca.is_made() || join_secret.is_made() || service.is_made() || token.is_made();
     if made {
         transaction.commit().await?;
     }
@@ -102,4 +123,27 @@ async fn join_secret(transaction: &mut dyn Transaction) -> Result<Found<String>,
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| IssueError::NoRandomness)?;
     transaction.put_secret(JOIN_SECRET_NAME, &secret).await?;
     Ok(Found::Made(URL_SAFE_NO_PAD.encode(secret)))
+}
+
+/// Why a database could not be begun with.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The database or the authorities.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The secret of the first token could not be kept.
+    #[error("keep the first token")]
+    Keep(#[source] io::Error),
+}
+
+impl From<StoreError> for BootstrapError {
+    fn from(error: StoreError) -> Self {
+        Self::App(error.into())
+    }
+}
+
+impl From<IssueError> for BootstrapError {
+    fn from(error: IssueError) -> Self {
+        Self::App(error.into())
+    }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use switchyard_proto::vocab::{CertificateId, HostPattern, Revision};
 use tracing::error;
 
-use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page};
+use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
     model::{
         Actor, Certificate, CertificateChain, CertificateSource, PrivateKey, Stored, Timestamp,
@@ -33,13 +33,14 @@ pub struct Upload {
 /// # Errors
 ///
 /// The page token is not one of this list.
-pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Certificate>>>, AppError> {
+pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<Stored<Certificate>>>, AppError> {
     let state = app.feed.state();
     page::of_map(
         state.certificates(),
         request,
         |id| CertificateId::parse(id).ok(),
         |certificate| certificate.id.as_str(),
+        |certificate| actor.access.scope.has_certificate(&certificate.chain.dns_names),
     )
 }
 
@@ -48,8 +49,10 @@ pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Certific
 /// # Errors
 ///
 /// There is none of this name.
-pub fn get(app: &App, id: &CertificateId) -> Result<Arc<Stored<Certificate>>, AppError> {
-    app.feed.state().certificates().get(id).cloned().ok_or_else(|| not_found(id))
+pub fn get(app: &App, actor: &Actor, id: &CertificateId) -> Result<Arc<Stored<Certificate>>, AppError> {
+    let stored = app.feed.state().certificates().get(id).cloned().ok_or_else(|| not_found(id))?;
+    scope::check_certificate(actor, id, &stored.value.chain.dns_names)?;
+    Ok(stored)
 }
 
 /// The internal CA's own certificate, DER.
@@ -71,6 +74,7 @@ pub async fn create(
 ) -> Result<Stored<Certificate>, AppError> {
     rules::can_upload_as(&id).map_err(|error| AppError::invalid("certificate.name", error))?;
     let (chain, private_key) = check(upload, app.clock.now())?;
+    scope::check_certificate(actor, &id, &chain.dns_names)?;
     let mut change = app.begin(actor, mode).await?;
     if change.transaction.certificate(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
@@ -95,8 +99,9 @@ pub async fn update(
     mode: Mode,
 ) -> Result<Stored<Certificate>, AppError> {
     let (chain, private_key) = check(upload, app.clock.now())?;
+    scope::check_certificate(actor, id, &chain.dns_names)?;
     let mut change = app.begin(actor, mode).await?;
-    let old = existing_upload(&mut *change.transaction, id, etag).await?;
+    let old = existing_upload(actor, &mut *change.transaction, id, etag).await?;
     let new = Certificate { id: id.clone(), source: CertificateSource::Uploaded, chain, private_key };
     if new == old.value {
         return Ok(old);
@@ -119,7 +124,7 @@ pub async fn delete(
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = existing_upload(&mut *change.transaction, id, etag).await?;
+    let old = existing_upload(actor, &mut *change.transaction, id, etag).await?;
     change.transaction.delete_certificate(&old).await?;
     app.finish(change).await
 }
@@ -211,11 +216,13 @@ fn check(upload: &Upload, now: Timestamp) -> Result<(CertificateChain, PrivateKe
 }
 
 async fn existing_upload(
+    actor: &Actor,
     transaction: &mut dyn Transaction,
     id: &CertificateId,
     etag: Option<Revision>,
 ) -> Result<Stored<Certificate>, AppError> {
     let old = transaction.certificate(id).await?.ok_or_else(|| not_found(id))?;
+    scope::check_certificate(actor, id, &old.value.chain.dns_names)?;
     if old.value.source == CertificateSource::Internal {
         return Err(BrokenRule::InternalCertificate { certificate: id.clone() }.into());
     }

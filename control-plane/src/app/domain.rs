@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switchyard_proto::vocab::{HostPattern, Revision, ServiceId, Tag};
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page};
+use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
 use crate::{
     model::{
         Actor, CertificateSource, Domain, Stored,
@@ -40,8 +40,14 @@ pub enum SwitchCheck {
 /// # Errors
 ///
 /// The page token is not one of this list.
-pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Domain>>>, AppError> {
-    page::of_map(app.feed.state().domains(), request, |id| HostPattern::parse(id).ok(), |domain| domain.host.as_str())
+pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<Stored<Domain>>>, AppError> {
+    page::of_map(
+        app.feed.state().domains(),
+        request,
+        |id| HostPattern::parse(id).ok(),
+        |domain| domain.host.as_str(),
+        |domain| actor.access.scope.has_domain(&domain.host),
+    )
 }
 
 /// One domain.
@@ -49,7 +55,8 @@ pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Domain>>
 /// # Errors
 ///
 /// There is none of this name.
-pub fn get(app: &App, host: &HostPattern) -> Result<Arc<Stored<Domain>>, AppError> {
+pub fn get(app: &App, actor: &Actor, host: &HostPattern) -> Result<Arc<Stored<Domain>>, AppError> {
+    scope::check_domain(actor, host)?;
     app.feed.state().domains().get(host).cloned().ok_or_else(|| not_found(host))
 }
 
@@ -59,6 +66,8 @@ pub fn get(app: &App, host: &HostPattern) -> Result<Arc<Stored<Domain>>, AppErro
 ///
 /// It exists, or its service does not.
 pub async fn create(app: &App, actor: &Actor, domain: Domain, mode: Mode) -> Result<Stored<Domain>, AppError> {
+    scope::check_domain(actor, &domain.host)?;
+    scope::check_service(actor, &domain.service)?;
     let mut change = app.begin(actor, mode).await?;
     let stored = create_in(app, &mut change, domain).await?;
     app.finish(change).await?;
@@ -89,9 +98,13 @@ pub async fn update(
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Domain>, AppError> {
+    scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
     let DomainUpdate { service, active_tag, certificate_source, http_to_https } = update;
+    if let Some(service) = &service {
+        scope::check_service(actor, service)?;
+    }
     let new = Domain {
         host: host.clone(),
         service: service.unwrap_or_else(|| old.value.service.clone()),
@@ -131,6 +144,7 @@ pub async fn delete(
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Revision, AppError> {
+    scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
     if old.value.certificate_source == CertificateSource::Internal {
@@ -155,6 +169,7 @@ pub async fn switch(
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Domain>, AppError> {
+    scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = change.transaction.domain(host).await?.ok_or_else(|| not_found(host))?;
     let new = old.value.switched_to(tag);

@@ -38,6 +38,9 @@ pub enum AppError {
         /// The present etag.
         current: Revision,
     },
+    /// Whoever acts has nothing to do with this resource.
+    #[error("{0} is out of this token's scope")]
+    OutOfScope(String),
     /// A rule between resources does not allow it.
     #[error(transparent)]
     Rule(#[from] BrokenRule),

@@ -11,10 +11,12 @@ pub mod certificate;
 pub mod domain;
 mod error;
 mod page;
+mod scope;
 pub mod seed;
 pub mod service;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -47,6 +49,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Issues for domains that need no public CA.
     pub internal_ca: Authority,
+    /// When tokens were used.
+    pub token_uses: token::TokenUses,
 }
 
 /// Whether a change is made, or only checked.

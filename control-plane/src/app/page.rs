@@ -80,12 +80,13 @@ impl<T> Page<T> {
     }
 }
 
-/// A page of resources. Costs what is on the page, wherever in the list it is.
+/// A page of those resources that are shown. Costs what is on the page, wherever in the list it is, and what is passed over.
 pub(super) fn of_map<K, V>(
     map: &OrdMap<K, Arc<Stored<V>>>,
     request: &PageRequest,
     parse: impl Fn(&str) -> Option<K>,
     id: impl Fn(&V) -> &str,
+    is_shown: impl Fn(&V) -> bool,
 ) -> Result<Page<Arc<Stored<V>>>, AppError>
 where
     K: Ord + Clone,
@@ -94,7 +95,8 @@ where
         None => Bound::Unbounded,
         Some(after) => Bound::Excluded(parse(after).ok_or_else(foreign_token)?),
     };
-    let items = map.range((start, Bound::Unbounded)).map(|(_, stored)| stored.clone());
+    let items = map.range((start, Bound::Unbounded)).map(|(_, stored)| stored);
+    let items = items.filter(|stored| is_shown(&stored.value)).cloned();
     Ok(Page::cut(items, request, |stored| id(&stored.value)))
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{Revision, ServiceId};
 
-use super::{App, AppError, Mode, Page, PageRequest, check_etag, page};
+use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
     model::{Actor, BackendProtocol, Balancing, Service, Stored, Timeouts, rules},
     store::Transaction,
@@ -30,8 +30,14 @@ pub struct ServiceUpdate {
 /// # Errors
 ///
 /// The page token is not one of this list.
-pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Service>>>, AppError> {
-    page::of_map(app.feed.state().services(), request, |id| ServiceId::parse(id).ok(), |service| service.id.as_str())
+pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<Stored<Service>>>, AppError> {
+    page::of_map(
+        app.feed.state().services(),
+        request,
+        |id| ServiceId::parse(id).ok(),
+        |service| service.id.as_str(),
+        |service| actor.access.scope.has_service(&service.id),
+    )
 }
 
 /// One service.
@@ -39,7 +45,8 @@ pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Service>
 /// # Errors
 ///
 /// There is none of this name.
-pub fn get(app: &App, id: &ServiceId) -> Result<Arc<Stored<Service>>, AppError> {
+pub fn get(app: &App, actor: &Actor, id: &ServiceId) -> Result<Arc<Stored<Service>>, AppError> {
+    scope::check_service(actor, id)?;
     app.feed.state().services().get(id).cloned().ok_or_else(|| not_found(id))
 }
 
@@ -49,6 +56,7 @@ pub fn get(app: &App, id: &ServiceId) -> Result<Arc<Stored<Service>>, AppError> 
 ///
 /// It exists.
 pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> Result<Stored<Service>, AppError> {
+    scope::check_service(actor, &service.id)?;
     let mut change = app.begin(actor, mode).await?;
     if change.transaction.service(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
@@ -71,6 +79,7 @@ pub async fn update(
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Service>, AppError> {
+    scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
     let ServiceUpdate { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout } = update;
@@ -106,6 +115,7 @@ pub async fn delete(
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Revision, AppError> {
+    scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
     let user = change.transaction.user_of_service(id).await?;

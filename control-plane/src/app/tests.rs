@@ -3,12 +3,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use switchyard_proto::vocab::{BackendAddress, BackendId, CertificateId, HostPattern, Revision, ServiceId, Tag};
+use switchyard_proto::vocab::{
+    BackendAddress, BackendId, CertificateId, HostPattern, Revision, ServiceId, Tag, TokenId,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
@@ -17,13 +19,14 @@ use super::{
     domain::{self, DomainUpdate, SwitchCheck},
     seed::{self, Outcome, Seed},
     service::{self, ServiceUpdate},
+    token::{self, TokenUses},
 };
 use crate::{
     clock::Clock,
     feed::{Feed, Follower},
     model::{
-        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Service, Tags, Timestamp,
-        rules::BrokenRule,
+        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Patterns, Role, Scope,
+        Secret, Service, Tags, Timestamp, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::fixture::Fixture,
@@ -60,12 +63,18 @@ impl Running {
     async fn on(fixture: Fixture) -> Self {
         let store = fixture.open().await;
         let hand = Arc::new(Hand(AtomicI64::new(NOW.0)));
-        let foundation = bootstrap::run(&store, &*hand).await.unwrap();
+        let foundation = bootstrap::run(&store, &*hand, |_| Ok(())).await.unwrap();
         let feed = Feed::new();
         let follower = Follower::new(feed.clone(), store.clone());
         follower.catch_up().await.unwrap();
         let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(CancellationToken::new())));
-        let app = App { store, feed, clock: hand.clone(), internal_ca: foundation.internal_ca };
+        let app = App {
+            store,
+            feed,
+            clock: hand.clone(),
+            internal_ca: foundation.internal_ca,
+            token_uses: TokenUses::default(),
+        };
         Self { app, hand, fixture, _follower: follower }
     }
 
@@ -134,7 +143,12 @@ async fn two_control_planes_lay_one_foundation() {
     for fixture in [Fixture::sqlite().await, Fixture::postgres().await] {
         let (one, other) = (fixture.open().await, fixture.open().await);
         let hand = Hand(AtomicI64::new(NOW.0));
-        let (first, second) = tokio::join!(bootstrap::run(&one, &hand), bootstrap::run(&other, &hand));
+        let kept = AtomicUsize::new(0);
+        let keep = |_: &Secret| {
+            kept.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let (first, second) = tokio::join!(bootstrap::run(&one, &hand, keep), bootstrap::run(&other, &hand, keep));
         let (first, second) = (first.unwrap(), second.unwrap());
         assert_eq!(first.join_secret, second.join_secret);
         assert_eq!(first.fleet_ca.certificate(), second.fleet_ca.certificate());
@@ -142,7 +156,11 @@ async fn two_control_planes_lay_one_foundation() {
         assert_ne!(first.fleet_ca.certificate(), first.internal_ca.certificate());
         let changes = one.changes_after(Revision::ZERO).await.unwrap();
         let keys: Vec<_> = changes.put.iter().map(|resource| resource.key().to_string()).collect();
-        assert_eq!((changes.head, keys.as_slice()), (FIRST, &["services/default".to_owned()][..]));
+        assert_eq!(
+            (changes.head, keys.as_slice()),
+            (FIRST, &["services/default", "tokens/admin"].map(String::from)[..])
+        );
+        assert_eq!(kept.into_inner(), 1, "there is one first token");
     }
 }
 
@@ -153,21 +171,23 @@ async fn a_domain_of_the_internal_ca_has_a_certificate_for_as_long_as_it_is_one(
     let name = host("*.shop.example");
     let id = Certificate::internal_id(&name);
     let created = running.create_domain(domain("*.shop.example", CertificateSource::Internal)).await;
-    let issued = certificate::get(app, &id).unwrap();
+    let issued = certificate::get(app, &actor(), &id).unwrap();
     assert_eq!(issued.revision, created);
     assert_eq!(issued.value.chain.dns_names, std::slice::from_ref(&name));
     assert_eq!(issued.value.chain.not_after, NOW.plus(INTERNAL_LIFETIME));
 
     let uploaded = DomainUpdate { certificate_source: Some(CertificateSource::Uploaded), ..DomainUpdate::default() };
     running.update_domain(&name, uploaded).await;
-    assert!(matches!(certificate::get(app, &id), Err(AppError::NotFound(name)) if name == id.to_resource_name()));
+    assert!(
+        matches!(certificate::get(app, &actor(), &id), Err(AppError::NotFound(name)) if name == id.to_resource_name())
+    );
 
     let internal = DomainUpdate { certificate_source: Some(CertificateSource::Internal), ..DomainUpdate::default() };
     let again = running.update_domain(&name, internal).await;
-    assert_eq!(certificate::get(app, &id).unwrap().revision, again);
+    assert_eq!(certificate::get(app, &actor(), &id).unwrap().revision, again);
 
     domain::delete(app, &actor(), &name, None, Mode::Commit).await.unwrap();
-    assert!(certificate::get(app, &id).is_err() && domain::get(app, &name).is_err());
+    assert!(certificate::get(app, &actor(), &id).is_err() && domain::get(app, &actor(), &name).is_err());
 }
 
 #[tokio::test]
@@ -182,7 +202,7 @@ async fn people_leave_the_internal_cas_certificates_alone() {
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
     let refused = certificate::delete(app, &actor(), &id, None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
-    assert!(certificate::get(app, &id).is_ok());
+    assert!(certificate::get(app, &actor(), &id).is_ok());
 }
 
 #[tokio::test]
@@ -217,7 +237,7 @@ async fn a_stale_etag_is_refused_with_the_present_one() {
     assert!(matches!(refused, Err(AppError::StaleEtag { current }) if current == changed.revision));
     let refused = domain::delete(app, &actor(), &name, Some(created), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::StaleEtag { .. })));
-    assert_eq!(*domain::get(app, &name).unwrap(), changed);
+    assert_eq!(*domain::get(app, &actor(), &name).unwrap(), changed);
 }
 
 #[tokio::test]
@@ -227,7 +247,7 @@ async fn what_is_only_to_be_checked_is_refused_as_if_it_were_made_and_changes_no
     let shop = domain("shop.example", CertificateSource::Internal);
     let checked = domain::create(app, &actor(), shop.clone(), Mode::ValidateOnly).await.unwrap();
     assert_eq!(checked.value, shop);
-    assert!(domain::get(app, &shop.host).is_err());
+    assert!(domain::get(app, &actor(), &shop.host).is_err());
     let elsewhere = Domain { service: ServiceId::parse("nowhere").unwrap(), ..shop };
     let refused = domain::create(app, &actor(), elsewhere, Mode::ValidateOnly).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoSuchService { .. }))));
@@ -254,7 +274,7 @@ async fn a_switch_asks_for_a_backend_unless_forced_and_may_be_repeated() {
     assert!(matches!(switch("a", SwitchCheck::Forced, Some(created)).await, Err(AppError::StaleEtag { .. })));
     let back = switch("a", SwitchCheck::Forced, None).await.unwrap();
     assert_eq!((&back.value.active_tag, &back.value.previous_tag), (&tag("a"), &Some(tag("b"))));
-    assert_eq!(*domain::get(app, &name).unwrap(), back);
+    assert_eq!(*domain::get(app, &actor(), &name).unwrap(), back);
 }
 
 #[tokio::test]
@@ -272,7 +292,7 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     service::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     let refused = service::delete(app, &actor(), &ServiceId::default_service(), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::DefaultService))));
-    let ids: Vec<_> = service::list(app, &PageRequest::parse(0, "").unwrap()).unwrap().items;
+    let ids: Vec<_> = service::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items;
     assert_eq!(ids.len(), 1);
 
     let endless = ServiceUpdate { idle_timeout: Some(48 * HOUR), ..ServiceUpdate::default() };
@@ -291,7 +311,7 @@ async fn a_backend_drains_and_comes_back() {
     assert_eq!(backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap(), draining);
     let active = backend::BackendUpdate { state: Some(BackendState::Active), ..backend::BackendUpdate::default() };
     let back = backend::update(app, &actor(), &id, active, Some(draining.revision), Mode::Commit).await.unwrap();
-    assert_eq!(*backend::get(app, &id).unwrap(), back);
+    assert_eq!(*backend::get(app, &actor(), &id).unwrap(), back);
     backend::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     assert!(matches!(backend::drain(app, &actor(), &id, None, Mode::Commit).await, Err(AppError::NotFound(_))));
 }
@@ -302,7 +322,7 @@ async fn internal_certificates_are_replaced_at_two_thirds_of_their_life_and_one_
     let app = &running.app;
     running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
     let id = Certificate::internal_id(&host("shop.example"));
-    let first = certificate::get(app, &id).unwrap();
+    let first = certificate::get(app, &actor(), &id).unwrap();
     // It is for no name, so that none can be issued in its place.
     let mut transaction = app.store.begin(&actor(), NOW).await.unwrap();
     let mut nameless = Certificate { id: Certificate::internal_id(&host("a.example")), ..first.value.clone() };
@@ -316,7 +336,7 @@ async fn internal_certificates_are_replaced_at_two_thirds_of_their_life_and_one_
     assert_eq!(certificate::renew_internal(app).await.unwrap(), Renewals::default());
     running.hand.0.store(two_thirds.0, Ordering::Relaxed);
     assert_eq!(certificate::renew_internal(app).await.unwrap(), Renewals { renewed: 1, failed: 1 });
-    let second = certificate::get(app, &id).unwrap();
+    let second = certificate::get(app, &actor(), &id).unwrap();
     assert_eq!(second.value.chain.not_after, two_thirds.plus(INTERNAL_LIFETIME));
     assert_eq!((second.created_at, second.updated_at), (first.created_at, two_thirds));
     assert_ne!(second.value.private_key, first.value.private_key);
@@ -339,12 +359,12 @@ async fn a_seed_is_loaded_whole_into_a_database_in_which_nothing_was_declared_an
     std::fs::write(&path, include_str!("../../testdata/example-config.toml")).unwrap();
     let seed = seed::read(&path).unwrap();
     assert_eq!(seed::load(app, &seed).await.unwrap(), Outcome::Loaded { domains: 2, backends: 3 });
-    assert_eq!(domain::get(app, &host("api.example.com")).unwrap().value.active_tag, tag("b"));
+    assert_eq!(domain::get(app, &actor(), &host("api.example.com")).unwrap().value.active_tag, tag("b"));
     assert_eq!(running.head(), Revision(FIRST.0 + 1));
 
     domain::delete(app, &actor(), &host("example.com"), None, Mode::Commit).await.unwrap();
     assert_eq!(seed::load(app, &seed).await.unwrap(), Outcome::NotEmpty);
-    assert!(domain::get(app, &host("example.com")).is_err());
+    assert!(domain::get(app, &actor(), &host("example.com")).is_err());
 }
 
 #[tokio::test]
@@ -355,8 +375,102 @@ async fn reads_go_on_and_changes_are_refused_while_the_database_is_gone() {
     running.fixture.destroy().await;
     let refused = domain::delete(app, &actor(), &host("shop.example"), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Store(error)) if error.is_unavailable()));
-    assert!(domain::get(app, &host("shop.example")).is_ok());
-    assert_eq!(domain::list(app, &PageRequest::parse(0, "").unwrap()).unwrap().items.len(), 1);
+    assert!(domain::get(app, &actor(), &host("shop.example")).is_ok());
+    assert_eq!(domain::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items.len(), 1);
     running.hand.0.store(NOW.plus(INTERNAL_LIFETIME).0, Ordering::Relaxed);
     assert!(certificate::renew_internal(app).await.is_err());
+}
+
+/// Somebody who has to do with `shop.example`, its subdomains and the service `shop` alone.
+fn shopkeeper() -> Actor {
+    let scope =
+        Scope::new(Patterns::parse(&["shop.example", "*.shop.example"]).unwrap(), Patterns::parse(&["shop"]).unwrap());
+    Actor { name: "shopkeeper".into(), access: Access { role: Role::Operator, scope }, ..actor() }
+}
+
+#[tokio::test]
+async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let (keeper, all) = (shopkeeper(), PageRequest::parse(0, "").unwrap());
+    let shop = ServiceId::parse("shop").unwrap();
+    service::create(app, &keeper, Service::new(shop.clone()), Mode::Commit).await.unwrap();
+    running.create_backend("foreign", "a").await;
+    running.create_domain(domain("other.example", CertificateSource::Uploaded)).await;
+    let own = Domain { service: shop, ..domain("www.shop.example", CertificateSource::Uploaded) };
+    domain::create(app, &keeper, own.clone(), Mode::Commit).await.unwrap();
+
+    let head = running.head();
+    let out = |result: Result<(), AppError>| assert!(matches!(result, Err(AppError::OutOfScope(_))), "{result:?}");
+    let (other, foreign) = (host("other.example"), BackendId::parse("foreign").unwrap());
+    out(domain::get(app, &keeper, &other).map(drop));
+    out(domain::create(app, &keeper, domain("new.example", CertificateSource::Uploaded), Mode::Commit).await.map(drop));
+    out(domain::create(app, &keeper, domain("new.shop.example", CertificateSource::Uploaded), Mode::Commit)
+        .await
+        .map(drop));
+    let update = DomainUpdate { service: Some(ServiceId::default_service()), ..DomainUpdate::default() };
+    out(domain::update(app, &keeper, &own.host, update, None, Mode::Commit).await.map(drop));
+    out(domain::delete(app, &keeper, &other, None, Mode::Commit).await.map(drop));
+    let tag = Tag::parse("b").unwrap();
+    out(domain::switch(app, &keeper, &other, tag, SwitchCheck::Forced, None, Mode::Commit).await.map(drop));
+    out(backend::get(app, &keeper, &foreign).map(drop));
+    out(backend::drain(app, &keeper, &foreign, None, Mode::Commit).await.map(drop));
+    out(backend::delete(app, &keeper, &foreign, None, Mode::Commit).await.map(drop));
+    out(service::get(app, &keeper, &ServiceId::default_service()).map(drop));
+    let id = CertificateId::parse("theirs").unwrap();
+    out(certificate::create(app, &keeper, id.clone(), &upload("other.example"), Mode::Commit).await.map(drop));
+    certificate::create(app, &actor(), id.clone(), &upload("other.example"), Mode::Commit).await.unwrap();
+    out(certificate::update(app, &keeper, &id, &upload("shop.example"), None, Mode::Commit).await.map(drop));
+    out(certificate::delete(app, &keeper, &id, None, Mode::Commit).await.map(drop));
+    assert_eq!(running.head(), Revision(head.0 + 1), "only the certificate was created");
+
+    let domains = domain::list(app, &keeper, &all).unwrap().items;
+    assert_eq!(domains.iter().map(|stored| stored.value.host.as_str()).collect::<Vec<_>>(), ["www.shop.example"]);
+    assert_eq!(service::list(app, &keeper, &all).unwrap().items.len(), 1);
+    assert!(backend::list(app, &keeper, &all).unwrap().items.is_empty());
+    assert!(certificate::list(app, &keeper, &all).unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_lets_in_until_it_expires_or_is_revoked() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let viewer = Access { role: Role::Viewer, scope: Scope::Everything };
+    let (id, end) = (TokenId::parse("ci").unwrap(), NOW.plus(HOUR));
+    let past = token::create(app, &actor(), id.clone(), viewer.clone(), Some(NOW), Mode::Commit).await;
+    assert!(matches!(past, Err(AppError::Invalid(_))));
+    let (stored, secret) =
+        token::create(app, &actor(), id.clone(), viewer.clone(), Some(end), Mode::Commit).await.unwrap();
+    let again = token::create(app, &actor(), id.clone(), viewer.clone(), None, Mode::Commit).await;
+    assert!(matches!(again, Err(AppError::AlreadyExists(_))));
+    assert_eq!(app.token_uses.last(&id), None);
+    assert_eq!(*token::find(app, secret.expose()).unwrap(), stored);
+    assert_eq!(app.token_uses.last(&id), Some(NOW));
+    assert!(token::find(app, "sy_unknown").is_none());
+    running.hand.0.store(end.0, Ordering::Relaxed);
+    assert!(token::find(app, secret.expose()).is_none(), "it has expired");
+    running.hand.0.store(NOW.0, Ordering::Relaxed);
+    token::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
+    assert!(token::find(app, secret.expose()).is_none(), "it is revoked");
+}
+
+#[tokio::test]
+async fn the_last_token_that_can_do_everything_stays() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let first = TokenId::parse("admin").unwrap();
+    let refused = token::delete(app, &actor(), &first, None, Mode::Commit).await;
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::LastFullToken))));
+    for (id, access, expires_at) in [
+        ("scoped", Access { scope: shopkeeper().access.scope, ..Access::EVERYTHING }, None),
+        ("ends", Access::EVERYTHING, Some(NOW.plus(HOUR))),
+    ] {
+        let id = TokenId::parse(id).unwrap();
+        token::create(app, &actor(), id, access, expires_at, Mode::Commit).await.unwrap();
+        assert!(token::delete(app, &actor(), &first, None, Mode::Commit).await.is_err());
+    }
+    let second = TokenId::parse("second").unwrap();
+    token::create(app, &actor(), second.clone(), Access::EVERYTHING, None, Mode::Commit).await.unwrap();
+    token::delete(app, &actor(), &first, None, Mode::Commit).await.unwrap();
+    assert!(token::delete(app, &actor(), &second, None, Mode::Commit).await.is_err());
 }

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
-use imbl::OrdMap;
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId};
+use imbl::{HashMap, OrdMap};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+};
 
 use super::{encode::encode, visible::VisibleSet};
 use crate::{
-    model::{Backend, Certificate, Domain, Resource, Service, Stored},
+    model::{
+        Backend, Certificate, Domain, Object, ObjectKey, ObjectKind, Resource, SecretHash, Service, Stored, Token,
+    },
     store::Changes,
 };
 
@@ -17,6 +21,8 @@ pub struct State {
     services: OrdMap<ServiceId, Arc<Stored<Service>>>,
     backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
+    tokens: OrdMap<TokenId, Arc<Stored<Token>>>,
+    tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
     visible: VisibleSet,
 }
 
@@ -53,6 +59,16 @@ impl State {
         &self.certificates
     }
 
+    /// The tokens by id.
+    pub fn tokens(&self) -> &OrdMap<TokenId, Arc<Stored<Token>>> {
+        &self.tokens
+    }
+
+    /// The token that a secret of this hash belongs to.
+    pub fn token_of(&self, hash: &SecretHash) -> Option<&Arc<Stored<Token>>> {
+        self.tokens_by_hash.get(hash)
+    }
+
     /// What the edges of a scope class may see.
     pub fn visible(&self, class: ScopeClass) -> &VisibleSet {
         match class {
@@ -70,11 +86,17 @@ impl State {
             *self = Self::default();
         }
         self.visible.raise_floor(floor);
-        for resource in put {
-            self.put(resource);
+        for object in put {
+            match object {
+                Object::Served(resource) => self.put(resource),
+                Object::Token(token) => self.put_token(token),
+            }
         }
-        for (key, revision) in removed {
-            self.remove(key, revision);
+        for (ObjectKey { kind, id }, revision) in removed {
+            match kind {
+                ObjectKind::Served(kind) => self.remove(ResourceKey { kind, id }, revision),
+                ObjectKind::Token => self.remove_token(&id),
+            }
         }
         self.revision = head;
         true
@@ -88,6 +110,19 @@ impl State {
             Resource::Backend(stored) => drop(self.backends.insert(stored.value.id.clone(), stored)),
             Resource::Certificate(stored) => drop(self.certificates.insert(stored.value.id.clone(), stored)),
             Resource::Domain(stored) => drop(self.domains.insert(stored.value.host.clone(), stored)),
+        }
+    }
+
+    fn put_token(&mut self, token: Arc<Stored<Token>>) {
+        self.remove_token(token.value.id.as_str());
+        self.tokens_by_hash.insert(token.value.hash, token.clone());
+        self.tokens.insert(token.value.id.clone(), token);
+    }
+
+    fn remove_token(&mut self, id: &str) {
+        let removed = TokenId::parse(id).ok().and_then(|id| self.tokens.remove(&id));
+        if let Some(token) = removed {
+            self.tokens_by_hash.remove(&token.value.hash);
         }
     }
 

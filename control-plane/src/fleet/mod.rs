@@ -7,8 +7,6 @@
 //! What is sent comes from `feed`; messages and transport are left to `grpc`.
 
 mod certificate;
-mod connection;
-mod listener;
 mod message;
 mod progress;
 mod recorder;
@@ -17,8 +15,6 @@ mod session;
 mod view;
 
 pub use certificate::{CertificateError, ServerCertificate};
-pub use connection::{Admission, Connection};
-pub use listener::Listener;
 pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence};
 pub use progress::{Progress, Report, Track, TrackError, Tracker};
 pub use recorder::Recorder;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use super::view::{Edge, Edges, FleetView};
 use crate::{
     feed::{Feed, NotRead},
-    model::RejectionRecord,
+    model::{ObjectKey, RejectionRecord},
     store::{Store, StoreError},
 };
 
@@ -51,7 +51,7 @@ impl Tracker {
         if revision == Revision::ZERO || revision > newest {
             return Err(TrackError::NeverCommitted { revision, newest });
         }
-        let touched = self.store.changed_at(revision).await?.into_iter().collect();
+        let touched = self.store.changed_at(revision).await?.into_iter().filter_map(ObjectKey::served).collect();
         Ok(Track { revision, touched, edges: self.view.subscribe(), told: None })
     }
 }

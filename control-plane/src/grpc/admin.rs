@@ -2,28 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use switchyard_proto::{
     DESCRIPTORS,
     v1::{
         audit_service_server::AuditServiceServer, backend_service_server::BackendServiceServer,
         certificate_service_server::CertificateServiceServer, domain_service_server::DomainServiceServer,
         edge_service_server::EdgeServiceServer, service_service_server::ServiceServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     server::NamedService,
-    transport::{
-        Server,
-        server::{Router, TcpIncoming},
-    },
+    transport::{Server, server::Router},
 };
+use tower::layer::util::{Identity, Stack};
 
 use super::{
-    audit::Audit, backend::Backends, certificate::Certificates, domain::Domains, edge::EdgeCalls, service::Services,
+    audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates, domain::Domains,
+    edge::EdgeCalls, service::Services, token::Tokens,
 };
-use crate::{app::App, fleet::Tracker};
+use crate::{app::App, fleet::Tracker, listen::Connection};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -37,21 +39,23 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves the API until `ending` is cancelled and all calls have ended.
 pub async fn serve(
-    listener: TcpListener,
+    connections: mpsc::Receiver<Connection>,
     app: Arc<App>,
     tracker: Tracker,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     let router = router(app, tracker, ending.clone()).await;
     router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await
 }
 
-async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Router {
+async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Router<Stack<Authentication, Identity>> {
     let domains = DomainServiceServer::new(Domains(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let services = ServiceServiceServer::new(Services(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let authentication = Authentication::new(app.clone());
     let certificates = CertificateServiceServer::new(Certificates(app)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let edges = EdgeServiceServer::new(EdgeCalls::new(tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
 
@@ -62,6 +66,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     health.set_serving::<CertificateServiceServer<Certificates>>().await;
     health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
     health.set_serving::<AuditServiceServer<Audit>>().await;
+    health.set_serving::<TokenServiceServer<Tokens>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -75,6 +80,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
             CertificateServiceServer::<Certificates>::NAME,
             EdgeServiceServer::<EdgeCalls>::NAME,
             AuditServiceServer::<Audit>::NAME,
+            TokenServiceServer::<Tokens>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -88,12 +94,14 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .layer(authentication)
         .add_service(domains)
         .add_service(services)
         .add_service(backends)
         .add_service(certificates)
         .add_service(edges)
         .add_service(audit)
+        .add_service(tokens)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

@@ -26,24 +26,26 @@ impl BackendService for Backends {
         &self,
         request: Request<ListBackendsRequest>,
     ) -> Result<Response<ListBackendsResponse>, Status> {
+        let actor = caller(&request)?;
         let ListBackendsRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest::parse(page_size, &page_token)
-            .and_then(|page| backend::list(&self.0, &page))
+            .and_then(|page| backend::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let backends = page.items.iter().map(|stored| convert_backend::message(stored)).collect();
         Ok(Response::new(ListBackendsResponse { backends, next_page_token: page.next_page_token }))
     }
 
     async fn get_backend(&self, request: Request<GetBackendRequest>) -> Result<Response<Backend>, Status> {
+        let actor = caller(&request)?;
         let GetBackendRequest { name } = request.into_inner();
         let stored = convert::name(&name, BackendId::parse_resource_name)
-            .and_then(|id| backend::get(&self.0, &id))
+            .and_then(|id| backend::get(&self.0, &actor, &id))
             .map_err(|error| status(error, None))?;
         Ok(Response::new(convert_backend::message(&stored)))
     }
 
     async fn create_backend(&self, request: Request<CreateBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request, "CreateBackend");
+        let actor = caller(&request)?;
         let CreateBackendRequest { backend, validate_only } = request.into_inner();
         let created = async {
             let new = convert_backend::new(backend)?;
@@ -54,7 +56,7 @@ impl BackendService for Backends {
     }
 
     async fn update_backend(&self, request: Request<UpdateBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request, "UpdateBackend");
+        let actor = caller(&request)?;
         let UpdateBackendRequest { backend, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (id, update, etag) = convert_backend::update(backend, update_mask)?;
@@ -68,7 +70,7 @@ impl BackendService for Backends {
         &self,
         request: Request<DeleteBackendRequest>,
     ) -> Result<Response<DeleteBackendResponse>, Status> {
-        let actor = caller(&request, "DeleteBackend");
+        let actor = caller(&request)?;
         let DeleteBackendRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;
@@ -79,7 +81,7 @@ impl BackendService for Backends {
     }
 
     async fn drain_backend(&self, request: Request<DrainBackendRequest>) -> Result<Response<Backend>, Status> {
-        let actor = caller(&request, "DrainBackend");
+        let actor = caller(&request)?;
         let DrainBackendRequest { name, etag, validate_only } = request.into_inner();
         let drained = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     app::{App, AppError, Page, PageRequest, certificate},
+    model::Actor,
     pki,
 };
 
@@ -33,15 +34,17 @@ impl CertificateService for Certificates {
         &self,
         request: Request<ListCertificatesRequest>,
     ) -> Result<Response<ListCertificatesResponse>, Status> {
+        let actor = caller(&request)?;
         let ListCertificatesRequest { page_size, page_token } = request.into_inner();
-        let response = list(&self.0, page_size, &page_token).map_err(|error| status(error, None))?;
+        let response = list(&self.0, &actor, page_size, &page_token).map_err(|error| status(error, None))?;
         Ok(Response::new(response))
     }
 
     async fn get_certificate(&self, request: Request<GetCertificateRequest>) -> Result<Response<Certificate>, Status> {
+        let actor = caller(&request)?;
         let GetCertificateRequest { name } = request.into_inner();
         let stored = convert::name(&name, CertificateId::parse_resource_name)
-            .and_then(|id| certificate::get(&self.0, &id))
+            .and_then(|id| certificate::get(&self.0, &actor, &id))
             .map_err(|error| status(error, None))?;
         Ok(Response::new(convert_certificate::message(&stored)))
     }
@@ -50,7 +53,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<CreateCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = caller(&request, "CreateCertificate");
+        let actor = caller(&request)?;
         let CreateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let created = async {
             let (id, upload, _) = convert_certificate::upload(certificate, private_key_pem)?;
@@ -64,7 +67,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<UpdateCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
-        let actor = caller(&request, "UpdateCertificate");
+        let actor = caller(&request)?;
         let UpdateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let updated = async {
             let (id, upload, etag) = convert_certificate::upload(certificate, private_key_pem)?;
@@ -78,7 +81,7 @@ impl CertificateService for Certificates {
         &self,
         request: Request<DeleteCertificateRequest>,
     ) -> Result<Response<DeleteCertificateResponse>, Status> {
-        let actor = caller(&request, "DeleteCertificate");
+        let actor = caller(&request)?;
         let DeleteCertificateRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, CertificateId::parse_resource_name)?;
@@ -96,8 +99,8 @@ impl CertificateService for Certificates {
 }
 
 /// A page that fits into a message: shorter than asked for where chains are long.
-fn list(app: &App, page_size: i32, page_token: &str) -> Result<ListCertificatesResponse, AppError> {
-    let page = certificate::list(app, &PageRequest::parse(page_size, page_token)?)?;
+fn list(app: &App, actor: &Actor, page_size: i32, page_token: &str) -> Result<ListCertificatesResponse, AppError> {
+    let page = certificate::list(app, actor, &PageRequest::parse(page_size, page_token)?)?;
     let mut certificates = Vec::with_capacity(page.items.len());
     let mut bytes = 0;
     for stored in &page.items {

@@ -28,24 +28,26 @@ impl DomainService for Domains {
         &self,
         request: Request<ListDomainsRequest>,
     ) -> Result<Response<ListDomainsResponse>, Status> {
+        let actor = caller(&request)?;
         let ListDomainsRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest::parse(page_size, &page_token)
-            .and_then(|page| domain::list(&self.0, &page))
+            .and_then(|page| domain::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let domains = page.items.iter().map(|stored| convert_domain::message(stored)).collect();
         Ok(Response::new(ListDomainsResponse { domains, next_page_token: page.next_page_token }))
     }
 
     async fn get_domain(&self, request: Request<GetDomainRequest>) -> Result<Response<Domain>, Status> {
+        let actor = caller(&request)?;
         let GetDomainRequest { name } = request.into_inner();
         let stored = convert::name(&name, HostPattern::parse_resource_name)
-            .and_then(|host| domain::get(&self.0, &host))
+            .and_then(|host| domain::get(&self.0, &actor, &host))
             .map_err(|error| status(error, None))?;
         Ok(Response::new(convert_domain::message(&stored)))
     }
 
     async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request, "CreateDomain");
+        let actor = caller(&request)?;
         let CreateDomainRequest { domain, validate_only } = request.into_inner();
         let created = async {
             let new = convert_domain::new(domain)?;
@@ -56,7 +58,7 @@ impl DomainService for Domains {
     }
 
     async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request, "UpdateDomain");
+        let actor = caller(&request)?;
         let UpdateDomainRequest { domain, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (host, update, etag) = convert_domain::update(domain, update_mask)?;
@@ -70,7 +72,7 @@ impl DomainService for Domains {
         &self,
         request: Request<DeleteDomainRequest>,
     ) -> Result<Response<DeleteDomainResponse>, Status> {
-        let actor = caller(&request, "DeleteDomain");
+        let actor = caller(&request)?;
         let DeleteDomainRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let host = convert::name(&name, HostPattern::parse_resource_name)?;
@@ -81,7 +83,7 @@ impl DomainService for Domains {
     }
 
     async fn switch_domain(&self, request: Request<SwitchDomainRequest>) -> Result<Response<Domain>, Status> {
-        let actor = caller(&request, "SwitchDomain");
+        let actor = caller(&request)?;
         let SwitchDomainRequest { name, tag, etag, force, validate_only } = request.into_inner();
         let check = if force { SwitchCheck::Forced } else { SwitchCheck::BackendsRequired };
         let switched = async {

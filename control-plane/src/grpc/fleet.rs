@@ -1,6 +1,6 @@
 //! What edges call.
 
-use std::{net::SocketAddr, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt};
 use switchyard_proto::{
@@ -15,17 +15,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     Code, Request, Response, Status, Streaming,
-    transport::{
-        Server,
-        server::{Connected, Router},
-    },
+    transport::{Server, server::Router},
 };
 use tracing::{Instrument, debug, info_span};
 
-use super::convert::fleet as convert;
+use super::{connection::ConnectInfo, convert::fleet as convert};
 use crate::{
     feed::Feed,
-    fleet::{Admission, Connection, Deadlines, FleetView, JoinSecret, MessageError, Session, SessionError},
+    fleet::{Deadlines, FleetView, JoinSecret, MessageError, Session, SessionError},
+    listen::Connection,
     model::EdgeIdentity,
 };
 
@@ -110,8 +108,9 @@ impl FleetService for Fleet {
 impl Fleet {
     /// Which edge makes a call. What it shows is what lets its connection live on.
     fn identify<T>(&self, request: &Request<T>) -> Result<EdgeIdentity, Status> {
-        let ConnectInfo { peer, admission } =
-            request.extensions().get().cloned().ok_or_else(|| Status::internal("a call without a connection"))?;
+        let ConnectInfo { peer, admission } = ConnectInfo::of(request.extensions())
+            .cloned()
+            .ok_or_else(|| Status::internal("a call without a connection"))?;
         let metadata = request.metadata();
         let secret = metadata.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         if !secret.is_some_and(|secret| self.secret.is(secret)) {
@@ -124,21 +123,6 @@ impl Fleet {
         let id = EdgeId::parse(id).map_err(|error| Status::invalid_argument(format!("{EDGE_ID_METADATA}: {error}")))?;
         admission.admit();
         Ok(EdgeIdentity { id, peer })
-    }
-}
-
-/// What a call knows of its connection.
-#[derive(Clone, Debug)]
-pub struct ConnectInfo {
-    peer: SocketAddr,
-    admission: Admission,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ConnectInfo;
-
-    fn connect_info(&self) -> ConnectInfo {
-        ConnectInfo { peer: self.peer(), admission: self.admission().clone() }
     }
 }
 

@@ -5,24 +5,27 @@
 
 mod admin;
 mod audit;
+mod authentication;
 mod backend;
 mod certificate;
+mod connection;
 mod convert;
 mod domain;
 mod edge;
 mod fleet;
+mod permissions;
 mod service;
 mod status;
+mod token;
 
 pub use admin::serve as serve_admin;
 pub use fleet::serve as serve_fleet;
 
-use tonic::Request;
+use tonic::{Request, Status};
 
-use crate::model::{Actor, Door};
+use crate::model::Actor;
 
-/// Who makes a call: whoever reaches loopback, until there are tokens.
-fn caller<T>(request: &Request<T>, method: &'static str) -> Actor {
-    let address = request.remote_addr().map(|address| address.ip().to_canonical());
-    Actor { name: "local".to_owned(), door: Door::Grpc, address, method: Some(method) }
+/// Who makes a call, as the authentication found.
+fn caller<T>(request: &Request<T>) -> Result<Actor, Status> {
+    request.extensions().get().cloned().ok_or_else(|| Status::internal("a call that nobody authenticated"))
 }

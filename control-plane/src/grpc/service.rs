@@ -25,24 +25,26 @@ impl ServiceService for Services {
         &self,
         request: Request<ListServicesRequest>,
     ) -> Result<Response<ListServicesResponse>, Status> {
+        let actor = caller(&request)?;
         let ListServicesRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest::parse(page_size, &page_token)
-            .and_then(|page| service::list(&self.0, &page))
+            .and_then(|page| service::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let services = page.items.iter().map(|stored| convert_service::message(stored)).collect();
         Ok(Response::new(ListServicesResponse { services, next_page_token: page.next_page_token }))
     }
 
     async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<Response<Service>, Status> {
+        let actor = caller(&request)?;
         let GetServiceRequest { name } = request.into_inner();
         let stored = convert::name(&name, ServiceId::parse_resource_name)
-            .and_then(|id| service::get(&self.0, &id))
+            .and_then(|id| service::get(&self.0, &actor, &id))
             .map_err(|error| status(error, None))?;
         Ok(Response::new(convert_service::message(&stored)))
     }
 
     async fn create_service(&self, request: Request<CreateServiceRequest>) -> Result<Response<Service>, Status> {
-        let actor = caller(&request, "CreateService");
+        let actor = caller(&request)?;
         let CreateServiceRequest { service, validate_only } = request.into_inner();
         let created = async {
             let new = convert_service::new(service)?;
@@ -53,7 +55,7 @@ impl ServiceService for Services {
     }
 
     async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Result<Response<Service>, Status> {
-        let actor = caller(&request, "UpdateService");
+        let actor = caller(&request)?;
         let UpdateServiceRequest { service, update_mask, validate_only } = request.into_inner();
         let updated = async {
             let (id, update, etag) = convert_service::update(service, update_mask)?;
@@ -67,7 +69,7 @@ impl ServiceService for Services {
         &self,
         request: Request<DeleteServiceRequest>,
     ) -> Result<Response<DeleteServiceResponse>, Status> {
-        let actor = caller(&request, "DeleteService");
+        let actor = caller(&request)?;
         let DeleteServiceRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, ServiceId::parse_resource_name)?;

@@ -40,6 +40,7 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
             details.set_error_info("STALE_ETAG", ERROR_DOMAIN, metadata);
             (Code::Aborted, details)
         }
+        AppError::OutOfScope(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
         AppError::Rule(rule) => {
             let (kind, subject, field) = broken(rule);
             let mut details = field.map(of_field).unwrap_or_default();
@@ -77,6 +78,8 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
         BrokenRule::InternalCertificate { certificate } => {
             ("INTERNAL_CERTIFICATE", certificate.to_resource_name(), None)
         }
+        BrokenRule::LastFullToken => ("LAST_FULL_TOKEN", "tokens".to_owned(), None),
+        BrokenRule::TooMany { what, max: _ } => ("TOO_MANY", (*what).to_owned(), None),
         BrokenRule::NothingToDrain { backend } => ("NOTHING_TO_DRAIN", backend.to_resource_name(), None),
     }
 }

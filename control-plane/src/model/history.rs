@@ -1,9 +1,9 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
-use switchyard_proto::vocab::{ResourceKey, Revision};
+use switchyard_proto::vocab::Revision;
 
-use super::{Door, Timestamp};
+use super::{Door, ObjectKey, Timestamp};
 
 /// What one revision did to one resource, as the history has it. Secrets are not in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,7 @@ pub struct HistoryEntry {
     /// Where it stands.
     pub place: HistoryPlace,
     /// The resource.
-    pub key: ResourceKey,
+    pub key: ObjectKey,
     /// Its fields before; none if it was created.
     pub old: Option<Map<String, Value>>,
     /// Its fields after; none if it was deleted.
@@ -43,7 +43,7 @@ pub struct HistoryFilter {
     /// Only those before this place.
     pub before: Option<HistoryPlace>,
     /// Only changes of this resource.
-    pub resource: Option<ResourceKey>,
+    pub resource: Option<ObjectKey>,
     /// Only changes by somebody of this name.
     pub actor: Option<String>,
     /// Only changes at or after this moment.

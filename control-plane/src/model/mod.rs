@@ -3,21 +3,27 @@
 //! What always holds: a value that exists is valid by itself; what it may say about other resources is in [`rules`], and
 //! nowhere else. No I/O, no messages, no SQL: the layers around convert.
 
+mod access;
 mod backend;
 mod certificate;
 mod domain;
 mod edge;
 mod history;
+mod object;
 pub mod rules;
 mod service;
 mod stored;
+mod token;
 mod who;
 
+pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use backend::{Backend, BackendState, InvalidTags, Tags};
 pub use certificate::{Certificate, CertificateChain, CertificateSource, PrivateKey};
 pub use domain::Domain;
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};
+pub use object::{ObjectKey, ObjectKind};
 pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
-pub use stored::{Resource, Stored, Timestamp};
+pub use stored::{Object, Resource, Stored, Timestamp};
+pub use token::{Secret, SecretHash, Token};
 pub use who::{Actor, Door, EdgeIdentity};

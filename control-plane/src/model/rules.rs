@@ -3,7 +3,7 @@
 
 use switchyard_proto::vocab::{BackendId, CertificateId, ResourceKey, ServiceId, Tag};
 
-use super::{Backend, BackendState, Certificate};
+use super::{Backend, BackendState, Certificate, Token};
 
 /// A rule that a change would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,17 @@ pub enum BrokenRule {
         /// The certificate.
         certificate: CertificateId,
     },
+    /// The last token that can do everything cannot be revoked: nobody could make another.
+    #[error("no other token can do everything and does not expire: make one first")]
+    LastFullToken,
+    /// There is no room for one more.
+    #[error("there are at most {max} {what}: delete some first")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        max: usize,
+    },
     /// A drain of a backend that is out of use.
     #[error("backends/{backend} is disabled: it gets no requests")]
     NothingToDrain {
@@ -61,6 +72,14 @@ pub fn can_switch_to<'a>(
         return Ok(());
     }
     Err(BrokenRule::NoBackendForTag { service: service.clone(), tag: tag.clone() })
+}
+
+/// A token can be revoked as long as somebody is left who can make another.
+pub fn can_delete_token<'a>(token: &Token, all: impl IntoIterator<Item = &'a Token>) -> Result<(), BrokenRule> {
+    if !token.is_full() || all.into_iter().any(|other| other.is_full() && other.id != token.id) {
+        return Ok(());
+    }
+    Err(BrokenRule::LastFullToken)
 }
 
 /// People may not choose the ids of the internal CA's certificates.

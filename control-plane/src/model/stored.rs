@@ -6,7 +6,7 @@ use std::{
 
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
-use super::{Backend, Certificate, Domain, Service};
+use super::{Backend, Certificate, Domain, ObjectKey, Service, Token};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +76,25 @@ impl Resource {
             Self::Backend(stored) => stored.revision,
             Self::Certificate(stored) => stored.revision,
             Self::Domain(stored) => stored.revision,
+        }
+    }
+}
+
+/// What the database keeps under a revision, of any kind.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A resource that edges serve.
+    Served(Resource),
+    /// A token of the API.
+    Token(Arc<Stored<Token>>),
+}
+
+impl Object {
+    /// Its kind and id.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Served(resource) => resource.key().into(),
+            Self::Token(stored) => ObjectKey::token(&stored.value.id),
         }
     }
 }

@@ -2,6 +2,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use switchyard_proto::vocab::EdgeId;
 
+use super::Access;
+
 /// Who makes a change, and by which door. Every use case takes one; history and audit come from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -9,6 +11,8 @@ pub struct Actor {
     pub name: String,
     /// Where they came in.
     pub door: Door,
+    /// What they may do.
+    pub access: Access,
     /// Where their call came from, if there was one.
     pub address: Option<IpAddr>,
     /// The method that they called, if they did.
@@ -23,7 +27,7 @@ impl Actor {
 
     /// Somebody who came in by another door than a call.
     pub fn without_call(name: &str, door: Door) -> Self {
-        Self { name: name.into(), door, address: None, method: None }
+        Self { name: name.into(), door, access: Access::EVERYTHING, address: None, method: None }
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use switchyard_proto::vocab::{BackendAddress, BackendId, EdgeId, HostPattern, ResourceKey, Revision, ServiceId, Tag};
+use switchyard_proto::vocab::{
+    BackendAddress, BackendId, EdgeId, HostPattern, ResourceKey, Revision, ServiceId, Tag, TokenId,
+};
 
 use super::{Changes, Location, Store, StoreError, TOMBSTONES_MAX, fixture::Fixture, open};
 use crate::{
     model::{
-        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, HistoryFilter,
-        HistoryPlace, RejectionRecord, Service, Tags, Timestamp,
+        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, HistoryFilter,
+        HistoryPlace, ObjectKey, Patterns, RejectionRecord, Role, Scope, Secret, Service, Tags, Timestamp, Token,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -42,6 +44,7 @@ conformance!(
     a_deletion_leaves_a_tombstone_until_the_resource_is_there_again,
     the_history_says_what_each_revision_changed_and_holds_no_secret,
     the_history_is_asked_by_place_resource_actor_and_time,
+    a_token_is_kept_with_what_it_allows_and_without_its_secret,
     secrets_are_sealed_and_another_master_key_is_refused,
     a_commit_wakes_followers_of_every_process,
     edges_are_remembered,
@@ -194,7 +197,7 @@ async fn a_deletion_leaves_a_tombstone_until_the_resource_is_there_again(fixture
     transaction.delete_service(&old).await.unwrap();
     transaction.commit().await.unwrap();
     let changes = store.changes_after(Revision(1)).await.unwrap();
-    assert_eq!(changes.removed, [(ResourceKey::service(&old.value.id), Revision(2))]);
+    assert_eq!(changes.removed, [(ResourceKey::service(&old.value.id).into(), Revision(2))]);
     assert!(changes.put.is_empty());
 
     put_service(&store, "shop").await;
@@ -213,7 +216,7 @@ async fn the_history_says_what_each_revision_changed_and_holds_no_secret(fixture
     transaction.delete_certificate(&certificate).await.unwrap();
     transaction.commit().await.unwrap();
 
-    let changed = |keys: Vec<ResourceKey>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let changed = |keys: Vec<ObjectKey>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     let first = changed(store.changed_at(Revision(1)).await.unwrap());
     assert_eq!(first, ["services/shop", "certificates/internal-shop.example"]);
     assert_eq!(changed(store.changed_at(Revision(2)).await.unwrap()), ["certificates/internal-shop.example"]);
@@ -234,11 +237,43 @@ async fn the_history_says_what_each_revision_changed_and_holds_no_secret(fixture
     );
 }
 
+async fn a_token_is_kept_with_what_it_allows_and_without_its_secret(fixture: Fixture) {
+    let store = fixture.open().await;
+    let secret = Secret::generate().unwrap();
+    let scope = Scope::new(Patterns::parse(&["*.shop.example"]).unwrap(), Patterns::parse(&["shop"]).unwrap());
+    let token = Token {
+        id: TokenId::parse("ci").unwrap(),
+        hash: secret.hash(),
+        access: Access { role: Role::Operator, scope },
+        expires_at: Some(NOW.plus(std::time::Duration::from_secs(60))),
+    };
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let stored = transaction.create_token(token.clone()).await.unwrap();
+    transaction.commit().await.unwrap();
+    store.record_token_use(&token.id, NOW).await.unwrap();
+    store.record_token_use(&token.id, Timestamp(NOW.0 + 1)).await.unwrap();
+    assert_eq!(store.token_uses().await.unwrap(), [(token.id.clone(), Timestamp(NOW.0 + 1))]);
+    let entries = store.history(&HistoryFilter::default(), 10).await.unwrap();
+    let told = serde_json::to_string(&entries[0].new).unwrap();
+    assert!(told.contains("*.shop.example") && !told.contains("hash") && !told.contains("secret"), "{told}");
+
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let read = transaction.token(&token.id).await.unwrap().unwrap();
+    assert_eq!((&read, &read.value), (&stored, &token));
+    assert_eq!(transaction.tokens().await.unwrap(), std::slice::from_ref(&read));
+    transaction.delete_token(&read).await.unwrap();
+    transaction.commit().await.unwrap();
+    let changes = store.changes_after(Revision(1)).await.unwrap();
+    assert_eq!(changes.removed, [(ObjectKey::token(&token.id), Revision(2))]);
+    assert!(store.token_uses().await.unwrap().is_empty(), "a new one of that name was never used");
+}
+
 async fn the_history_is_asked_by_place_resource_actor_and_time(fixture: Fixture) {
     let store = fixture.open().await;
     let caller = Actor {
         name: "ann".into(),
         door: Door::Grpc,
+        access: Access::EVERYTHING,
         address: Some("192.0.2.7".parse().unwrap()),
         method: Some("CreateService"),
     };
@@ -257,7 +292,7 @@ async fn the_history_is_asked_by_place_resource_actor_and_time(fixture: Fixture)
     let place = HistoryPlace { revision: Revision(2), position: 0 };
     assert_eq!(of(HistoryFilter { before: Some(place), ..all.clone() }, 9).await, [1]);
     let resource = ResourceKey::service(&ServiceId::parse("shop-2").unwrap());
-    assert_eq!(of(HistoryFilter { resource: Some(resource), ..all.clone() }, 9).await, [3]);
+    assert_eq!(of(HistoryFilter { resource: Some(resource.into()), ..all.clone() }, 9).await, [3]);
     assert_eq!(of(HistoryFilter { actor: Some("ann".into()), ..all.clone() }, 9).await, [2]);
     let since = Some(Timestamp(NOW.0 + 1_000));
     assert_eq!(of(HistoryFilter { since, ..all.clone() }, 9).await, [3, 2]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::model::{Backend, Certificate, CertificateChain, Domain, Service};
+use crate::model::{Access, Backend, Certificate, CertificateChain, Domain, Pattern, Service, Token};
 
 /// A resource as the history shows it.
 pub(super) trait Recorded {
@@ -65,6 +65,22 @@ impl Recorded for Certificate {
             "fingerprint_sha256": fingerprint_sha256,
             "not_before": not_before.0,
             "not_after": not_after.0,
+        })
+    }
+}
+
+impl Recorded for Token {
+    fn recorded(&self) -> Value {
+        let Self { id, hash: _, access, expires_at } = self;
+        let Access { role, scope } = access;
+        let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (domains, services) = scope.patterns();
+        json!({
+            "id": id.as_str(),
+            "role": role.as_str(),
+            "domains": texts(domains),
+            "services": texts(services),
+            "expires_at": expires_at.map(|at| at.0),
         })
     }
 }

@@ -21,14 +21,14 @@ mod wakeup;
 use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId};
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId, TokenId};
 use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use crate::{
     model::{
-        Actor, Backend, Certificate, Domain, EdgeRecord, HistoryEntry, HistoryFilter, Resource, Service, Stored,
-        Timestamp,
+        Actor, Backend, Certificate, Domain, EdgeRecord, HistoryEntry, HistoryFilter, Object, ObjectKey, Service,
+        Stored, Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -78,7 +78,7 @@ pub trait Store: Debug + Send + Sync {
     async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError>;
 
     /// What the change of this number put and deleted.
-    async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError>;
+    async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError>;
 
     /// What the history has, the newest first: at most `limit` entries.
     async fn history(&self, filter: &HistoryFilter, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;
@@ -92,6 +92,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// All edges that are remembered, by id.
     async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError>;
+
+    /// Remembers when a token was used.
+    async fn record_token_use(&self, id: &TokenId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// When tokens were used last, as far as that was remembered.
+    async fn token_uses(&self) -> Result<Vec<(TokenId, Timestamp)>, StoreError>;
 
     /// Ends all connections. SQLite then has everything in its one file, for whoever copies it.
     async fn close(&self);
@@ -107,9 +113,9 @@ pub struct Changes {
     /// Everything is contained, also what is older: what is not in it is gone.
     pub whole: bool,
     /// What was put and is there, those first that others refer to.
-    pub put: Vec<Resource>,
+    pub put: Vec<Object>,
     /// What was deleted, and when. If `whole`, every deletion that is known one by one: edges may still have to be told.
-    pub removed: Vec<(ResourceKey, Revision)>,
+    pub removed: Vec<(ObjectKey, Revision)>,
 }
 
 /// One change of the configuration. Nothing of it is there before [`Transaction::commit`]; dropped, it never was.
@@ -162,6 +168,15 @@ pub trait Transaction: Send {
     ) -> Result<Stored<Certificate>, StoreError>;
     /// Deletes the certificate that was read.
     async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError>;
+
+    /// A token of the API.
+    async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError>;
+    /// All tokens of the API.
+    async fn tokens(&mut self) -> Result<Vec<Stored<Token>>, StoreError>;
+    /// Creates a token.
+    async fn create_token(&mut self, new: Token) -> Result<Stored<Token>, StoreError>;
+    /// Deletes the token that was read.
+    async fn delete_token(&mut self, old: &Stored<Token>) -> Result<(), StoreError>;
 
     /// A secret of the system, by name.
     async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

@@ -6,15 +6,15 @@ use std::{fmt::Display, time::Duration};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, Tag,
+    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, Revision, ServiceId, Tag, TokenId,
 };
 
 use super::StoreError;
 use crate::{
     model::{
-        Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, CertificateSource, Domain,
-        Door, EdgeRecord, HistoryEntry, HistoryPlace, PrivateKey, RejectionRecord, Service, Stored, Tags, Timeouts,
-        Timestamp,
+        Access, Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, CertificateSource,
+        Domain, Door, EdgeRecord, HistoryEntry, HistoryPlace, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey,
+        RejectionRecord, Role, Scope, SecretHash, Service, Stored, Tags, Timeouts, Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -221,6 +221,58 @@ fn split_chain(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
 }
 
 #[derive(FromRow)]
+pub(super) struct TokenRow {
+    id: String,
+    secret_sha256: Vec<u8>,
+    role: String,
+    domains: String,
+    services: String,
+    expires_at: Option<i64>,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl TokenRow {
+    pub(super) fn token(self) -> Result<Stored<Token>, StoreError> {
+        let row = Row { table: "token", id: &self.id };
+        let patterns = |json: &str| {
+            let texts: Vec<String> = row.check(serde_json::from_str(json))?;
+            row.check(Patterns::parse(&texts))
+        };
+        let token = Token {
+            id: row.check(TokenId::parse(&self.id))?,
+            hash: SecretHash::from_bytes(&self.secret_sha256)
+                .ok_or_else(|| row.inconsistent("the hash of its secret is damaged"))?,
+            access: Access {
+                role: row.word(&self.role, Role::from_word(&self.role))?,
+                scope: Scope::new(patterns(&self.domains)?, patterns(&self.services)?),
+            },
+            expires_at: self.expires_at.map(Timestamp),
+        };
+        row.stored(token, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+/// The patterns of a scope as its row has them.
+pub(super) fn patterns_column(patterns: &[Pattern]) -> String {
+    serde_json::Value::from_iter(patterns.iter().map(ToString::to_string)).to_string()
+}
+
+#[derive(FromRow)]
+pub(super) struct TokenUseRow {
+    id: String,
+    last_used_at: i64,
+}
+
+impl TokenUseRow {
+    pub(super) fn token_use(self) -> Result<(TokenId, Timestamp), StoreError> {
+        let row = Row { table: "token_use", id: &self.id };
+        Ok((row.check(TokenId::parse(&self.id))?, Timestamp(self.last_used_at)))
+    }
+}
+
+#[derive(FromRow)]
 pub(super) struct KeyRow {
     kind: String,
     id: String,
@@ -228,15 +280,10 @@ pub(super) struct KeyRow {
 }
 
 impl KeyRow {
-    pub(super) fn key(self) -> Result<(ResourceKey, Revision), StoreError> {
+    pub(super) fn key(self) -> Result<(ObjectKey, Revision), StoreError> {
         let row = Row { table: "tombstone", id: &self.id };
-        let key = match row.word(&self.kind, ResourceKind::from_word(&self.kind))? {
-            ResourceKind::Service => ResourceKey::service(&row.check(ServiceId::parse(&self.id))?),
-            ResourceKind::Backend => ResourceKey::backend(&row.check(BackendId::parse(&self.id))?),
-            ResourceKind::Certificate => ResourceKey::certificate(&row.check(CertificateId::parse(&self.id))?),
-            ResourceKind::Domain => ResourceKey::domain(&row.check(HostPattern::parse(&self.id))?),
-        };
-        Ok((key, row.revision(self.revision)?))
+        let kind = row.word(&self.kind, ObjectKind::from_word(&self.kind))?;
+        Ok((row.check(ObjectKey::parse(kind, &self.id))?, row.revision(self.revision)?))
     }
 }
 
@@ -301,6 +348,7 @@ impl EdgeRow {
             .into_iter()
             .map(|RejectionColumn { kind, id, revision, reason }| {
                 let (key, revision) = KeyRow { kind, id, revision }.key()?;
+                let key = key.served().ok_or_else(|| row.inconsistent("a rejection of what no edge serves"))?;
                 Ok(RejectionRecord { key, revision, reason })
             })
             .collect::<Result<_, StoreError>>()?;

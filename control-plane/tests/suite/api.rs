@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{ControlPlane, channel, domain};
+use crate::support::{ControlPlane, domain};
 
 fn mask(paths: &[&str]) -> Option<FieldMask> {
     Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
@@ -303,7 +303,7 @@ async fn a_page_of_certificates_fits_into_a_message() {
 #[tokio::test]
 async fn health_is_served_for_every_service() {
     let control_plane = ControlPlane::start().await;
-    let mut health = HealthClient::new(channel(control_plane.server.admin));
+    let mut health = HealthClient::new(control_plane.channel());
     for service in ["", "switchyard.v1.DomainService", "switchyard.v1.EdgeService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         let status = health.check(request).await.unwrap().into_inner().status();
@@ -318,7 +318,7 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
 
     let control_plane = ControlPlane::start().await;
-    let channel = channel(control_plane.server.admin);
+    let channel = control_plane.channel();
     let request = v1::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),

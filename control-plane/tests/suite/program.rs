@@ -88,7 +88,7 @@ async fn what_it_was_told_survives_a_restart() {
     let data_dir = dir.path().join("data");
     let mut program = Program::start(&data_dir, &[]);
     let (admin, _) = program.ready().await;
-    let mut domains = DomainServiceClient::new(channel(admin));
+    let mut domains = DomainServiceClient::new(channel(admin, &data_dir));
     let request = CreateDomainRequest { domain: Some(domain("shop.example", "a")), validate_only: false };
     let created = domains.create_domain(request).await.unwrap().into_inner();
     let token = fs::read(data_dir.join("join-token")).unwrap();
@@ -96,7 +96,7 @@ async fn what_it_was_told_survives_a_restart() {
 
     let mut program = Program::start(&data_dir, &[]);
     let (admin, _) = program.ready().await;
-    let mut domains = DomainServiceClient::new(channel(admin));
+    let mut domains = DomainServiceClient::new(channel(admin, &data_dir));
     let list = domains.list_domains(ListDomainsRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.domains, [created]);
     assert_eq!(fs::read(data_dir.join("join-token")).unwrap(), token);
@@ -108,14 +108,14 @@ async fn what_a_kill_interrupts_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut program = Program::start(dir.path(), &[]);
     let (admin, _) = program.ready().await;
-    let mut domains = DomainServiceClient::new(channel(admin));
+    let mut domains = DomainServiceClient::new(channel(admin, dir.path()));
     let request = CreateDomainRequest { domain: Some(domain("shop.example", "a")), validate_only: false };
     domains.create_domain(request).await.unwrap();
     program.child.kill().await.unwrap();
 
     let mut program = Program::start(dir.path(), &[]);
     let (admin, _) = program.ready().await;
-    let mut domains = DomainServiceClient::new(channel(admin));
+    let mut domains = DomainServiceClient::new(channel(admin, dir.path()));
     let list = domains.list_domains(ListDomainsRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.domains.len(), 1);
 }
@@ -130,6 +130,7 @@ async fn secrets_are_for_the_owner_alone() {
     assert_eq!(mode(&data_dir), 0o700);
     assert_eq!(mode(&data_dir.join("join-token")), 0o600);
     assert_eq!(mode(&data_dir.join("master-key")), 0o600);
+    assert_eq!(mode(&data_dir.join("admin-token")), 0o600);
 }
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn a_seed_is_loaded_once() {
     let mut program = Program::start(&dir.path().join("data"), &arguments);
     let (admin, log) = program.ready().await;
     assert!(log.iter().any(|fields| fields["setting"] == "proxy.listen_addr"), "{log:?}");
-    let mut domains = DomainServiceClient::new(channel(admin));
+    let mut domains = DomainServiceClient::new(channel(admin, &dir.path().join("data")));
     let list = domains.list_domains(ListDomainsRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.domains[0].name, "domains/shop.example");
     program.terminate().await;

@@ -9,19 +9,23 @@ use std::{
 };
 
 use switchyard_control_plane::{
-    config::{MasterKeySource, Settings},
+    config::{Admin, MasterKeySource, Settings},
     server::Server,
     store::Location,
     telemetry::{LogFilter, LogFormat},
 };
-use switchyard_proto::v1::{
-    Backend, CreateBackendRequest, CreateDomainRequest, Domain, backend_service_client::BackendServiceClient,
-    certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-    edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+use switchyard_proto::{
+    Bearer,
+    v1::{
+        Backend, CreateBackendRequest, CreateDomainRequest, Domain, backend_service_client::BackendServiceClient,
+        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+    },
 };
 use tempfile::TempDir;
 use tonic::{
     Status,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 
@@ -31,11 +35,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A control plane with a database of its own, and clients of its API.
 pub(crate) struct ControlPlane {
     pub(crate) server: Server,
-    pub(crate) domains: DomainServiceClient<Channel>,
-    pub(crate) services: ServiceServiceClient<Channel>,
-    pub(crate) backends: BackendServiceClient<Channel>,
-    pub(crate) certificates: CertificateServiceClient<Channel>,
-    pub(crate) edges: EdgeServiceClient<Channel>,
+    pub(crate) domains: DomainServiceClient<Authorized>,
+    pub(crate) services: ServiceServiceClient<Authorized>,
+    pub(crate) backends: BackendServiceClient<Authorized>,
+    pub(crate) certificates: CertificateServiceClient<Authorized>,
+    pub(crate) edges: EdgeServiceClient<Authorized>,
     dir: Arc<TempDir>,
 }
 
@@ -46,7 +50,7 @@ impl ControlPlane {
 
     async fn start_in(dir: Arc<TempDir>) -> Self {
         let server = Server::start(settings(dir.path())).await.unwrap();
-        let channel = channel(server.admin);
+        let channel = channel(server.admin, dir.path());
         Self {
             server,
             domains: DomainServiceClient::new(channel.clone()),
@@ -56,6 +60,11 @@ impl ControlPlane {
             edges: EdgeServiceClient::new(channel),
             dir,
         }
+    }
+
+    /// A channel to its API that shows the first token.
+    pub(crate) fn channel(&self) -> Authorized {
+        channel(self.server.admin, self.dir.path())
     }
 
     /// Starts another one on the same data.
@@ -97,8 +106,13 @@ pub(crate) fn domain(host: &str, tag: &str) -> Domain {
     Domain { name: format!("domains/{host}"), active_tag: tag.to_owned(), ..Domain::default() }
 }
 
-pub(crate) fn channel(admin: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{admin}")).unwrap().timeout(DEADLINE).connect_lazy()
+/// A channel that shows the first token.
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
+
+pub(crate) fn channel(admin: SocketAddr, data_dir: &Path) -> Authorized {
+    let channel = Endpoint::from_shared(format!("http://{admin}")).unwrap().timeout(DEADLINE).connect_lazy();
+    let token = fs::read_to_string(data_dir.join("admin-token")).unwrap();
+    InterceptedService::new(channel, Bearer::new(token.trim()).unwrap())
 }
 
 pub(crate) fn settings(dir: &Path) -> Settings {
@@ -106,7 +120,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {
         data_dir: dir.to_owned(),
         database: Location::Sqlite(dir.join("switchyard.db")),
-        admin: anywhere,
+        admin: Admin { address: anywhere, tls: None },
         fleet: anywhere,
         master_key: MasterKeySource::FileOrNew(dir.join("master-key")),
         seed: None,

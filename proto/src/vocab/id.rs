@@ -83,6 +83,10 @@ id!(
     EdgeId, ID_BYTES_MAX, ""
 );
 id!(
+    /// The id of a token of the API.
+    TokenId, ID_BYTES_MAX, ""
+);
+id!(
     /// The id of a certificate; `*` is allowed, so that it can be a host pattern.
     CertificateId, CERTIFICATE_ID_BYTES_MAX, "*"
 );

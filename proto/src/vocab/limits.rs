@@ -28,6 +28,10 @@ pub const FLEET_MESSAGE_BYTES_MAX: usize = 2 * BATCH_PART_BYTES_MAX;
 pub const REJECTIONS_MAX: usize = 100;
 /// Bytes of the reason of a rejection.
 pub const REJECTION_REASON_BYTES_MAX: usize = 500;
+/// Tokens of the API.
+pub const TOKENS_MAX: usize = 10_000;
+/// Patterns of domains, and of services, in the scope of one token.
+pub const SCOPE_PATTERNS_MAX: usize = 100;
 /// Elements of one page of a list.
 pub const PAGE_SIZE_MAX: usize = 1_000;
 /// Elements of one page of a list when nothing is asked for.

@@ -15,7 +15,7 @@ mod tag;
 pub use address::{BackendAddress, BackendHost, InvalidBackendAddress};
 pub use digest::Digest;
 pub use host::{HostPattern, InvalidHostPattern, normalize_host};
-pub use id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId};
+pub use id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId, TokenId};
 pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
 pub use revision::Revision;
 pub use tag::{InvalidTag, Tag};

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     host::{HostPattern, InvalidHostPattern},
-    id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId},
+    id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId, TokenId},
 };
 use crate::fleet::v1 as wire;
 
@@ -76,16 +76,6 @@ impl ResourceKey {
         Self { kind: ResourceKind::Domain, id: host.as_str().into() }
     }
 
-    /// Parses the name of a resource of any of these kinds, as in the API: `domains/shop.example`.
-    pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
-        match name.split('/').next().unwrap_or_default() {
-            "services" => ServiceId::parse_resource_name(name).map(|id| Self::service(&id)),
-            "backends" => BackendId::parse_resource_name(name).map(|id| Self::backend(&id)),
-            "certificates" => CertificateId::parse_resource_name(name).map(|id| Self::certificate(&id)),
-            _ => HostPattern::parse_resource_name(name).map(|host| Self::domain(&host)),
-        }
-    }
-
     /// The key in a message of the change feed.
     pub fn from_wire(key: &wire::ResourceKey) -> Result<Self, InvalidResourceName> {
         let wire::ResourceKey { kind: _, id } = key;
@@ -150,6 +140,7 @@ resource_name!(ServiceId, "services");
 resource_name!(BackendId, "backends");
 resource_name!(CertificateId, "certificates");
 resource_name!(EdgeId, "edges");
+resource_name!(TokenId, "tokens");
 
 /// Why a text or message does not name a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -188,11 +179,6 @@ mod tests {
         let key = ResourceKey::domain(&HostPattern::parse("*.shop.example").unwrap());
         assert_eq!(ResourceKey::from_wire(&key.to_wire()), Ok(key.clone()));
         assert_eq!(key.to_string(), "domains/*.shop.example");
-        for name in ["domains/*.shop.example", "services/shop", "backends/shop-1", "certificates/internal-shop.example"]
-        {
-            assert_eq!(ResourceKey::parse_name(name).unwrap().to_string(), name);
-        }
-        assert_eq!(ResourceKey::parse_name("edges/one"), Err(InvalidResourceName::Collection("domains")));
         let upper = wire::ResourceKey { kind: wire::ResourceKind::Domain.into(), id: "A.example".into() };
         assert_eq!(ResourceKey::from_wire(&upper), Err(InvalidResourceName::NotNormalized));
         let unknown = wire::ResourceKey { kind: 99, id: "a".into() };

@@ -28,7 +28,10 @@ pub(crate) use self::program::Bound;
 use self::{origin::Origin, program::Program};
 use crate::{
     client::{Address, Client},
+    commands::context::forget,
+    contexts::{Context, Contexts},
     failure::Failure,
+    login::{self, Login},
     output::{Output, note},
     wait::Outcome,
 };
@@ -144,7 +147,11 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     let ready = edge.ready(&["http", "https", "admin"]).await?;
     let (http, https, edge_admin) = (ready[0], ready[1], ready[2]);
 
-    let client = Client::connect(&Address::from(reachable(admin))).await?;
+    let address = Address::from(reachable(admin));
+    let token_file = data_dir.join("admin-token");
+    let token = login::given(Some(token_file.clone()))?;
+    let context = token.as_ref().and_then(|token| KeptContext::keep(&address, token));
+    let client = Client::connect(&Login { address, token, ca_pem: None }).await?;
     let domain = provision::create(&client, &origins).await?;
     provision::live(&client, &domain, edge).await?;
     let ca_file = data_dir.join("internal-ca.pem");
@@ -156,12 +163,13 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
         admin,
         fleet,
         edge_admin,
+        token_file,
         tag: domain.active_tag,
         ca_file,
         data_dir: data_dir.to_owned(),
     };
     if output.is_for_people() {
-        output.text(&running.to_text(args.data_dir.is_some()))?
+        output.text(&running.to_text(args.data_dir.is_some(), context.is_some()))?
     } else {
         output.document(&running)?
     }
@@ -184,6 +192,35 @@ async fn watch(control_plane: &mut Program, edge: &mut Program) -> DemoFailure {
     }
 }
 
+/// The context by which other commands find the demo's control plane, as long as it runs.
+#[derive(Debug)]
+struct KeptContext(Context);
+
+impl KeptContext {
+    const NAME: &str = "demo";
+
+    /// Keeps one; none where there is no place for it.
+    fn keep(address: &Address, token: &login::Token) -> Option<Self> {
+        let context = Context { control_plane: address.to_string(), token: token.secret.clone(), ca_pem: None };
+        let kept = context.clone();
+        Contexts::change(|contexts| {
+            contexts.contexts.insert(Self::NAME.to_owned(), kept);
+            Ok(())
+        })
+        .ok()?;
+        Some(Self(context))
+    }
+}
+
+impl Drop for KeptContext {
+    fn drop(&mut self) {
+        // Unless another demo has put its own there. What is left of one that could not be taken away lets nobody in.
+        let _ = Contexts::change(|contexts| {
+            if contexts.contexts.get(Self::NAME) == Some(&self.0) { forget(contexts, Self::NAME) } else { Ok(()) }
+        });
+    }
+}
+
 /// Where one connects to reach a listener on `address`.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -203,20 +240,26 @@ struct Running {
     admin: SocketAddr,
     fleet: SocketAddr,
     edge_admin: SocketAddr,
+    token_file: PathBuf,
     tag: String,
     ca_file: PathBuf,
     data_dir: PathBuf,
 }
 
 impl Running {
-    fn to_text(&self, kept: bool) -> String {
-        let Self { http, https, admin, fleet, edge_admin, tag, ca_file, data_dir } = self;
+    fn to_text(&self, kept: bool, has_context: bool) -> String {
+        let Self { http, https, admin, fleet, edge_admin, token_file, tag, ca_file, data_dir } = self;
         let domain = provision::DOMAIN;
         let other = if tag == "a" { "b" } else { "a" };
         let program = shell_word(&std::env::args().next().unwrap_or_else(|| "switchyard".to_owned()));
         let api = Address::from(reachable(*admin)).to_string();
-        let found_by_itself = api == Address::DEFAULT && std::env::var_os("SWITCHYARD_CONTROL_PLANE").is_none();
-        let at = if found_by_itself { String::new() } else { format!(" --control-plane {api}") };
+        let found_by_itself = api == Address::DEFAULT
+            && std::env::var_os("SWITCHYARD_CONTROL_PLANE").is_none()
+            && Contexts::load().is_ok_and(|contexts| contexts.current.is_none());
+        let mut at = if found_by_itself { String::new() } else { format!(" --control-plane {api}") };
+        if !has_context {
+            at = format!("{at} --token-file {}", shell_word(&token_file.to_string_lossy()));
+        }
         let (http_port, https_port) = (http.port(), https.port());
         let ca_file = shell_word(&ca_file.to_string_lossy());
         let data = if kept { "kept" } else { "removed at the end" };

@@ -1,15 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
-use switchyard_proto::{
-    v1 as wire,
-    vocab::{ResourceKey, limits::ID_BYTES_MAX},
-};
+use switchyard_proto::{v1 as wire, vocab::limits::ID_BYTES_MAX};
 
 use super::{parse_timestamp, timestamp};
 use crate::{
     app::AppError,
-    model::{Door, HistoryEntry, HistoryFilter},
+    model::{Door, HistoryEntry, HistoryFilter, ObjectKey},
 };
 
 /// What a request asks for; what is empty asks for all.
@@ -21,7 +18,7 @@ pub(in crate::grpc) fn filter(
 ) -> Result<HistoryFilter, AppError> {
     let resource = match resource {
         "" => None,
-        name => Some(ResourceKey::parse_name(name).map_err(|error| AppError::invalid("resource", error))?),
+        name => Some(ObjectKey::parse_name(name).map_err(|error| AppError::invalid("resource", error))?),
     };
     if actor.len() > ID_BYTES_MAX {
         return Err(AppError::invalid("actor", format_args!("longer than any actor's name ({ID_BYTES_MAX} bytes)")));

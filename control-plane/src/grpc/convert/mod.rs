@@ -9,6 +9,7 @@ pub(super) mod edge;
 pub(super) mod fleet;
 mod mask;
 pub(super) mod service;
+pub(super) mod token;
 mod violations;
 
 use std::fmt::Display;

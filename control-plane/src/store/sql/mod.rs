@@ -5,7 +5,7 @@ mod transaction;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{ResourceKey, Revision};
+use switchyard_proto::vocab::{Revision, TokenId};
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
@@ -14,13 +14,13 @@ use tokio::{
 use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY};
 use crate::{
-    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Resource, Timestamp},
+    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Object, ObjectKey, Resource, Timestamp},
     seal::Sealer,
     store::{
         Changes, Store, StoreError, Transaction,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EdgeRow, HistoryRow, KeyRow, ServiceRow, rejections_column,
-            revision_column, secret_identity,
+            BackendRow, CertificateRow, DomainRow, EdgeRow, HistoryRow, KeyRow, ServiceRow, TokenRow, TokenUseRow,
+            rejections_column, revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -83,28 +83,35 @@ impl SqlStore {
             .fetch_all(&mut *transaction)
             .await?
         {
-            put.push(Resource::Service(Arc::new(row.service()?)));
+            put.push(Object::Served(Resource::Service(Arc::new(row.service()?))));
         }
         for row in sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE revision > $1")
             .bind(after)
             .fetch_all(&mut *transaction)
             .await?
         {
-            put.push(Resource::Backend(Arc::new(row.backend()?)));
+            put.push(Object::Served(Resource::Backend(Arc::new(row.backend()?))));
         }
         for row in sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE revision > $1")
             .bind(after)
             .fetch_all(&mut *transaction)
             .await?
         {
-            put.push(Resource::Certificate(Arc::new(row.certificate(&self.sealer)?)));
+            put.push(Object::Served(Resource::Certificate(Arc::new(row.certificate(&self.sealer)?))));
         }
         for row in sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE revision > $1")
             .bind(after)
             .fetch_all(&mut *transaction)
             .await?
         {
-            put.push(Resource::Domain(Arc::new(row.domain()?)));
+            put.push(Object::Served(Resource::Domain(Arc::new(row.domain()?))));
+        }
+        for row in sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Token(Arc::new(row.token()?)));
         }
         let removed =
             sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM tombstone WHERE revision > $1")
@@ -152,7 +159,7 @@ impl Store for SqlStore {
         timeout(READ_TIMEOUT, self.read_changes(after)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
-    async fn changed_at(&self, revision: Revision) -> Result<Vec<ResourceKey>, StoreError> {
+    async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError> {
         sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM change WHERE revision = $1 ORDER BY seq")
             .bind(revision_column(revision))
             .fetch_all(&self.pool)
@@ -208,6 +215,27 @@ impl Store for SqlStore {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    async fn record_token_use(&self, id: &TokenId, at: Timestamp) -> Result<(), StoreError> {
+        sqlx::query::<Database>(
+            "INSERT INTO token_use (id, last_used_at) VALUES ($1, $2) \
+             ON CONFLICT (id) DO UPDATE SET last_used_at = excluded.last_used_at",
+        )
+        .bind(id.as_str())
+        .bind(at.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn token_uses(&self) -> Result<Vec<(TokenId, Timestamp)>, StoreError> {
+        sqlx::query_as::<Database, TokenUseRow>("SELECT id, last_used_at FROM token_use")
+            .fetch_all(&self.pool)
+            .await?
+            .into_iter()
+            .map(TokenUseRow::token_use)
+            .collect()
     }
 
     async fn close(&self) {

@@ -1,19 +1,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Database, NOTIFY};
 use crate::{
-    model::{Actor, Backend, Certificate, Domain, Service, Stored, Timestamp},
+    model::{Actor, Backend, Certificate, Domain, ObjectKey, Service, Stored, Timestamp, Token},
     seal::Sealer,
     store::{
         StoreError, TOMBSTONES_MAX, Transaction,
         history::Recorded,
         rows::{
-            BackendRow, CertificateRow, DomainRow, ServiceRow, millis_column, names_column, private_key_identity,
-            revision_column, secret_identity, tags_column,
+            BackendRow, CertificateRow, DomainRow, ServiceRow, TokenRow, millis_column, names_column, patterns_column,
+            private_key_identity, revision_column, secret_identity, tags_column,
         },
     },
 };
@@ -61,7 +63,7 @@ impl SqlTransaction {
     /// Writes the history of one put, and takes away the tombstone of what was there before.
     async fn record_put<T: Recorded>(
         &mut self,
-        key: &ResourceKey,
+        key: &ObjectKey,
         old: Option<&Stored<T>>,
         new: &T,
     ) -> Result<(), StoreError> {
@@ -76,7 +78,7 @@ impl SqlTransaction {
     }
 
     /// Writes the history of one deletion, and its tombstone.
-    async fn record_delete<T: Recorded>(&mut self, key: &ResourceKey, old: &Stored<T>) -> Result<(), StoreError> {
+    async fn record_delete<T: Recorded>(&mut self, key: &ObjectKey, old: &Stored<T>) -> Result<(), StoreError> {
         sqlx::query::<Database>(
             "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
              ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision",
@@ -89,7 +91,7 @@ impl SqlTransaction {
         self.record(key, Some(old.value.recorded().to_string()), None).await
     }
 
-    async fn record(&mut self, key: &ResourceKey, old: Option<String>, new: Option<String>) -> Result<(), StoreError> {
+    async fn record(&mut self, key: &ObjectKey, old: Option<String>, new: Option<String>) -> Result<(), StoreError> {
         sqlx::query::<Database>(
             "INSERT INTO change (revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -192,7 +194,7 @@ impl Transaction for SqlTransaction {
         .bind(stored.updated_at.0)
         .execute(&mut *self.transaction)
         .await?;
-        self.record_put(&ResourceKey::domain(host), old, &stored.value).await?;
+        self.record_put(&ResourceKey::domain(host).into(), old, &stored.value).await?;
         Ok(stored)
     }
 
@@ -201,7 +203,7 @@ impl Transaction for SqlTransaction {
             .bind(old.value.host.as_str())
             .execute(&mut *self.transaction)
             .await?;
-        self.record_delete(&ResourceKey::domain(&old.value.host), old).await
+        self.record_delete(&ResourceKey::domain(&old.value.host).into(), old).await
     }
 
     async fn service(&mut self, id: &ServiceId) -> Result<Option<Stored<Service>>, StoreError> {
@@ -256,7 +258,7 @@ impl Transaction for SqlTransaction {
         .bind(stored.updated_at.0)
         .execute(&mut *self.transaction)
         .await?;
-        self.record_put(&ResourceKey::service(id), old, &stored.value).await?;
+        self.record_put(&ResourceKey::service(id).into(), old, &stored.value).await?;
         Ok(stored)
     }
 
@@ -265,7 +267,7 @@ impl Transaction for SqlTransaction {
             .bind(old.value.id.as_str())
             .execute(&mut *self.transaction)
             .await?;
-        self.record_delete(&ResourceKey::service(&old.value.id), old).await
+        self.record_delete(&ResourceKey::service(&old.value.id).into(), old).await
     }
 
     async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError> {
@@ -311,7 +313,7 @@ impl Transaction for SqlTransaction {
         .bind(stored.updated_at.0)
         .execute(&mut *self.transaction)
         .await?;
-        self.record_put(&ResourceKey::backend(id), old, &stored.value).await?;
+        self.record_put(&ResourceKey::backend(id).into(), old, &stored.value).await?;
         Ok(stored)
     }
 
@@ -320,7 +322,7 @@ impl Transaction for SqlTransaction {
             .bind(old.value.id.as_str())
             .execute(&mut *self.transaction)
             .await?;
-        self.record_delete(&ResourceKey::backend(&old.value.id), old).await
+        self.record_delete(&ResourceKey::backend(&old.value.id).into(), old).await
     }
 
     async fn certificate(&mut self, id: &CertificateId) -> Result<Option<Stored<Certificate>>, StoreError> {
@@ -364,7 +366,7 @@ impl Transaction for SqlTransaction {
         .bind(stored.updated_at.0)
         .execute(&mut *self.transaction)
         .await?;
-        self.record_put(&ResourceKey::certificate(id), old, &stored.value).await?;
+        self.record_put(&ResourceKey::certificate(id).into(), old, &stored.value).await?;
         Ok(stored)
     }
 
@@ -373,7 +375,55 @@ impl Transaction for SqlTransaction {
             .bind(old.value.id.as_str())
             .execute(&mut *self.transaction)
             .await?;
-        self.record_delete(&ResourceKey::certificate(&old.value.id), old).await
+        self.record_delete(&ResourceKey::certificate(&old.value.id).into(), old).await
+    }
+
+    async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError> {
+        sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(TokenRow::token)
+            .transpose()
+    }
+
+    async fn tokens(&mut self) -> Result<Vec<Stored<Token>>, StoreError> {
+        sqlx::query_as::<Database, TokenRow>("SELECT * FROM token ORDER BY id")
+            .fetch_all(&mut *self.transaction)
+            .await?
+            .into_iter()
+            .map(TokenRow::token)
+            .collect()
+    }
+
+    async fn create_token(&mut self, new: Token) -> Result<Stored<Token>, StoreError> {
+        let stored = self.stored(None, new);
+        let Token { id, hash, access, expires_at } = &stored.value;
+        let (domains, services) = access.scope.patterns();
+        sqlx::query::<Database>(
+            "INSERT INTO token (id, secret_sha256, role, domains, services, expires_at, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(id.as_str())
+        .bind(hash.as_bytes())
+        .bind(access.role.as_str())
+        .bind(patterns_column(domains))
+        .bind(patterns_column(services))
+        .bind(expires_at.map(|at| at.0))
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ObjectKey::token(id), None, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_token(&mut self, old: &Stored<Token>) -> Result<(), StoreError> {
+        for statement in ["DELETE FROM token WHERE id = $1", "DELETE FROM token_use WHERE id = $1"] {
+            sqlx::query::<Database>(statement).bind(old.value.id.as_str()).execute(&mut *self.transaction).await?;
+        }
+        self.record_delete(&ObjectKey::token(&old.value.id), old).await
     }
 
     async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

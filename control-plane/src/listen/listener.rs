@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 use tracing::{debug, warn};
 
 use super::connection::Connection;
@@ -26,7 +26,7 @@ const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that wait to be served.
 const ACCEPTED_MAX: usize = 16;
 
-/// Accepts the connections of edges: TLS only, bounded in number and time.
+/// Accepts connections, bounded in number and time.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
@@ -43,24 +43,25 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Accepts until `ending` is cancelled; returns the connections as they come, and the task that accepts.
+    /// Accepts until `ending` is cancelled; returns the connections as they come, and the task that accepts. Without TLS
+    /// settings what is said on them can be read on the way.
     pub fn accept(
         self,
-        config: Arc<ServerConfig>,
+        tls: Option<Arc<ServerConfig>>,
         ending: CancellationToken,
     ) -> (mpsc::Receiver<Connection>, impl Future<Output = ()>) {
         let (accepted, connections) = mpsc::channel(ACCEPTED_MAX);
         let accept = async move {
             tokio::select! {
                 () = ending.cancelled() => {}
-                () = accept(self.tcp, config.into(), accepted) => {}
+                () = accept(self.tcp, tls.map(TlsAcceptor::from), accepted) => {}
             }
         };
         (connections, accept)
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<Connection>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: mpsc::Sender<Connection>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut handshakes = JoinSet::new();
     loop {
@@ -85,7 +86,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
 async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
-    acceptor: TlsAcceptor,
+    acceptor: Option<TlsAcceptor>,
     permit: OwnedSemaphorePermit,
     accepted: mpsc::Sender<Connection>,
 ) {
@@ -94,12 +95,20 @@ async fn handshake(
         debug!(%peer, %error, "the connection broke");
         return;
     }
-    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            // If nobody takes it, the program ends.
-            let _ = accepted.send(Connection::new(stream, peer, permit, ADMISSION_TIMEOUT)).await;
-        }
-        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
-        Err(_) => debug!(%peer, "a TLS handshake took too long"),
-    }
+    let stream = match acceptor {
+        None => Either::Left(stream),
+        Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Either::Right(stream),
+            Ok(Err(error)) => {
+                debug!(%peer, %error, "a TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                debug!(%peer, "a TLS handshake took too long");
+                return;
+            }
+        },
+    };
+    // If nobody takes it, the program ends.
+    let _ = accepted.send(Connection::new(stream, peer, permit, ADMISSION_TIMEOUT)).await;
 }

@@ -17,10 +17,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-/// A connection of somebody who may be an edge. It breaks unless it is admitted soon.
+/// A connection of somebody who may belong here. It breaks unless it is admitted soon.
 #[derive(Debug)]
-pub struct Connection<S = TlsStream<TcpStream>> {
+pub struct Connection<S = Either<TcpStream, TlsStream<TcpStream>>> {
     stream: S,
     peer: SocketAddr,
     admission: Admission,

@@ -1,0 +1,133 @@
+use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::telemetry::chain;
+
+/// Bytes of a file with a chain or a key.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A certificate in files that somebody else takes care of; replaced when they are.
+pub struct CertificateFiles {
+    chain: PathBuf,
+    key: PathBuf,
+    current: ArcSwap<Read>,
+}
+
+/// What was read.
+struct Read {
+    /// The text of both files.
+    text: [Vec<u8>; 2],
+    key: Arc<CertifiedKey>,
+}
+
+impl CertificateFiles {
+    /// Reads a chain and its key: PEM.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, or they do not fit together.
+    pub fn read(chain: PathBuf, key: PathBuf) -> Result<Self, CertificateFilesError> {
+        let current = Read::files(&chain, &key)?;
+        Ok(Self { chain, key, current: ArcSwap::from_pointee(current) })
+    }
+
+    /// The TLS settings of a listener with this certificate.
+    ///
+    /// # Errors
+    ///
+    /// The provider of cryptography lacks TLS 1.2 and 1.3.
+    pub fn server_config(self: Arc<Self>) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(self);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    /// Looks at the files again and again, until `ending` is cancelled. What cannot be used is told of, and the old one stays.
+    pub async fn follow(self: Arc<Self>, ending: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+            match Read::files(&self.chain, &self.key) {
+                Ok(read) if read.text == self.current.load().text => {}
+                Ok(read) => {
+                    self.current.store(Arc::new(read));
+                    info!(file = %self.chain.display(), "the certificate of the API was replaced");
+                }
+                Err(error) => warn!(error = chain(&error), "the certificate of the API stays as it was"),
+            }
+        }
+    }
+}
+
+impl Read {
+    fn files(chain: &PathBuf, key: &PathBuf) -> Result<Self, CertificateFilesError> {
+        let text = |path: &PathBuf| {
+            let unreadable = |error| CertificateFilesError::Unreadable { path: path.clone(), error };
+            if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+                return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+            }
+            fs::read(path).map_err(unreadable)
+        };
+        let (chain_text, key_text) = (text(chain)?, text(key)?);
+        let invalid = |path: &PathBuf| CertificateFilesError::Invalid { path: path.clone() };
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&chain_text).collect::<Result<_, _>>().map_err(|_| invalid(chain))?;
+        if certificates.is_empty() {
+            return Err(invalid(chain));
+        }
+        let private_key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|_| invalid(key))?;
+        let certified = CertifiedKey::from_der(certificates, private_key, &aws_lc_rs::default_provider())?;
+        Ok(Self { text: [chain_text, key_text], key: Arc::new(certified) })
+    }
+}
+
+impl ResolvesServerCert for CertificateFiles {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load().key.clone())
+    }
+}
+
+impl fmt::Debug for CertificateFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateFiles").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no certificate in some files.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateFilesError {
+    /// One cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// One does not hold what it should.
+    #[error("{}: PEM is required: a certificate chain in one file, its private key in the other", path.display())]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+    },
+    /// They do not fit together.
+    #[error("the certificate and the key of the API: {0}")]
+    Tls(#[from] rustls::Error),
+}

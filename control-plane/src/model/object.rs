@@ -1,0 +1,125 @@
+use std::{fmt, sync::Arc};
+
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, InvalidResourceName, ResourceKey, ResourceKind, ServiceId, TokenId,
+};
+
+/// The kinds of what the database keeps under a revision, and tells the history of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// A resource that edges serve.
+    Served(ResourceKind),
+    /// A token of the API. Edges never hear of it.
+    Token,
+}
+
+impl ObjectKind {
+    const ALL: [Self; 5] = [
+        Self::Served(ResourceKind::Service),
+        Self::Served(ResourceKind::Backend),
+        Self::Served(ResourceKind::Certificate),
+        Self::Served(ResourceKind::Domain),
+        Self::Token,
+    ];
+
+    /// The one word for it, in the database: `domain`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served(kind) => kind.as_str(),
+            Self::Token => "token",
+        }
+    }
+
+    /// The kind that a word stands for; see [`ObjectKind::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The collection part of the resource name: `domains`.
+    pub fn collection(self) -> &'static str {
+        match self {
+            Self::Served(kind) => kind.collection(),
+            Self::Token => "tokens",
+        }
+    }
+}
+
+/// What the database keeps under a revision: its kind and its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its id, valid for the kind.
+    pub id: Arc<str>,
+}
+
+impl ObjectKey {
+    /// The key of a token.
+    pub fn token(id: &TokenId) -> Self {
+        Self { kind: ObjectKind::Token, id: id.as_str().into() }
+    }
+
+    /// The key of a resource that edges serve, if it is one.
+    pub fn served(self) -> Option<ResourceKey> {
+        match self.kind {
+            ObjectKind::Served(kind) => Some(ResourceKey { kind, id: self.id }),
+            ObjectKind::Token => None,
+        }
+    }
+
+    /// Parses an id of this kind.
+    pub fn parse(kind: ObjectKind, id: &str) -> Result<Self, InvalidResourceName> {
+        Ok(match kind {
+            ObjectKind::Served(ResourceKind::Service) => ResourceKey::service(&ServiceId::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::Backend) => ResourceKey::backend(&BackendId::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::Certificate) => {
+                ResourceKey::certificate(&CertificateId::parse(id)?).into()
+            }
+            ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
+            ObjectKind::Token => Self::token(&TokenId::parse(id)?),
+        })
+    }
+
+    /// Parses a name as in the API: `domains/shop.example`.
+    pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
+        let (collection, id) = name.split_once('/').unwrap_or((name, ""));
+        let kind = ObjectKind::ALL.into_iter().find(|kind| kind.collection() == collection);
+        Self::parse(kind.ok_or(InvalidResourceName::Collection("domains"))?, id)
+    }
+}
+
+impl From<ResourceKey> for ObjectKey {
+    fn from(key: ResourceKey) -> Self {
+        let ResourceKey { kind, id } = key;
+        Self { kind: ObjectKind::Served(kind), id }
+    }
+}
+
+/// As a resource name: `domains/shop.example`.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.collection(), self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_all_kinds_are_parsed() {
+        for name in [
+            "domains/*.shop.example",
+            "services/shop",
+            "backends/shop-1",
+            "certificates/internal-shop.example",
+            "tokens/ci",
+        ] {
+            let key = ObjectKey::parse_name(name).unwrap();
+            assert_eq!(key.to_string(), name);
+            assert_eq!(ObjectKind::from_word(key.kind.as_str()), Some(key.kind));
+        }
+        assert_eq!(ObjectKey::parse_name("shop"), Err(InvalidResourceName::Collection("domains")));
+        assert!(ObjectKey::parse_name("services/").is_err());
+    }
+}

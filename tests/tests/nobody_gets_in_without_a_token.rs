@@ -1,0 +1,169 @@
+//! X1: the API asks for a token, and for a role and a scope that reach.
+
+use std::{fs, net::Ipv4Addr};
+
+use anyhow::{Result, ensure};
+use switchyard_proto::{
+    Bearer,
+    v1::{
+        CreateTokenRequest, DeleteTokenRequest, GetDomainRequest, ListChangesRequest, ListDomainsRequest,
+        ListTokensRequest, Role, Token,
+    },
+};
+use switchyard_tests::{
+    api::Api,
+    authority::Authority,
+    database::Database,
+    eventually::eventually,
+    fleet::{ControlPlane, Fleet, Plan},
+    on_both_databases,
+    shop::{HOST, Shop},
+};
+use tonic::{Code, Status};
+
+/// A token of this role and scope.
+async fn token(fleet: &Fleet, name: &str, role: Role, domains: &[&str]) -> Result<Api> {
+    let token = Token {
+        name: format!("tokens/{name}"),
+        role: role.into(),
+        domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+        ..Token::default()
+    };
+    let request = CreateTokenRequest { token: Some(token), validate_only: false };
+    let secret = fleet.api()?.tokens.create_token(request).await?.into_inner().secret;
+    Api::new(fleet.control_plane.admin, &secret)
+}
+
+fn code<T>(result: Result<T, Status>) -> Option<Code> {
+    result.err().map(|status| status.code())
+}
+
+on_both_databases! {
+    async fn each_call_needs_a_token_whose_role_and_scope_reach(database: Database) -> Result<()> {
+        let fleet = Fleet::without_edges(database).await?;
+        let _shop = Shop::open(&fleet).await?;
+        let admin = fleet.api()?;
+        admin.create_domain("other.example", "shop", "a").await?;
+        let place = fleet.control_plane.admin;
+
+        let nobody = Api::with(place, Bearer::none())?;
+        ensure!(code(nobody.domains.clone().list_domains(ListDomainsRequest::default()).await) == Some(Code::Unauthenticated), "no token");
+        let guess = Api::new(place, "sy_guess")?;
+        ensure!(code(guess.get_domain(HOST).await) == Some(Code::Unauthenticated), "a wrong one");
+
+        let viewer = token(&fleet, "viewer", Role::Viewer, &[]).await?;
+        ensure!(viewer.get_domain(HOST).await?.active_tag == "a", "a viewer reads");
+        ensure!(code(viewer.switch_domain(HOST, "b").await) == Some(Code::PermissionDenied), "and changes nothing");
+
+        let keeper = token(&fleet, "keeper", Role::Operator, &[HOST]).await?;
+        ensure!(keeper.switch_domain(HOST, "b").await?.active_tag == "b", "an operator changes what is theirs");
+        let request = GetDomainRequest { name: "domains/other.example".to_owned() };
+        ensure!(code(keeper.domains.clone().get_domain(request).await) == Some(Code::PermissionDenied), "another's");
+        ensure!(code(keeper.switch_domain("other.example", "b").await) == Some(Code::PermissionDenied), "another's");
+        let listed = keeper.domains.clone().list_domains(ListDomainsRequest::default()).await?.into_inner();
+        ensure!(listed.domains.len() == 1, "a list has what is theirs: {listed:?}");
+        let history = keeper.audit.clone().list_changes(ListChangesRequest::default()).await;
+        ensure!(code(history) == Some(Code::PermissionDenied), "the history has more than is theirs");
+        let operator = token(&fleet, "operator", Role::Operator, &[]).await?;
+        let tokens = operator.tokens.clone().list_tokens(ListTokensRequest::default()).await;
+        ensure!(code(tokens) == Some(Code::PermissionDenied), "tokens are for admins");
+
+        let history = fleet.cli().json(&["audit", &format!("domains/{HOST}"), "--limit", "1"]).await?;
+        ensure!(history["changes"][0]["actor"] == "keeper", "who it was is known by the token: {history}");
+        let tokens = fleet.cli().json(&["token", "list"]).await?;
+        let used = |name: &str| {
+            let all = tokens["tokens"].as_array().into_iter().flatten();
+            all.filter(|token| token["name"] == format!("tokens/{name}")).any(|token| token["lastUseTime"].is_string())
+        };
+        ensure!(used("keeper") && used("admin"), "and when it was used: {tokens}");
+
+        let request = DeleteTokenRequest { name: "tokens/keeper".to_owned(), ..DeleteTokenRequest::default() };
+        admin.tokens.clone().delete_token(request).await?;
+        ensure!(code(keeper.get_domain(HOST).await) == Some(Code::Unauthenticated), "it is revoked");
+        Ok(())
+    }
+
+    async fn a_token_survives_the_control_plane_and_ends_when_it_was_to(database: Database) -> Result<()> {
+        let mut fleet = Fleet::without_edges(database).await?;
+        let cli = fleet.cli();
+        let made = cli.run(&["token", "create", "brief", "--role", "viewer", "--expires", "2s"]).await?;
+        ensure!(made.code == 0, "{made:?}");
+        let brief = Api::new(fleet.control_plane.admin, made.stdout.trim())?;
+        fleet.control_plane.terminate().await?;
+        fleet.control_plane.start().await?;
+        eventually("it has expired", async || {
+            let refused = code(brief.domains.clone().list_domains(ListDomainsRequest::default()).await);
+            ensure!(refused == Some(Code::Unauthenticated), "{refused:?}");
+            Ok(())
+        })
+        .await?;
+        let last = cli.run(&["token", "revoke", "admin"]).await?;
+        ensure!(last.code == 1 && last.stderr.contains("make one first"), "{last:?}");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn login_keeps_a_token_for_a_control_plane_with_tls() -> Result<()> {
+    switchyard_tests::install_crypto_provider();
+    let authority = Authority::generate()?;
+    let dir = tempfile::tempdir()?;
+    let issued = authority.issue(&["localhost"])?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = dir.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let (chain, key, ca) =
+        (file("chain.pem", &issued.chain_pem)?, file("key.pem", &issued.key_pem)?, file("ca.pem", &authority.pem())?);
+    let arguments = ["--admin-certificate-file", &chain, "--admin-private-key-file", &key];
+    let plan = Plan { edges: 0, control_plane_arguments: arguments.map(String::from).to_vec(), ..Plan::default() };
+    let fleet = Fleet::start_with(Database::Sqlite, plan).await?;
+    let url = format!("https://localhost:{}", fleet.control_plane.admin.port());
+
+    let cli = fleet.cli().on_its_own();
+    let unknown = cli.clone().with_token("sy_any").run(&["login", &url]).await?;
+    ensure!(unknown.code == 1 && unknown.stderr.contains("cannot be reached"), "its CA is not trusted: {unknown:?}");
+    let wrong = cli.clone().with_token("sy_wrong").run(&["login", &url, "--ca-file", &ca]).await?;
+    ensure!(wrong.code == 1 && wrong.stderr.contains("UNAUTHENTICATED"), "{wrong:?}");
+    let token = fleet.control_plane.admin_token()?;
+    let right = cli.clone().with_token(&token).run(&["login", &url, "--ca-file", &ca, "--name", "prod"]).await?;
+    ensure!(right.code == 0 && right.stdout.contains("as admin (admin)"), "{right:?}");
+
+    let without = cli;
+    let listed = without.run(&["domain", "list"]).await?;
+    ensure!(listed.code == 0, "the context has all that is needed: {listed:?}");
+    let contexts = without.json(&["context", "list"]).await?;
+    ensure!(contexts["contexts"][0]["name"] == "prod" && !contexts.to_string().contains("sy_"), "{contexts}");
+    ensure!(without.run(&["context", "delete", "prod"]).await?.code == 0, "it can be forgotten");
+    let plain = without.run(&["--control-plane", "http://192.0.2.1:7080", "domain", "list"]).await?;
+    ensure!(plain.code == 1 || plain.code == 2, "{plain:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_api_that_others_reach_is_not_served_in_the_clear() -> Result<()> {
+    switchyard_tests::install_crypto_provider();
+    let dir = tempfile::tempdir()?;
+    let mut control_plane = ControlPlane::new(dir.path(), Database::Sqlite, Vec::new())?;
+    control_plane.admin.set_ip(Ipv4Addr::UNSPECIFIED.into());
+    let ended = control_plane.fail().await?;
+    let said = String::from_utf8(ended.stderr)?;
+    ensure!(!ended.status.success() && said.contains("--admin-certificate-file"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn guessing_locks_nobody_out_for_long() -> Result<()> {
+    switchyard_tests::install_crypto_provider();
+    let fleet = Fleet::without_edges(Database::Sqlite).await?;
+    let guess = Api::new(fleet.control_plane.admin, "sy_guess")?;
+    let guesses = (0..64).map(|_| guess.get_domain(HOST));
+    let refused: Vec<_> = futures::future::join_all(guesses).await.into_iter().map(code).collect();
+    let of = |code| refused.iter().filter(|refused| **refused == Some(code)).count();
+    // While some are thought about, others are not even looked at.
+    ensure!(of(Code::Unauthenticated) > 0, "{refused:?}");
+    ensure!(of(Code::Unauthenticated) + of(Code::ResourceExhausted) == 64, "{refused:?}");
+    fleet.api()?.domains.clone().list_domains(ListDomainsRequest::default()).await?;
+    Ok(())
+}
