@@ -5,11 +5,12 @@ use std::{fmt, time::Duration};
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, Certificate, Change, Domain, Edge, ListBackendsRequest, ListCertificatesRequest, ListChangesRequest,
-        ListDomainsRequest, ListEdgesRequest, ListServicesRequest, ListTokensRequest, Service, Token,
-        audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
-        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        Backend, Certificate, Change, Domain, Edge, Invite, ListBackendsRequest, ListCertificatesRequest,
+        ListChangesRequest, ListDomainsRequest, ListEdgesRequest, ListInvitesRequest, ListServicesRequest,
+        ListTokensRequest, Service, Token, audit_service_client::AuditServiceClient,
+        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
+        invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
         token_service_client::TokenServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
@@ -169,6 +170,11 @@ impl Client {
         EdgeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// Calls about invitations.
+    pub(crate) fn invites(&self) -> InviteServiceClient<Authorized> {
+        InviteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// Calls about tokens.
     pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
         TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
@@ -231,6 +237,16 @@ impl Client {
             let request = ListCertificatesRequest { page_size: CERTIFICATE_PAGE_SIZE, page_token };
             let page = self.certificates().list_certificates(request).await?.into_inner();
             Ok((page.certificates, page.next_page_token))
+        })
+        .await
+    }
+
+    /// All invitations, by name.
+    pub(crate) async fn all_invites(&self) -> Result<Vec<Invite>, Failure> {
+        pages(async |page_token| {
+            let request = ListInvitesRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.invites().list_invites(request).await?.into_inner();
+            Ok((page.invites, page.next_page_token))
         })
         .await
     }

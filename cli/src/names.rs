@@ -34,6 +34,11 @@ pub(crate) fn edge(text: &str) -> String {
     within("edges/", text)
 }
 
+/// The resource name of an invitation.
+pub(crate) fn invite(text: &str) -> String {
+    within("invites/", text)
+}
+
 /// The resource name of a token.
 pub(crate) fn token(text: &str) -> String {
     within("tokens/", text)

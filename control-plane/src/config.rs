@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -20,6 +21,9 @@ use crate::{
 
 /// Bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The shortest and the longest life of an edge's certificate.
+const LIFETIME_MIN: Duration = Duration::from_secs(3);
+const LIFETIME_MAX: Duration = Duration::from_hours(365 * 24);
 /// The environment variable that holds the master key, if no file does. Not a flag: flags are there for everybody to see.
 pub const MASTER_KEY_VARIABLE: &str = "SWITCHYARD_MASTER_KEY";
 
@@ -34,7 +38,7 @@ pub struct Args {
     /// A TOML file with settings; its keys are the names of these flags with _ for -.
     #[arg(long, env = "SWITCHYARD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the database (unless --database names another), the master key and the join token are kept.
+    /// Where the database (unless --database names another), the master key and the first token are kept.
     /// [default: /var/lib/switchyard as root, else ~/.local/state/switchyard]
     #[arg(long, env = "SWITCHYARD_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -56,6 +60,9 @@ pub struct Args {
     /// Where edges connect to. [default: 0.0.0.0:7443]
     #[arg(long, env = "SWITCHYARD_FLEET", value_name = "ADDRESS:PORT")]
     fleet: Option<SocketAddr>,
+    /// How long the certificates of edges live; they are renewed at two thirds of it. [default: 30days]
+    #[arg(long, env = "SWITCHYARD_EDGE_CERTIFICATE_LIFETIME", value_name = "DURATION")]
+    edge_certificate_lifetime: Option<CertificateLifetime>,
     /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY holds it.
     /// [default: master-key in the data directory, made if there is none]
     #[arg(long, env = "SWITCHYARD_MASTER_KEY_FILE", value_name = "FILE")]
@@ -84,6 +91,8 @@ struct File {
     #[serde(default)]
     insecure_admin_without_tls: bool,
     fleet: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "parsed")]
+    edge_certificate_lifetime: Option<CertificateLifetime>,
     master_key_file: Option<PathBuf>,
     seed: Option<PathBuf>,
     log_format: Option<LogFormat>,
@@ -110,6 +119,8 @@ pub struct Settings {
     pub admin: Admin,
     /// Where edges connect to.
     pub fleet: SocketAddr,
+    /// How long the certificates of edges live.
+    pub edge_certificate_lifetime: Duration,
     /// Where the master key comes from.
     pub master_key: MasterKeySource,
     /// What an empty database begins with.
@@ -132,6 +143,7 @@ impl Settings {
             admin_private_key_file,
             insecure_admin_without_tls,
             fleet,
+            edge_certificate_lifetime,
             master_key_file,
             seed,
             log_format,
@@ -166,6 +178,10 @@ impl Settings {
             database,
             admin,
             fleet: fleet.or(file.fleet).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443)),
+            edge_certificate_lifetime: edge_certificate_lifetime
+                .or(file.edge_certificate_lifetime)
+                .unwrap_or_default()
+                .0,
             master_key,
             seed: seed.or(file.seed),
             log_format: log_format.or(file.log_format).unwrap_or_default(),
@@ -261,6 +277,29 @@ impl Admin {
             return Err(InvalidSettings::AdminInTheClear { address });
         }
         Ok(Self { address, tls })
+    }
+}
+
+/// How long a certificate lives.
+#[derive(Clone, Copy, Debug)]
+struct CertificateLifetime(Duration);
+
+impl Default for CertificateLifetime {
+    fn default() -> Self {
+        Self(Duration::from_hours(30 * 24))
+    }
+}
+
+impl FromStr for CertificateLifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lifetime = humantime::parse_duration(text).map_err(|error| format!("{error}; write 30days or 12h"))?;
+        if (LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime) {
+            Ok(Self(lifetime))
+        } else {
+            Err("the certificates of edges live from 3s to 365days".to_owned())
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use switchyard_proto::vocab::Revision;
 use tracing::{error, info, warn};
 
@@ -24,19 +23,16 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Admin, AdminTls, MasterKeySource, Settings},
     feed::{Feed, Follower},
-    fleet::{CertificateError, FleetView, JoinSecret, Recorder, ServerCertificate, Tracker},
+    fleet::{CertificateError, FleetView, Members, Recorder, ServerCertificate, Tracker},
     grpc,
     lifecycle::{Lifecycle, Signals, TaskEnded},
     listen::{CertificateFiles, CertificateFilesError, Listener},
     model::Secret,
     reconcile,
-    seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer, hex},
+    seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
     store::{self, Store, StoreError},
     telemetry::chain,
 };
-
-/// The file in the data directory that holds what edges join with.
-const JOIN_TOKEN_FILE: &str = "join-token";
 
 /// The file in the data directory that holds the first token of the API.
 const FIRST_TOKEN_FILE: &str = "admin-token";
@@ -80,7 +76,17 @@ impl Server {
     ///
     /// It cannot start; what to do is part of the text.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { data_dir, database, admin, fleet, master_key, seed, log_format: _, log_filter: _ } = settings;
+        let Settings {
+            data_dir,
+            database,
+            admin,
+            fleet,
+            edge_certificate_lifetime,
+            master_key,
+            seed,
+            log_format: _,
+            log_filter: _,
+        } = settings;
         // First, so that nothing is touched when another one runs here already.
         let bind = |flag, address| move |error| StartError::Listen { flag, address, error };
         let Admin { address: admin, tls: admin_tls } = admin;
@@ -95,16 +101,13 @@ impl Server {
         let sealer = Sealer::new(&load_master_key(master_key)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&database, sealer).await?;
-        let Foundation { fleet_ca, internal_ca, join_secret } =
+        let Foundation { fleet_ca, internal_ca } =
             bootstrap::run(&store, &*clock, |secret| keep_first_token(&data_dir, secret)).await.map_err(|error| {
                 match error {
                     BootstrapError::App(error) => error.into(),
                     BootstrapError::Keep(error) => StartError::DataDir { path: data_dir.join(FIRST_TOKEN_FILE), error },
                 }
             })?;
-        let token = format!("{join_secret}.{}", hex(digest(&SHA256, fleet_ca.certificate()).as_ref()));
-        let token_file = data_dir.join(JOIN_TOKEN_FILE);
-        write_private(&token_file, &token).map_err(|error| StartError::DataDir { path: token_file, error })?;
 
         let lifecycle = Lifecycle::default();
         let ending = lifecycle.ending();
@@ -113,23 +116,31 @@ impl Server {
         follower.catch_up().await?;
         lifecycle.spawn("follower", follower.run(ending.clone()));
         let view = FleetView::new(store.edges().await?, clock.clone());
+        lifecycle.spawn("members", Members::new(view.clone(), feed.clone()).run(ending.clone()));
         lifecycle.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
         let token_uses = TokenUses::new(store.token_uses().await?);
-        let app =
-            Arc::new(App { store: store.clone(), feed: feed.clone(), clock: clock.clone(), internal_ca, token_uses });
+        let fleet_ca = Arc::new(fleet_ca);
+        let app = Arc::new(App {
+            store: store.clone(),
+            feed: feed.clone(),
+            clock: clock.clone(),
+            internal_ca,
+            fleet_ca: fleet_ca.clone(),
+            edge_certificate_lifetime,
+            token_uses,
+        });
         if let Some(seed) = seed {
             load_seed(&app, &seed).await?;
         }
         let revision = feed.state().revision();
 
-        let certificate = Arc::new(ServerCertificate::issue(Arc::new(fleet_ca), clock.now())?);
-        let tls = certificate.clone().server_config().map_err(CertificateError::Tls)?;
+        let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
+        let tls = certificate.clone().server_config()?;
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
-        let secret = JoinSecret::new(&join_secret);
-        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, feed, view, secret, ending.clone())));
+        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, ending.clone())));
         let admin_tls = match admin_certificate {
             None => None,
             Some(files) => {

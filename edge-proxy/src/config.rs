@@ -27,8 +27,7 @@ use crate::{
 
 /// Bytes of a configuration file, and of a token file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// The environment variable that holds the join token, if no file does. There is no such flag in daily use: flags are there
-/// for everybody to see.
+/// The environment variable that holds the join token.
 const TOKEN_VARIABLE: &str = "SWITCHYARD_TOKEN";
 /// More workers than any machine has cores.
 const WORKERS_MAX: usize = 1_024;
@@ -46,10 +45,10 @@ pub struct Args {
     /// serves what it has on disk.
     #[arg(long, env = "SWITCHYARD_CONTROL_PLANE", value_name = "URL", value_delimiter = ',')]
     control_plane: Vec<ControlPlaneUrl>,
-    /// The token to join with. Others on this machine can see it: rather use --token-file or SWITCHYARD_TOKEN.
+    /// The token to join with, as printed by `switchyard edge invite`. It is needed once: then this edge has a certificate.
     #[arg(long, env = TOKEN_VARIABLE, value_name = "TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     token: Option<JoinToken>,
-    /// A file that holds the token to join with: a copy of join-token in the control plane's data directory.
+    /// A file that holds the token to join with. It is read only until this edge has joined.
     #[arg(long, env = "SWITCHYARD_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// What this edge is called. [default: what it was called before, else the machine's name]
@@ -169,7 +168,36 @@ pub struct Upstream {
     /// At least one.
     pub control_planes: Vec<Uri>,
     /// What to join with.
-    pub token: JoinToken,
+    pub token: TokenSource,
+}
+
+/// Where the token to join with is.
+#[derive(Debug)]
+pub enum TokenSource {
+    /// It was given.
+    Given(JoinToken),
+    /// In a file.
+    File(PathBuf),
+    /// Nowhere: this edge has joined before.
+    Nowhere,
+}
+
+impl TokenSource {
+    /// The token.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or its file cannot be read.
+    pub fn read(self) -> Result<JoinToken, InvalidSettings> {
+        match self {
+            Self::Given(token) => Ok(token),
+            Self::File(path) => {
+                let text = read(&path)?;
+                text.parse().map_err(|error| InvalidSettings::Token { path, error })
+            }
+            Self::Nowhere => Err(InvalidSettings::NoToken),
+        }
+    }
 }
 
 impl Settings {
@@ -209,7 +237,7 @@ impl Settings {
             return Err(InvalidSettings::Workers);
         }
         Ok(Self {
-            upstream: Upstream::choose(control_planes, token, token_file.or(file.token_file))?,
+            upstream: Upstream::choose(control_planes, token, token_file.or(file.token_file)),
             name: name.or(file.name),
             state_dir: match state_dir.or(file.state_dir) {
                 Some(dir) => dir,
@@ -234,19 +262,16 @@ impl Upstream {
         control_planes: Vec<ControlPlaneUrl>,
         token: Option<JoinToken>,
         token_file: Option<PathBuf>,
-    ) -> Result<Option<Self>, InvalidSettings> {
+    ) -> Option<Self> {
         if control_planes.is_empty() {
-            return Ok(None);
+            return None;
         }
         let token = match (token, token_file) {
-            (Some(token), _) => token,
-            (None, Some(path)) => {
-                let text = read(&path)?;
-                text.parse().map_err(|error| InvalidSettings::Token { path, error })?
-            }
-            (None, None) => return Err(InvalidSettings::NoToken),
+            (Some(token), _) => TokenSource::Given(token),
+            (None, Some(path)) => TokenSource::File(path),
+            (None, None) => TokenSource::Nowhere,
         };
-        Ok(Some(Self { control_planes: control_planes.into_iter().map(|url| url.0).collect(), token }))
+        Some(Self { control_planes: control_planes.into_iter().map(|url| url.0).collect(), token })
     }
 }
 
@@ -381,9 +406,7 @@ pub enum InvalidSettings {
         error: InvalidJoinToken,
     },
     /// A control plane, and nothing to join with.
-    #[error(
-        "a control plane is given and no token; give one with --token-file, a copy of join-token in the control plane's data directory"
-    )]
+    #[error("this edge has not joined the fleet: give it a token with --token-file, made by `switchyard edge invite`")]
     NoToken,
     /// More workers than any machine has cores.
     #[error("there are at most {WORKERS_MAX} workers; give fewer with --workers")]
@@ -450,15 +473,15 @@ mod tests {
     }
 
     #[test]
-    fn a_control_plane_needs_a_token() {
+    fn a_token_is_read_when_it_is_needed() {
         let control_plane = ["--control-plane", "https://10.0.0.2:7443"];
-        assert!(matches!(load(&control_plane), Err(InvalidSettings::NoToken)));
-        let token = file(&format!("secret.{}\n", "ab".repeat(32)));
-        let settings = load(&[&control_plane[..], &["--token-file", token.path().to_str().unwrap()]].concat()).unwrap();
-        assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
+        let source = |more: &[&str]| load(&[&control_plane[..], more].concat()).unwrap().upstream.unwrap().token;
+        assert!(matches!(source(&[]).read(), Err(InvalidSettings::NoToken)));
+        let token = file(&format!("k7.secret.{}\n", "ab".repeat(32)));
+        let given = source(&["--token-file", token.path().to_str().unwrap()]).read().unwrap();
+        assert!(!format!("{given:?}").contains("secret"), "{given:?}");
         let wrong = file("secret\n");
-        let error =
-            load(&[&control_plane[..], &["--token-file", wrong.path().to_str().unwrap()]].concat()).unwrap_err();
+        let error = source(&["--token-file", wrong.path().to_str().unwrap()]).read().unwrap_err();
         assert!(!error.to_string().contains("secret."), "{error}");
     }
 }

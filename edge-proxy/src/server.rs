@@ -12,10 +12,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http::Uri;
 use pingora_core::server::{
     RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf,
 };
 use prometheus_client::registry::Registry;
+use switchyard_proto::vocab::EdgeId;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -27,13 +29,13 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     admin,
     balance::Backends,
-    config::{Settings, Upstream},
-    identity,
+    config::{InvalidSettings, Settings, Upstream},
+    identity::{self, Identity},
     listen::{self, BindError, Drain, EdgeService, Sockets, TrustedNetworks, Worker},
     proxy,
     resolve::{ResolveError, Resolver},
     snapshot::{LiveSnapshot, Snapshot},
-    sync::{Applier, Client, ClientSettings, StoreError},
+    sync::{Applier, Client, ClientSettings, Membership, StoreError},
     telemetry::SyncMetrics,
     tls::{self, TlsError},
 };
@@ -99,7 +101,7 @@ impl Edge {
         let state_dir = &settings.state_dir;
         let state_error = |error| StartError::StateDir { path: state_dir.clone(), error };
         create_dir(state_dir).map_err(state_error)?;
-        let id = identity::edge_id(settings.name, state_dir).map_err(state_error)?;
+        let (id, member) = member(state_dir, settings.name, settings.upstream)?;
 
         let mut registry = Registry::default();
         let backends = Backends::new();
@@ -135,11 +137,9 @@ impl Edge {
         let workers_ending = CancellationToken::new();
         let workers = serve_traffic(services.collect(), workers_ending.clone())?;
 
-        if let Some(Upstream { control_planes, token }) = settings.upstream {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let tls = identity::client_config(token.fingerprint(), provider).map_err(StartError::ClientTls)?;
-            let client =
-                Client::new(ClientSettings { control_planes, token, edge: id.clone() }, Arc::new(tls), applier);
+        if let Some(Member { membership, control_planes }) = member {
+            let client = Client::new(ClientSettings { control_planes }, &membership, applier);
+            spawn(&tasks, &ending, "membership", membership.run(ending.clone()));
             spawn(&tasks, &ending, "sync", client.run(ending.clone()));
         } else {
             warn!("no control plane is given: this edge serves what it has on disk, and learns of no change");
@@ -186,6 +186,55 @@ impl Edge {
             warn!("some tasks did not end in time; they are dropped");
         }
     }
+}
+
+/// What an edge with a control plane has.
+struct Member {
+    membership: Membership,
+    control_planes: Vec<Uri>,
+}
+
+/// Who this edge is: as it was before, or, if it is to join now, with a new key.
+fn member(
+    state_dir: &Path,
+    name: Option<EdgeId>,
+    upstream: Option<Upstream>,
+) -> Result<(EdgeId, Option<Member>), StartError> {
+    let state_error = |error| StartError::StateDir { path: state_dir.to_owned(), error };
+    let known = Identity::load(state_dir).map_err(state_error)?;
+    if let (Some(known), Some(name)) = (&known, &name)
+        && known.has_joined()
+        && known.id() != name
+    {
+        return Err(StartError::AnotherEdge { path: state_dir.to_owned(), is: known.id().clone() });
+    }
+    let Some(Upstream { control_planes, token }) = upstream else {
+        let id = known.map(|known| known.id().clone()).or(name);
+        return Ok((id.map_or_else(identity::machine_id, Ok).map_err(state_error)?, None));
+    };
+    let (identity, token) = match known {
+        Some(known) if known.has_joined() => (known, None),
+        // It has a key already: perhaps the fleet knows it, and only the answer was lost.
+        known => {
+            let token = token.read()?;
+            let known = known.filter(|known| {
+                known.expects(token.fingerprint()) && name.as_ref().is_none_or(|name| name == known.id())
+            });
+            let identity = match known {
+                Some(known) => known,
+                None => {
+                    let id = name.map_or_else(identity::machine_id, Ok).map_err(state_error)?;
+                    Identity::create(state_dir, id, token.fingerprint()).map_err(state_error)?
+                }
+            };
+            (identity, Some(token))
+        }
+    };
+    let id = identity.id().clone();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let membership =
+        Membership::new(identity, token, control_planes.clone(), provider).map_err(StartError::ClientTls)?;
+    Ok((id, Some(Member { membership, control_planes })))
 }
 
 /// Runs a task that ends by itself once `ending` is cancelled. A task that ends before ends the program: what is left would
@@ -292,6 +341,17 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// It was another edge before.
+    #[error("{} belongs to the edge {is}: leave --name out, or name another directory with --state-dir", path.display())]
+    AnotherEdge {
+        /// The directory.
+        path: PathBuf,
+        /// Which edge it is.
+        is: EdgeId,
+    },
+    /// It has nothing to join with.
+    #[error(transparent)]
+    Token(#[from] InvalidSettings),
     /// What this edge has on disk cannot be used.
     #[error("{0}; name another directory with --state-dir, or mend this one")]
     Store(#[from] StoreError),

@@ -7,12 +7,13 @@ use switchyard_proto::{
     Bearer,
     v1::{
         Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
-        CreateDomainRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest, DeleteServiceRequest,
-        Domain, DomainTls, Edge, EdgeProgress, GetDomainRequest, GetInternalCaRequest, ListEdgesRequest,
-        ListEdgesResponse, Service, SwitchDomainRequest, UpdateBackendRequest, UpdateDomainRequest,
-        WatchRevisionRequest, audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
-        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        CreateDomainRequest, CreateInviteRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest,
+        DeleteEdgeRequest, DeleteServiceRequest, Domain, DomainTls, Edge, EdgeProgress, GetDomainRequest,
+        GetInternalCaRequest, Invite, ListEdgesRequest, ListEdgesResponse, Service, SwitchDomainRequest,
+        UpdateBackendRequest, UpdateDomainRequest, WatchRevisionRequest, audit_service_client::AuditServiceClient,
+        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
+        invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
         token_service_client::TokenServiceClient,
     },
 };
@@ -42,6 +43,8 @@ pub struct Api {
     pub edges: EdgeServiceClient<Authorized>,
     /// The history.
     pub audit: AuditServiceClient<Authorized>,
+    /// Invitations.
+    pub invites: InviteServiceClient<Authorized>,
     /// Tokens.
     pub tokens: TokenServiceClient<Authorized>,
 }
@@ -63,8 +66,23 @@ impl Api {
             certificates: CertificateServiceClient::new(channel.clone()),
             edges: EdgeServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
+            invites: InviteServiceClient::new(channel.clone()),
             tokens: TokenServiceClient::new(channel),
         })
+    }
+
+    /// Invites so many edges; what they join with.
+    pub async fn invite(&self, uses: u32, labels: &[(&str, &str)]) -> Result<String, Status> {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let invite = Invite { uses, labels, ..Invite::default() };
+        let request = CreateInviteRequest { invite: Some(invite), validate_only: false };
+        Ok(self.invites.clone().create_invite(request).await?.into_inner().token)
+    }
+
+    /// Removes an edge from the fleet; the revision of that.
+    pub async fn delete_edge(&self, id: &str) -> Result<u64, Status> {
+        let request = DeleteEdgeRequest { name: format!("edges/{id}"), validate_only: false };
+        Ok(self.edges.clone().delete_edge(request).await?.into_inner().revision)
     }
 
     /// Creates a service with every policy at its default.

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -28,6 +28,12 @@ impl Authority {
     /// The root's certificate.
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// Issues a certificate for the key of a request, and for whatever else it asks.
+    pub fn sign(&self, request: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+        let request = CertificateSigningRequestParams::from_der(&request.into())?;
+        Ok(vec![request.signed_by(&self.0)?.der().clone(), self.der().clone()])
     }
 
     /// Issues a server's certificate.

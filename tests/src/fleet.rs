@@ -82,7 +82,7 @@ impl Fleet {
 
     /// Starts one more edge, and awaits that it serves; it belongs to the caller.
     pub async fn new_edge(&self, name: &str, arguments: Vec<String>) -> Result<Edge> {
-        let token = self.control_plane.join_token()?;
+        let token = self.control_plane.join_token().await?;
         let mut edge = Edge::new(self.dir.path(), name, self.control_plane.fleet, &token, arguments)?;
         edge.start().await?;
         edge.configured().await?;
@@ -215,10 +215,9 @@ impl ControlPlane {
         Ok(text.trim().to_owned())
     }
 
-    /// What edges join with.
-    pub fn join_token(&self) -> Result<String> {
-        let text = fs::read_to_string(self.data_dir.join("join-token")).context("read the join token")?;
-        Ok(text.trim().to_owned())
+    /// What one edge joins with.
+    pub async fn join_token(&self) -> Result<String> {
+        Ok(self.api()?.invite(1, &[]).await?)
     }
 }
 

@@ -1,27 +1,115 @@
 //! A client of a control plane's fleet listener, as edges have one.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use switchyard_proto::fleet::v1::fleet_service_client::FleetServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use switchyard_proto::fleet::v1::{EnrolRequest, RenewRequest, fleet_service_client::FleetServiceClient};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     socket::Connector,
     wire::{CONTROL_PLANE_NAME, fingerprint},
 };
 
-/// A client of the control plane whose certificate authority has this fingerprint.
-pub fn connect(control_plane: SocketAddr, authority: &str) -> Result<FleetServiceClient<Channel>> {
-    let verifier = Fingerprint { authority: authority.to_owned(), provider: Arc::new(aws_lc_rs::default_provider()) };
-    let mut config =
-        ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
+/// The parts of a join token.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// The invitation's id.
+    pub invite: String,
+    /// Its secret.
+    pub secret: String,
+    /// The fingerprint of the fleet's CA.
+    pub authority: String,
+}
+
+impl Invitation {
+    /// Takes a token apart.
+    pub fn of(token: &str) -> Result<Self> {
+        let mut parts = token.split('.').map(str::to_owned);
+        let mut next = || parts.next().context("a join token has three parts");
+        Ok(Self { invite: next()?, secret: next()?, authority: next()? })
+    }
+}
+
+/// An edge that has joined a fleet: a key, and the certificate for it.
+pub struct Member {
+    name: String,
+    authority: String,
+    /// The key.
+    pub key: KeyPair,
+    /// The certificate, then the CA.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Member {
+    /// Joins with a token, and a new key.
+    pub async fn join(control_plane: SocketAddr, token: &str, name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let request = CertificateParams::default().serialize_request(&key)?.der().to_vec();
+        Ok(Self::join_with(control_plane, &Invitation::of(token)?, name, key, request).await??)
+    }
+
+    /// Joins with a key and a request for it.
+    pub async fn join_with(
+        control_plane: SocketAddr,
+        invitation: &Invitation,
+        name: &str,
+        key: KeyPair,
+        certificate_request: Vec<u8>,
+    ) -> Result<Result<Self, Status>> {
+        let Invitation { invite, secret, authority } = invitation.clone();
+        let mut client = connect(control_plane, &authority, None)?;
+        let certificate_request = certificate_request.into();
+        let request = EnrolRequest { invite, secret, edge: name.to_owned(), certificate_request };
+        Ok(client.enrol(request).await.map(|response| {
+            let chain = response.into_inner().certificate.unwrap_or_default().chain;
+            let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+            Self { name: name.to_owned(), authority, key, chain }
+        }))
+    }
+
+    /// Asks for another certificate; its lifetime in milliseconds until it is to be renewed.
+    pub async fn renew(&self, control_plane: SocketAddr) -> Result<Result<u64, Status>> {
+        let request = CertificateParams::default().serialize_request(&self.key)?.der().to_vec();
+        let request = RenewRequest { edge: self.name.clone(), certificate_request: request.into() };
+        let renewed = connect(control_plane, &self.authority, None)?.renew(request).await;
+        Ok(renewed.map(|response| response.into_inner().certificate.unwrap_or_default().renew_after_ms))
+    }
+
+    /// A client that shows the certificate.
+    pub fn connect(&self, control_plane: SocketAddr) -> Result<FleetServiceClient<Channel>> {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        connect(control_plane, &self.authority, Some((self.chain.clone(), key)))
+    }
+}
+
+/// A client of the control plane whose certificate authority has this fingerprint, and what it shows there.
+pub fn connect(
+    control_plane: SocketAddr,
+    authority: &str,
+    own: Option<(Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>)>,
+) -> Result<FleetServiceClient<Channel>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Fingerprint { authority: authority.to_owned(), provider: provider.clone() };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key.into())?,
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let endpoint = Endpoint::from_shared(format!("http://{CONTROL_PLANE_NAME}"))?;
     Ok(FleetServiceClient::new(endpoint.connect_with_connector_lazy(Connector::tls_with(control_plane, config))))

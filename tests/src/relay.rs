@@ -7,20 +7,23 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1::{
         Backend, Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse,
-        fleet_service_client::FleetServiceClient, fleet_service_server::FleetService, sync_request, sync_response,
+        fleet_service_client::FleetServiceClient, sync_request, sync_response,
     },
     vocab::{Digest, ResourceKey},
 };
 use tokio_stream::StreamExt;
-use tonic::{Request, Response, Status, Streaming, codegen::BoxStream, transport::Channel};
+use tonic::{Request, Status, Streaming, codegen::BoxStream, transport::Channel};
 
-use crate::{fleet_client::connect, wire::FleetListener};
+use crate::{
+    fleet_client::Member,
+    wire::{FleetListener, Streams},
+};
 
 /// No address of any backend.
 const SPOILT_ADDRESS: &str = "an address of another kind";
@@ -44,12 +47,12 @@ struct State {
 }
 
 impl Relay {
-    /// Relays to the fleet listener of a control plane, for edges that would join it with `token`.
-    pub async fn start(control_plane: SocketAddr, token: &str) -> Result<Self> {
-        let (secret, authority) = token.split_once('.').context("a join token has two parts")?;
+    /// Relays to the fleet listener of a control plane, which it joins with `token`, for an edge of this name.
+    pub async fn start(control_plane: SocketAddr, token: &str, name: &str) -> Result<Self> {
+        let member = Member::join(control_plane, token, name).await?;
         let state = Arc::<Mutex<State>>::default();
-        let service = Relayed { upstream: connect(control_plane, authority)?, state: state.clone() };
-        Ok(Self { listener: FleetListener::start(service, secret).await?, state })
+        let service = Relayed { upstream: member.connect(control_plane)?, state: state.clone() };
+        Ok(Self { listener: FleetListener::start(service).await?, state })
     }
 
     /// Gives every version of a backend (`backends/shop-1`) from now on an address that no edge can use.
@@ -69,20 +72,17 @@ struct Relayed {
 }
 
 #[tonic::async_trait]
-impl FleetService for Relayed {
-    type SyncStream = BoxStream<SyncResponse>;
-
-    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
-        let (metadata, extensions, requests) = request.into_parts();
+impl Streams for Relayed {
+    async fn open(&self, requests: Streaming<SyncRequest>) -> Result<BoxStream<SyncResponse>, Status> {
         let state = self.state.clone();
         // A stream that breaks on one side ends on the other.
         let requests = requests.map_while(Result::ok);
         let requests = requests.map(move |request| state.lock().expect(HELD).upward(request));
-        let responses = self.upstream.clone().sync(Request::from_parts(metadata, extensions, requests)).await?;
+        let responses = self.upstream.clone().sync(Request::new(requests)).await?;
         let state = self.state.clone();
         let responses = responses.into_inner();
         let responses = responses.map(move |response| Ok(state.lock().expect(HELD).downward(response?)));
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Box::pin(responses))
     }
 }
 

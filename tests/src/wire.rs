@@ -14,17 +14,18 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use switchyard_proto::{
     fleet::v1::{
-        Ack, Backend, BackendProtocol, BackendState, BalancingPolicy, Batch, BatchKind, Certificate, Domain, Hello,
-        Resource, ResourceKey, ResourceKind, Service, SyncRequest, SyncResponse,
+        Ack, Backend, BackendProtocol, BackendState, BalancingPolicy, Batch, BatchKind, Certificate, Domain,
+        EdgeCertificate, EnrolRequest, EnrolResponse, Hello, RenewRequest, RenewResponse, Resource, ResourceKey,
+        ResourceKind, Service, SyncRequest, SyncResponse,
         fleet_service_server::{FleetService, FleetServiceServer},
         sync_request, sync_response,
     },
-    vocab::{Digest, EDGE_ID_METADATA},
+    vocab::Digest,
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream, transport::Server};
 
 use crate::{
     authority::{Authority, Issued},
@@ -34,8 +35,11 @@ use crate::{
 /// The name that edges expect of a control plane.
 pub const CONTROL_PLANE_NAME: &str = "control-plane.switchyard.internal";
 
-/// What edges show a control plane of the tests: 32 bytes as base64url.
-const JOIN_SECRET: &str = "dGhlIGpvaW4gc2VjcmV0IG9mIHRoZSB0ZXN0LXJ1bnM";
+/// What edges join a control plane of the tests with: an invitation and its secret, 32 bytes as base64url.
+const INVITE: &str = "test";
+const SECRET: &str = "dGhlIGpvaW4gc2VjcmV0IG9mIHRoZSB0ZXN0LXJ1bnM";
+/// How long its certificates live until they are renewed.
+const RENEW_AFTER_MS: u64 = 60 * 60 * 1_000;
 
 /// Streams, connections and batches that wait for the test.
 const WAITING_MAX: usize = 16;
@@ -51,8 +55,8 @@ pub struct FleetListener {
 }
 
 impl FleetListener {
-    /// Serves edges that show `secret`, under a certificate authority of its own.
-    pub async fn start(service: impl FleetService, secret: &str) -> Result<Self> {
+    /// Serves edges, which it lets join under a certificate authority of its own.
+    pub async fn start(streams: impl Streams) -> Result<Self> {
         let authority = Authority::generate()?;
         let issued = authority.issue(&[CONTROL_PLANE_NAME])?;
         let mut config =
@@ -72,12 +76,13 @@ impl FleetListener {
                 }
             }
         });
+        let token = format!("{INVITE}.{SECRET}.{}", fingerprint(authority.der()));
         server.spawn(async move {
-            let service = FleetServiceServer::new(service);
+            let service = FleetServiceServer::new(Gate { authority, streams });
             // It is ended by being aborted.
             let _ = Server::builder().add_service(service).serve_with_incoming(ReceiverStream::new(incoming)).await;
         });
-        Ok(Self { address, token: format!("{secret}.{}", fingerprint(authority.der())), _server: server })
+        Ok(Self { address, token, _server: server })
     }
 }
 
@@ -97,7 +102,7 @@ impl ScriptedControlPlane {
     /// Starts it.
     pub async fn start() -> Result<Self> {
         let (sender, streams) = mpsc::channel(WAITING_MAX);
-        Ok(Self { listener: FleetListener::start(Scripted { streams: sender }, JOIN_SECRET).await?, streams })
+        Ok(Self { listener: FleetListener::start(Scripted { streams: sender }).await?, streams })
     }
 
     /// Awaits the next stream of an edge, and what it says first.
@@ -110,24 +115,60 @@ impl ScriptedControlPlane {
     }
 }
 
+/// What a control plane does with the streams of its edges.
+#[tonic::async_trait]
+pub trait Streams: Send + Sync + 'static {
+    /// What is said on a stream, given what the edge says.
+    async fn open(&self, requests: Streaming<SyncRequest>) -> Result<BoxStream<SyncResponse>, Status>;
+}
+
+/// Lets edges join, and leaves their streams to others.
+struct Gate<S> {
+    authority: Authority,
+    streams: S,
+}
+
+impl<S> Gate<S> {
+    fn certificate(&self, request: &[u8]) -> Result<Option<EdgeCertificate>, Status> {
+        let chain = self.authority.sign(request).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let chain = chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
+        Ok(Some(EdgeCertificate { chain, renew_after_ms: RENEW_AFTER_MS }))
+    }
+}
+
+#[tonic::async_trait]
+impl<S: Streams> FleetService for Gate<S> {
+    type SyncStream = BoxStream<SyncResponse>;
+
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
+        let EnrolRequest { invite, secret, edge: _, certificate_request } = request.into_inner();
+        if (invite.as_str(), secret.as_str()) != (INVITE, SECRET) {
+            return Err(Status::unauthenticated("another invitation"));
+        }
+        Ok(Response::new(EnrolResponse { certificate: self.certificate(&certificate_request)? }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let RenewRequest { edge: _, certificate_request } = request.into_inner();
+        Ok(Response::new(RenewResponse { certificate: self.certificate(&certificate_request)? }))
+    }
+
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
+        Ok(Response::new(self.streams.open(request.into_inner()).await?))
+    }
+}
+
 struct Scripted {
     streams: mpsc::Sender<Stream>,
 }
 
 #[tonic::async_trait]
-impl FleetService for Scripted {
-    type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
-
-    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
-        let metadata = request.metadata();
-        let authorization = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        if authorization != Some(&format!("Bearer {JOIN_SECRET}")) || !metadata.contains_key(EDGE_ID_METADATA) {
-            return Err(Status::unauthenticated("no join secret, or no edge id"));
-        }
+impl Streams for Scripted {
+    async fn open(&self, requests: Streaming<SyncRequest>) -> Result<BoxStream<SyncResponse>, Status> {
         let (responses, stream) = mpsc::channel(WAITING_MAX);
-        let opened = Stream { requests: request.into_inner(), responses };
+        let opened = Stream { requests, responses };
         self.streams.send(opened).await.map_err(|_| Status::unavailable("the test has ended"))?;
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Box::pin(ReceiverStream::new(stream)))
     }
 }
 

@@ -241,8 +241,8 @@ on_both_databases! {
         let fleet = Fleet::start(database).await?;
         let shop = Shop::open(&fleet).await?;
         let (api, cli) = (fleet.api()?, fleet.cli());
-        let token = fleet.control_plane.join_token()?;
-        let relay = Relay::start(fleet.control_plane.fleet, &token).await?;
+        let token = fleet.control_plane.join_token().await?;
+        let relay = Relay::start(fleet.control_plane.fleet, &token, "spoilt").await?;
         let relayed = &relay.listener;
         let mut edge = Edge::new(fleet.dir(), "spoilt", relayed.address, &relayed.token, Vec::new())?;
         edge.start().await?;

@@ -184,8 +184,8 @@ async fn answers(edge: &Edge, host: &str) -> Result<BTreeSet<(u16, String)>> {
 async fn live_through(database: Database, seed: u8) -> Result<()> {
     let fleet = Fleet::start(database).await?;
     let shop = Shop::open(&fleet).await?;
-    let token = fleet.control_plane.join_token()?;
-    let relay = Relay::start(fleet.control_plane.fleet, &token).await?;
+    let token = fleet.control_plane.join_token().await?;
+    let relay = Relay::start(fleet.control_plane.fleet, &token, "relayed").await?;
     let listener = &relay.listener;
     let mut edge = Edge::new(fleet.dir(), "relayed", listener.address, &listener.token, Vec::new())?;
     edge.start().await?;

@@ -25,7 +25,7 @@ fn good(name: &str, dir: &Path) -> Vec<(&'static str, String)> {
             ("--https", any()),
             ("--admin", any()),
             ("--control-plane", "https://127.0.0.1:1".to_owned()),
-            ("--token", format!("{}.{}", "A".repeat(43), "0".repeat(64))),
+            ("--token", format!("k7.{}.{}", "A".repeat(43), "0".repeat(64))),
         ],
     }
 }
@@ -69,7 +69,7 @@ async fn an_address_in_use_is_named() -> Result<()> {
 async fn a_second_edge_on_the_same_ports_does_not_share_them() -> Result<()> {
     install_crypto_provider();
     let dir = tempfile::tempdir()?;
-    let token = format!("{}.{}", "A".repeat(43), "0".repeat(64));
+    let token = format!("k7.{}.{}", "A".repeat(43), "0".repeat(64));
     let mut first = Edge::new(dir.path(), "edge-1", port::free()?, &token, Vec::new())?;
     first.start().await?;
     fails(EDGE, "--http", &first.http.to_string(), &["in use"]).await?;

@@ -126,7 +126,7 @@ async fn an_edge_that_never_had_a_configuration_listens_but_is_not_ready() -> Re
     switchyard_tests::install_crypto_provider();
     let dir = tempfile::tempdir()?;
     let nowhere = switchyard_tests::port::free()?;
-    let token = format!("{}.{}", "A".repeat(43), "0".repeat(64));
+    let token = format!("k7.{}.{}", "A".repeat(43), "0".repeat(64));
     let mut edge = switchyard_tests::fleet::Edge::new(dir.path(), "edge-1", nowhere, &token, Vec::new())?;
     edge.start().await?;
     let (status, body) = edge.ready().await?;

@@ -39,7 +39,7 @@ pub(super) async fn measure(domains: usize, changes: usize) -> Result<Measured> 
     let site = Site::with(domains).await?;
     let api = site.api()?;
     let relay = Relay::to(site.control_plane.fleet).await?;
-    let token = site.control_plane.join_token()?;
+    let token = site.control_plane.join_token().await?;
     let quiet = ["--access-log", "off"].map(str::to_owned).to_vec();
     let mut edge = Edge::new(site.dir.path(), "edge", relay.address, &token, quiet)?;
     edge.workers = 1;

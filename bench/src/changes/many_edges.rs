@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use switchyard_proto::{
     fleet::v1::{Ack, AckOutcome, Hello, SyncRequest, sync_request, sync_response},
     v1::EdgeState,
-    vocab::{EDGE_ID_METADATA, limits::FLEET_MESSAGE_BYTES_MAX},
+    vocab::limits::FLEET_MESSAGE_BYTES_MAX,
 };
-use switchyard_tests::{api::Api, eventually::eventually, fleet_client::connect};
+use switchyard_tests::{api::Api, eventually::eventually, fleet_client::Member};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
@@ -42,9 +42,8 @@ struct Position {
 
 /// Edges that say that they apply everything.
 struct Crowd {
-    positions: Vec<Arc<Mutex<Position>>>,
+    members: Vec<(Arc<Member>, Arc<Mutex<Position>>)>,
     control_plane: SocketAddr,
-    token: String,
     connected: JoinSet<Result<()>>,
 }
 
@@ -52,12 +51,14 @@ pub(super) async fn measure(edges: usize, domains: usize, changes: usize) -> Res
     let site = Site::with(domains).await?;
     let api = site.api()?;
     let meter = site.meter()?;
-    let mut crowd = Crowd {
-        positions: (0..edges).map(|_| Arc::default()).collect(),
-        control_plane: site.control_plane.fleet,
-        token: site.control_plane.join_token()?,
-        connected: JoinSet::new(),
-    };
+    let token = api.invite(u32::try_from(edges)?, &[]).await?;
+    let control_plane = site.control_plane.fleet;
+    let mut members = Vec::new();
+    for number in 0..edges {
+        let member = Member::join(control_plane, &token, &format!("edge-{number}")).await?;
+        members.push((Arc::new(member), Arc::default()));
+    }
+    let mut crowd = Crowd { members, control_plane, connected: JoinSet::new() };
     let first = crowd.connect(&api).await?;
     let memory_bytes = meter.memory_bytes()?;
     progress(&format!("{edges} edges have {domains} domains"));
@@ -71,7 +72,7 @@ pub(super) async fn measure(edges: usize, domains: usize, changes: usize) -> Res
     crowd.disconnect(&api).await?;
     let resumed = crowd.connect(&api).await?;
     crowd.disconnect(&api).await?;
-    for position in &crowd.positions {
+    for (_, position) in &crowd.members {
         *position.lock().expect("nothing panics while it is held") = Position::default();
     }
     let anew = crowd.connect(&api).await?;
@@ -91,11 +92,11 @@ impl Crowd {
     /// Connects all at once; how long it takes until all have everything.
     async fn connect(&mut self, api: &Api) -> Result<Duration> {
         let begun = Instant::now();
-        for (number, position) in self.positions.iter().enumerate() {
-            let edge = edge(self.control_plane, self.token.clone(), number, position.clone());
+        for (member, position) in &self.members {
+            let edge = edge(self.control_plane, member.clone(), position.clone());
             self.connected.spawn(edge);
         }
-        self.await_state(api, "all have everything", self.positions.len()).await?;
+        self.await_state(api, "all have everything", self.members.len()).await?;
         Ok(begun.elapsed())
     }
 
@@ -122,17 +123,13 @@ impl Crowd {
 }
 
 /// One edge, until its stream ends.
-async fn edge(control_plane: SocketAddr, token: String, number: usize, position: Arc<Mutex<Position>>) -> Result<()> {
-    let (secret, authority) = token.split_once('.').context("a join token has two parts")?;
-    let mut client = connect(control_plane, authority)?.max_decoding_message_size(FLEET_MESSAGE_BYTES_MAX);
+async fn edge(control_plane: SocketAddr, member: Arc<Member>, position: Arc<Mutex<Position>>) -> Result<()> {
+    let mut client = member.connect(control_plane)?.max_decoding_message_size(FLEET_MESSAGE_BYTES_MAX);
     let (outgoing, messages) = mpsc::channel(1);
     let Position { revision, digest } = position.lock().expect("nothing panics while it is held").clone();
     let hello = Hello { version: "simulated".to_owned(), revision, digest, ..Hello::default() };
     outgoing.send(SyncRequest { message: Some(sync_request::Message::Hello(hello)) }).await?;
-    let mut request = Request::new(ReceiverStream::new(messages));
-    request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse()?);
-    request.metadata_mut().insert(EDGE_ID_METADATA, format!("edge-{number}").parse()?);
-    let mut incoming = client.sync(request).await?.into_inner();
+    let mut incoming = client.sync(Request::new(ReceiverStream::new(messages))).await?.into_inner();
     while let Some(response) = incoming.message().await? {
         let Some(sync_response::Message::Batch(batch)) = response.message else { continue };
         if batch.last {

@@ -174,7 +174,8 @@ impl Contender {
         api.create_certificate("bench", &site.chain_pem, &site.key_pem).await?;
         api.create_domain("localhost", "bench", "a").await?;
         let arguments = ["--access-log", "off"].map(str::to_owned).to_vec();
-        let mut edge = Edge::new(dir.path(), "edge", control_plane.fleet, &control_plane.join_token()?, arguments)?;
+        let mut edge =
+            Edge::new(dir.path(), "edge", control_plane.fleet, &control_plane.join_token().await?, arguments)?;
         edge.workers = 1;
         cores::measured(edge.start()).await?;
         edge.configured().await?;

@@ -1,13 +1,20 @@
-use std::time::SystemTime;
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
-use clap::Subcommand;
-use switchyard_proto::v1::{Edge, GetEdgeRequest, ListEdgesResponse, Rejection};
+use clap::{Args, Subcommand};
+use switchyard_proto::v1::{
+    CreateInviteRequest, DeleteEdgeRequest, DeleteInviteRequest, Edge, GetEdgeRequest, Invite, ListEdgesResponse,
+    ListInvitesResponse, Rejection,
+};
 
 use super::Session;
 use crate::{
+    args::duration,
     failure::Failure,
     names,
-    output::{Output, Show, age, clean, moment, or_dash, word},
+    output::{Output, Show, age, clean, moment, note, or_dash, timestamp, word},
     wait::Outcome,
 };
 
@@ -15,12 +22,44 @@ use crate::{
 pub(crate) enum Command {
     /// Lists all edges, those that are offline included
     List,
+    /// Makes what an edge joins the fleet with: a token that is used once
+    Invite(InviteArgs),
+    /// Lists the invitations
+    Invites,
+    /// Revokes an invitation: nobody joins with it any more
+    Uninvite {
+        /// The id of the invitation
+        #[arg(value_name = "INVITE")]
+        name: String,
+    },
+    /// Removes an edge from the fleet, and locks it out
+    Remove {
+        /// The id of the edge
+        #[arg(value_name = "EDGE")]
+        name: String,
+        /// Check everything, change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Shows one edge
     Get {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// What the edge is labelled with: region=eu; may be given again
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// How long it can be used
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    expires: Duration,
+    /// How many edges may join with it
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    uses: u32,
 }
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
@@ -33,6 +72,23 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
                 rejections(&session.output, &response.edges)?;
             }
         }
+        Command::Invite(args) => invite(session, args).await?,
+        Command::Invites => {
+            let invites = session.client.all_invites().await?;
+            let response = ListInvitesResponse { invites, next_page_token: String::new() };
+            session.output.list(&response, &response.invites)?;
+        }
+        Command::Uninvite { name } => {
+            let request = DeleteInviteRequest { name: names::invite(&name), validate_only: false };
+            let revoked = session.client.invites().delete_invite(request).await;
+            let response = revoked.map_err(|status| Failure::of_write(status, "switchyard edge invites"))?.into_inner();
+            if session.output.is_for_people() {
+                session.output.text(&format!("invitation {name} revoked (revision {})", response.revision))?;
+            } else {
+                session.output.document(&response)?;
+            }
+        }
+        Command::Remove { name, dry_run } => remove(session, &name, dry_run).await?,
         Command::Get { name } => {
             let request = GetEdgeRequest { name: names::edge(&name) };
             let edge = session.client.edges().get_edge(request).await?.into_inner();
@@ -43,6 +99,73 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
     }
     Ok(Outcome::Done)
+}
+
+async fn invite(session: &Session, args: InviteArgs) -> Result<(), Failure> {
+    let InviteArgs { labels, expires, uses } = args;
+    let end = SystemTime::now().checked_add(expires);
+    let end = end.ok_or_else(|| Failure::Usage("--expires: longer than the calendar".to_owned()))?;
+    let invite =
+        Invite { labels: labels.into_iter().collect(), uses, expire_time: Some(timestamp(end)), ..Invite::default() };
+    let request = CreateInviteRequest { invite: Some(invite), validate_only: false };
+    let created = session.client.invites().create_invite(request).await;
+    let response = created.map_err(|status| Failure::of_write(status, "switchyard edge invites"))?.into_inner();
+    if !session.output.is_for_people() {
+        return session.output.document(&response);
+    }
+    note("give this to switchyard-edge-proxy with --token-file; it is not shown again:");
+    // The token alone is the result, so that it can be piped.
+    session.output.text(&response.token)
+}
+
+async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Failure> {
+    let request = DeleteEdgeRequest { name: names::edge(name), validate_only: dry_run };
+    let removed = session.client.edges().delete_edge(request).await;
+    let response = removed.map_err(|status| Failure::of_write(status, "switchyard edge list"))?.into_inner();
+    if !session.output.is_for_people() {
+        return session.output.document(&response);
+    }
+    let done = if dry_run { "would be removed (dry run: nothing was changed)" } else { "removed and locked out" };
+    session.output.text(&format!("edge {name} {done}"))?;
+    if !response.certificates.is_empty() {
+        note("it had the private keys of these certificates; if it is not in your hands, issue them anew:");
+        for certificate in &response.certificates {
+            session.output.text(&clean(names::id(certificate)))?;
+        }
+    }
+    Ok(())
+}
+
+/// `region=eu`
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE, as in region=eu")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `region=eu,role=edge`
+fn label_text(labels: &HashMap<String, String>) -> String {
+    let mut texts: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    texts.sort();
+    or_dash(&texts.join(","))
+}
+
+impl Show for Invite {
+    const PLURAL: &'static str = "invites";
+    const COLUMNS: &'static [&'static str] = &["ID", "LABELS", "USES LEFT", "EXPIRES", "AGE"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            names::id(&self.name).to_owned(),
+            label_text(&self.labels),
+            self.uses.to_string(),
+            age(self.expire_time.as_ref(), now),
+            age(self.create_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        Self::COLUMNS.iter().copied().zip(self.row(now)).collect()
+    }
 }
 
 /// Prints what the edges could not apply, and why: a line each.

@@ -9,18 +9,21 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use switchyard_proto::v1::{
-    Backend, Certificate, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest, CreateServiceRequest,
-    DeleteBackendRequest, DeleteBackendResponse, DeleteCertificateRequest, DeleteCertificateResponse,
-    DeleteDomainRequest, DeleteDomainResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
+    Backend, Certificate, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest, CreateInviteRequest,
+    CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse, DeleteCertificateRequest,
+    DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest, DeleteEdgeResponse,
+    DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
     DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
-    GetInternalCaRequest, GetServiceRequest, InternalCa, ListBackendsRequest, ListBackendsResponse,
+    GetInternalCaRequest, GetServiceRequest, InternalCa, Invite, ListBackendsRequest, ListBackendsResponse,
     ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse, ListEdgesRequest,
-    ListEdgesResponse, ListServicesRequest, ListServicesResponse, Service, SwitchDomainRequest, UpdateBackendRequest,
-    UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest, WatchRevisionRequest, WatchRevisionResponse,
+    ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListServicesRequest, ListServicesResponse, Service,
+    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest,
+    WatchRevisionRequest, WatchRevisionResponse,
     backend_service_server::{BackendService, BackendServiceServer},
     certificate_service_server::{CertificateService, CertificateServiceServer},
     domain_service_server::{DomainService, DomainServiceServer},
     edge_service_server::{EdgeService, EdgeServiceServer},
+    invite_service_server::{InviteService, InviteServiceServer},
     service_service_server::{ServiceService, ServiceServiceServer},
 };
 use tokio::{net::TcpListener, process::Command, task::JoinHandle};
@@ -91,6 +94,7 @@ impl Fake {
             .add_service(BackendServiceServer::from_arc(state.clone()))
             .add_service(CertificateServiceServer::from_arc(state.clone()))
             .add_service(EdgeServiceServer::from_arc(state.clone()))
+            .add_service(InviteServiceServer::from_arc(state.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async { server.await.unwrap() });
         Self { address, state, server }
@@ -306,6 +310,12 @@ impl EdgeService for State {
         find(&self.edges, |edge| edge.name == name)
     }
 
+    async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Answer<DeleteEdgeResponse> {
+        self.change("DeleteEdge", request)?;
+        let certificates = vec!["certificates/shop".to_owned()];
+        Ok(Response::new(DeleteEdgeResponse { revision: REVISION, certificates }))
+    }
+
     type WatchRevisionStream = BoxStream<WatchRevisionResponse>;
 
     async fn watch_revision(&self, request: Request<WatchRevisionRequest>) -> Answer<Self::WatchRevisionStream> {
@@ -318,5 +328,24 @@ impl EdgeService for State {
         } else {
             Ok(Response::new(Box::pin(said)))
         }
+    }
+}
+
+#[tonic::async_trait]
+impl InviteService for State {
+    async fn list_invites(&self, request: Request<ListInvitesRequest>) -> Answer<ListInvitesResponse> {
+        self.note("ListInvites", request);
+        let invite = Invite { name: "invites/k7".to_owned(), uses: 1, ..Invite::default() };
+        Ok(Response::new(ListInvitesResponse { invites: vec![invite], next_page_token: String::new() }))
+    }
+
+    async fn create_invite(&self, request: Request<CreateInviteRequest>) -> Answer<CreateInviteResponse> {
+        let invite = self.change("CreateInvite", request)?.invite;
+        Ok(Response::new(CreateInviteResponse { invite, token: format!("k7.secret.{}", "0".repeat(64)) }))
+    }
+
+    async fn delete_invite(&self, request: Request<DeleteInviteRequest>) -> Answer<DeleteInviteResponse> {
+        self.change("DeleteInvite", request)?;
+        Ok(Response::new(DeleteInviteResponse { revision: REVISION }))
     }
 }

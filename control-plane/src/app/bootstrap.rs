@@ -1,8 +1,7 @@
-//! What every database begins with: the default service, the two authorities, the edges' join secret and the first token.
+//! What every database begins with: the default service, the two authorities and the first token.
 
 use std::{io, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use switchyard_proto::vocab::{ServiceId, TokenId};
 
 use super::AppError;
@@ -13,21 +12,16 @@ use crate::{
     store::{Store, StoreError, Transaction},
 };
 
-/// Bytes of the join secret.
-const JOIN_SECRET_BYTES: usize = 32;
-const JOIN_SECRET_NAME: &str = "join-secret";
 /// The id of the token that is made when there is none.
 const FIRST_TOKEN_ID: &str = "admin";
 
 /// What the program needs of it.
 #[derive(Debug)]
 pub struct Foundation {
-    /// Signs the control plane's own certificate.
+    /// Signs the control plane's own certificate, and those of edges.
     pub fleet_ca: Authority,
     /// Signs certificates for domains.
     pub internal_ca: Authority,
-    /// What edges show to be let in: base64url without padding.
-    pub join_secret: String,
 }
 
 /// Reads the foundation of a database, and lays what is missing of it. Two control planes may do so at the same time.
@@ -47,7 +41,6 @@ pub async fn run(
     let mut transaction = store.begin(&Actor::system(), now).await?;
     let fleet_ca = authority(&mut *transaction, AuthorityKind::Fleet, now).await?;
     let internal_ca = authority(&mut *transaction, AuthorityKind::Internal, now).await?;
-    let join_secret = join_secret(&mut *transaction).await?;
     let default = ServiceId::default_service();
     let service = match transaction.service(&default).await? {
         Some(_) => Found::Read(()),
@@ -67,16 +60,11 @@ pub async fn run(
             Found::Made(())
         }
     };
-    let made =
-        fleet_ca.is_made() || internal_ca.is_made() || join_secret.is_made() || service.is_made() || token.is_made();
+    let made = fleet_ca.is_made() || internal_ca.is_made() || service.is_made() || token.is_made();
     if made {
         transaction.commit().await?;
     }
-    Ok(Foundation {
-        fleet_ca: fleet_ca.into_inner(),
-        internal_ca: internal_ca.into_inner(),
-        join_secret: join_secret.into_inner(),
-    })
+    Ok(Foundation { fleet_ca: fleet_ca.into_inner(), internal_ca: internal_ca.into_inner() })
 }
 
 /// A part of the foundation, and whether it was there.
@@ -113,16 +101,6 @@ async fn authority(
     transaction.put_secret(&certificate_name, authority.certificate()).await?;
     transaction.put_secret(&key_name, authority.private_key().expose_pkcs8()).await?;
     Ok(Found::Made(authority))
-}
-
-async fn join_secret(transaction: &mut dyn Transaction) -> Result<Found<String>, AppError> {
-    if let Some(secret) = transaction.secret(JOIN_SECRET_NAME).await? {
-        return Ok(Found::Read(URL_SAFE_NO_PAD.encode(secret)));
-    }
-    let mut secret = [0; JOIN_SECRET_BYTES];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| IssueError::NoRandomness)?;
-    transaction.put_secret(JOIN_SECRET_NAME, &secret).await?;
-    Ok(Found::Made(URL_SAFE_NO_PAD.encode(secret)))
 }
 
 /// Why a database could not be begun with.

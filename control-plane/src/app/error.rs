@@ -38,6 +38,12 @@ pub enum AppError {
         /// The present etag.
         current: Revision,
     },
+    /// Whoever asks to join was not invited.
+    #[error("the invitation is unknown, used up, revoked or expired: ask for another (switchyard edge invite)")]
+    NotInvited,
+    /// No edge of this name and key belongs to the fleet.
+    #[error("{0} does not belong to the fleet, or has another key: it was removed, or never joined")]
+    NotEnrolled(String),
     /// Whoever acts has nothing to do with this resource.
     #[error("{0} is out of this token's scope")]
     OutOfScope(String),

@@ -9,7 +9,9 @@ pub mod backend;
 pub mod bootstrap;
 pub mod certificate;
 pub mod domain;
+pub mod edge;
 mod error;
+pub mod invite;
 mod page;
 mod scope;
 pub mod seed;
@@ -49,6 +51,10 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Issues for domains that need no public CA.
     pub internal_ca: Authority,
+    /// Issues for edges, and for the control plane itself.
+    pub fleet_ca: Arc<Authority>,
+    /// How long the certificates of edges live.
+    pub edge_certificate_lifetime: Duration,
     /// When tokens were used.
     pub token_uses: token::TokenUses,
 }

@@ -22,6 +22,9 @@ pub use follower::Follower;
 pub use state::{ScopeClass, State};
 pub use visible::VisibleSet;
 
+#[cfg(test)]
+use crate::model::Enrolment;
+
 /// A handle on the feed; clones share it.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -48,6 +51,14 @@ impl Feed {
                 answered: watch::Sender::new(0),
             }),
         }
+    }
+
+    /// A feed that has these edges, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn holding(edges: Vec<Enrolment>) -> Self {
+        let feed = Self::new();
+        feed.shared.state.send_replace(Arc::new(State::holding(edges)));
+        feed
     }
 
     /// The resources now.

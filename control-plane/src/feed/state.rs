@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
 };
 
 use super::{encode::encode, visible::VisibleSet};
 use crate::{
     model::{
-        Backend, Certificate, Domain, Object, ObjectKey, ObjectKind, Resource, SecretHash, Service, Stored, Token,
+        Backend, Certificate, Domain, EdgeKey, Enrolment, Invite, Object, ObjectKey, ObjectKind, Resource, SecretHash,
+        Service, Stored, Token,
     },
     store::Changes,
 };
@@ -21,6 +22,8 @@ pub struct State {
     services: OrdMap<ServiceId, Arc<Stored<Service>>>,
     backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
+    edges: OrdMap<EdgeId, Arc<Stored<Enrolment>>>,
+    invites: OrdMap<InviteId, Arc<Stored<Invite>>>,
     tokens: OrdMap<TokenId, Arc<Stored<Token>>>,
     tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
     visible: VisibleSet,
@@ -59,6 +62,21 @@ impl State {
         &self.certificates
     }
 
+    /// The edges that belong to the fleet, by id.
+    pub fn edges(&self) -> &OrdMap<EdgeId, Arc<Stored<Enrolment>>> {
+        &self.edges
+    }
+
+    /// Whether an edge with this key belongs to the fleet.
+    pub fn has_edge(&self, id: &EdgeId, key: EdgeKey) -> bool {
+        self.edges.get(id).is_some_and(|stored| stored.value.key == key)
+    }
+
+    /// The invitations by id.
+    pub fn invites(&self) -> &OrdMap<InviteId, Arc<Stored<Invite>>> {
+        &self.invites
+    }
+
     /// The tokens by id.
     pub fn tokens(&self) -> &OrdMap<TokenId, Arc<Stored<Token>>> {
         &self.tokens
@@ -89,12 +107,16 @@ impl State {
         for object in put {
             match object {
                 Object::Served(resource) => self.put(resource),
+                Object::Edge(edge) => drop(self.edges.insert(edge.value.id.clone(), edge)),
+                Object::Invite(invite) => drop(self.invites.insert(invite.value.id.clone(), invite)),
                 Object::Token(token) => self.put_token(token),
             }
         }
         for (ObjectKey { kind, id }, revision) in removed {
             match kind {
                 ObjectKind::Served(kind) => self.remove(ResourceKey { kind, id }, revision),
+                ObjectKind::Edge => drop(EdgeId::parse(&id).ok().and_then(|id| self.edges.remove(&id))),
+                ObjectKind::Invite => drop(InviteId::parse(&id).ok().and_then(|id| self.invites.remove(&id))),
                 ObjectKind::Token => self.remove_token(&id),
             }
         }
@@ -144,5 +166,16 @@ impl State {
             }
         }
         self.visible.remove(key, revision);
+    }
+
+    /// A state that has these edges, and nothing else.
+    #[cfg(test)]
+    pub(super) fn holding(edges: Vec<Enrolment>) -> Self {
+        let stored = |value| {
+            let at = crate::model::Timestamp(1);
+            Arc::new(Stored { value, revision: Revision(1), created_at: at, updated_at: at })
+        };
+        let edges = edges.into_iter().map(|edge| (edge.id.clone(), stored(edge))).collect();
+        Self { edges, ..Self::default() }
     }
 }

@@ -2,9 +2,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -58,15 +58,21 @@ impl ServerCertificate {
         Ok(true)
     }
 
-    /// The TLS settings of the listener for edges.
+    /// The TLS settings of the listener for edges. Who shows a certificate must show one that the fleet's authority issued and that
+    /// has not expired; who shows none can do no more than join.
     ///
     /// # Errors
     ///
-    /// The provider of cryptography lacks TLS 1.3.
-    pub fn server_config(self: Arc<Self>) -> Result<ServerConfig, rustls::Error> {
+    /// The provider of cryptography lacks TLS 1.3, or the authority's certificate is none.
+    pub fn server_config(self: Arc<Self>) -> Result<ServerConfig, CertificateError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.authority.certificate().to_vec()))?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+            .allow_unauthenticated()
+            .build()?;
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(self);
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
@@ -102,6 +108,9 @@ pub enum CertificateError {
     /// The authority does not issue.
     #[error("issue the control plane's certificate: {0}")]
     Issue(#[from] IssueError),
+    /// Edges cannot be verified by it.
+    #[error("verify edges by the fleet's authority: {0}")]
+    Clients(#[from] VerifierBuilderError),
     /// What it issued is not such as TLS takes.
     #[error("use the control plane's certificate: {0}")]
     Tls(#[from] rustls::Error),

@@ -47,9 +47,10 @@ pub enum AckOutcome {
 }
 
 /// Whether what an edge serves is on its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Persistence {
     /// It is.
+    #[default]
     Persisted,
     /// The disk refused it.
     NotPersisted,

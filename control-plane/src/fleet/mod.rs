@@ -7,17 +7,17 @@
 //! What is sent comes from `feed`; messages and transport are left to `grpc`.
 
 mod certificate;
+mod members;
 mod message;
 mod progress;
 mod recorder;
-mod secret;
 mod session;
 mod view;
 
 pub use certificate::{CertificateError, ServerCertificate};
+pub use members::Members;
 pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence};
 pub use progress::{Progress, Report, Track, TrackError, Tracker};
 pub use recorder::Recorder;
-pub use secret::JoinSecret;
 pub use session::{Deadlines, Session, SessionError};
-pub use view::{Edge, Edges, FleetView, Link, Online, TooManyEdges};
+pub use view::{Edge, Edges, FleetView, Link, Online};

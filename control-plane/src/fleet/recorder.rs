@@ -86,6 +86,8 @@ impl Recorder {
     async fn look(&mut self, coarse: Duration) -> Result<Option<Instant>, StoreError> {
         let mut later = None;
         for (id, edge) in &self.view.edges() {
+            // One that never said anything: there is nothing to remember.
+            let Some(record) = record(id, edge) else { continue };
             let before = self.recorded.get(id);
             if let Some(before) = before {
                 if Arc::ptr_eq(&before.edge, edge) {
@@ -97,7 +99,7 @@ impl Recorder {
                     continue;
                 }
             }
-            self.store.record_edge(&record(id, edge)).await?;
+            self.store.record_edge(&record).await?;
             self.recorded.insert(id.clone(), Recorded { edge: edge.clone(), at: Instant::now() });
         }
         Ok(later)
@@ -117,7 +119,7 @@ fn is_urgent(before: &Edge, now: &Edge) -> bool {
         || before.rejections != now.rejections
 }
 
-fn record(id: &EdgeId, edge: &Edge) -> EdgeRecord {
+fn record(id: &EdgeId, edge: &Edge) -> Option<EdgeRecord> {
     let Edge {
         version,
         acknowledged_revision,
@@ -127,14 +129,14 @@ fn record(id: &EdgeId, edge: &Edge) -> EdgeRecord {
         persistence: _,
         online: _,
     } = edge;
-    EdgeRecord {
+    Some(EdgeRecord {
         id: id.clone(),
         version: version.clone(),
         acknowledged_revision: *acknowledged_revision,
         acknowledged_at: *acknowledged_at,
-        last_contact_at: *last_contact_at,
+        last_contact_at: (*last_contact_at)?,
         rejections: rejections.clone(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -147,8 +149,8 @@ mod tests {
     use crate::{
         clock::SystemClock,
         fleet::{Ack, AckOutcome, Hello, Link, Persistence},
-        model::{EdgeIdentity, RejectionRecord},
-        store::fixture::Fixture,
+        model::{EdgeIdentity, EdgeKey, RejectionRecord},
+        store::fixture::{Fixture, enrol},
     };
 
     const NEVER: Duration = Duration::from_secs(60 * 60);
@@ -164,16 +166,18 @@ mod tests {
         async fn new() -> Self {
             let database = Fixture::sqlite().await;
             let store = database.open().await;
+            enrol(&store, &EdgeId::parse("edge-1").unwrap()).await;
             let view = FleetView::new(vec![], Arc::new(SystemClock));
             Self { recorder: Recorder::new(view.clone(), store.clone()), view, store, _database: database }
         }
 
         fn connect(&self) -> Link {
             let id = EdgeId::parse("edge-1").unwrap();
-            let identity = EdgeIdentity { id, peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)) };
+            let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+            let identity = EdgeIdentity { id, key: EdgeKey::of(b"key"), peer };
             let hello =
                 Hello { version: "1".into(), revision: Revision(3), digest: Digest::default(), rejections: vec![] };
-            self.view.connect(&identity, hello, Some(Revision(3))).unwrap()
+            self.view.connect(&identity, hello, Some(Revision(3)))
         }
 
         async fn recorded(&self) -> EdgeRecord {

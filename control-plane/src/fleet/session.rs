@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{
     message::{Ack, AckOutcome, Hello, Message, MessageError},
-    view::{FleetView, Link, TooManyEdges},
+    view::{FleetView, Link},
 };
 use crate::{
     feed::{BatchKind, Feed, NotRead, Part, ScopeClass, State},
@@ -89,11 +89,16 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         };
         let received = self.received(&hello).await?;
         info!(version = hello.version, revision = %hello.revision, resumed = received.is_some(), "the edge is here");
-        let link = self.view.connect(&self.identity, hello, received)?;
+        let link = self.view.connect(&self.identity, hello, received);
+        // From here on a removal is noticed by the view; it may have come just before.
+        if !self.feed.state().has_edge(&self.identity.id, self.identity.key) {
+            return Err(SessionError::Removed);
+        }
         let ending = self.ending.clone();
         tokio::select! {
             result = self.follow(&link, received) => result,
             () = link.replaced() => Err(SessionError::Replaced),
+            () = link.removed() => Err(SessionError::Removed),
             () = ending.cancelled() => Err(SessionError::Ending),
         }
     }
@@ -226,9 +231,9 @@ pub enum SessionError {
     /// The edge is ahead, and the database does not answer.
     #[error("the edge is ahead of what is known here, and {0}")]
     Unread(#[from] NotRead),
-    /// No room for one more.
-    #[error(transparent)]
-    TooMany(#[from] TooManyEdges),
+    /// The edge does not belong to the fleet any more.
+    #[error("the edge was removed from the fleet")]
+    Removed,
     /// The program ends.
     #[error("the control plane ends")]
     Ending,
@@ -238,12 +243,15 @@ pub enum SessionError {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use switchyard_proto::vocab::{Digest, EdgeId};
+    use switchyard_proto::vocab::{Digest, EdgeId, Labels};
     use tokio::task::JoinHandle;
     use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::{
+        clock::SystemClock,
+        model::{EdgeKey, Enrolment},
+    };
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(20);
@@ -254,16 +262,24 @@ mod tests {
         session: JoinHandle<()>,
     }
 
-    /// A session of a feed that is at revision 0 and that nobody fills.
+    /// A session of an edge that belongs to the fleet.
     fn peer(deadlines: Deadlines) -> Peer {
+        let enrolment =
+            Enrolment { id: EdgeId::parse("edge-1").unwrap(), key: EdgeKey::of(b"key"), labels: Labels::default() };
+        peer_among(deadlines, vec![enrolment])
+    }
+
+    /// A session of a feed that is at revision 0, that nobody fills, and that has these edges.
+    fn peer_among(deadlines: Deadlines, members: Vec<Enrolment>) -> Peer {
         let (messages, incoming) = mpsc::channel(4);
         let (outgoing, parts) = mpsc::channel(1);
         let session = Session {
             identity: EdgeIdentity {
                 id: EdgeId::parse("edge-1").unwrap(),
+                key: EdgeKey::of(b"key"),
                 peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             },
-            feed: Feed::new(),
+            feed: Feed::holding(members),
             view: FleetView::new(vec![], Arc::new(SystemClock)),
             messages: ReceiverStream::new(incoming),
             parts: outgoing,
@@ -305,6 +321,13 @@ mod tests {
         let mut peer = peer(Deadlines { read: SHORT, ..Deadlines::DEFAULT });
         peer.messages.send(hello(7)).await.unwrap();
         assert_eq!(peer.next().await, Some(Err(SessionError::Unread(NotRead))));
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_was_removed_meanwhile_is_sent_away() {
+        let mut peer = peer_among(Deadlines::DEFAULT, vec![]);
+        peer.messages.send(hello(0)).await.unwrap();
+        assert_eq!(peer.next().await, Some(Err(SessionError::Removed)));
     }
 
     #[tokio::test]

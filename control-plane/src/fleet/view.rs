@@ -9,11 +9,8 @@ use super::message::{Ack, Hello, Persistence};
 use crate::{
     clock::Clock,
     feed::BatchKind,
-    model::{EdgeIdentity, EdgeRecord, RejectionRecord, Timestamp},
+    model::{EdgeIdentity, EdgeKey, EdgeRecord, Enrolment, RejectionRecord, Stored, Timestamp},
 };
-
-/// Edges that are known at a time, connected or not.
-const EDGES_MAX: usize = 10_000;
 
 /// The edges as this process sees them; clones share it.
 #[derive(Clone, Debug)]
@@ -26,7 +23,7 @@ pub struct FleetView {
 pub type Edges = OrdMap<EdgeId, Arc<Edge>>;
 
 /// One edge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Edge {
     /// The version of its program.
     pub version: String,
@@ -34,8 +31,8 @@ pub struct Edge {
     pub acknowledged_revision: Revision,
     /// When it acknowledged that.
     pub acknowledged_at: Option<Timestamp>,
-    /// When it said something last, or its stream ended. While it has a stream, keep-alive proves more.
-    pub last_contact_at: Timestamp,
+    /// When it said something last, or its stream ended. While it has a stream, keep-alive proves more. None: it never did.
+    pub last_contact_at: Option<Timestamp>,
     /// What it cannot serve.
     pub rejections: Vec<RejectionRecord>,
     /// Whether what it serves is on its disk.
@@ -49,11 +46,14 @@ pub struct Edge {
 pub struct Online {
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// The key that it was opened with.
+    pub key: EdgeKey,
     /// Batches sent on it that were differences.
     pub deltas_sent: u64,
     /// Batches sent on it that held everything.
     pub snapshots_sent: u64,
     replaced: CancellationToken,
+    removed: CancellationToken,
 }
 
 impl FleetView {
@@ -66,10 +66,9 @@ impl FleetView {
                 version,
                 acknowledged_revision,
                 acknowledged_at,
-                last_contact_at,
+                last_contact_at: Some(last_contact_at),
                 rejections,
-                persistence: Persistence::Persisted,
-                online: None,
+                ..Edge::default()
             };
             (id, Arc::new(edge))
         });
@@ -91,53 +90,72 @@ impl FleetView {
         self.edges.subscribe()
     }
 
+    /// Keeps these edges, takes in those of them that are not known yet, and forgets all others. Streams of those are told to end.
+    pub fn keep(&self, members: &OrdMap<EdgeId, Arc<Stored<Enrolment>>>) {
+        // Somebody of the same name and another key is somebody else.
+        let is_gone = |id: &EdgeId, edge: &Edge| match (members.get(id), &edge.online) {
+            (None, _) => true,
+            (Some(member), Some(online)) => member.value.key != online.key,
+            (Some(_), None) => false,
+        };
+        self.edges.send_if_modified(|edges| {
+            let gone = edges.iter().filter(|(id, edge)| is_gone(id, edge)).map(|(id, _)| id.clone());
+            let gone: Vec<EdgeId> = gone.collect();
+            for edge in gone.iter().filter_map(|id| edges.remove(id)) {
+                if let Some(online) = &edge.online {
+                    online.removed.cancel();
+                }
+            }
+            let new: Vec<EdgeId> = members.keys().filter(|id| !edges.contains_key(*id)).cloned().collect();
+            let is_modified = !gone.is_empty() || !new.is_empty();
+            for id in new {
+                edges.insert(id, Arc::default());
+            }
+            is_modified
+        });
+    }
+
     /// Takes note of an edge's stream, until the [`Link`] is dropped; another stream of the same edge is told to end.
     ///
     /// `received` is what the edge has of what there is; `None` if it has to be sent everything.
-    ///
-    /// # Errors
-    ///
-    /// The edge is not known, and too many others are.
-    pub fn connect(
-        &self,
-        identity: &EdgeIdentity,
-        hello: Hello,
-        received: Option<Revision>,
-    ) -> Result<Link, TooManyEdges> {
+    pub fn connect(&self, identity: &EdgeIdentity, hello: Hello, received: Option<Revision>) -> Link {
         let now = self.clock.now();
         let Hello { version, revision: _, digest: _, rejections } = hello;
-        let replaced = CancellationToken::new();
-        let online = Online { peer: identity.peer, deltas_sent: 0, snapshots_sent: 0, replaced: replaced.clone() };
+        let (replaced, removed) = (CancellationToken::new(), CancellationToken::new());
+        let online = Online {
+            peer: identity.peer,
+            key: identity.key,
+            deltas_sent: 0,
+            snapshots_sent: 0,
+            replaced: replaced.clone(),
+            removed: removed.clone(),
+        };
         let acknowledged_revision = received.unwrap_or(Revision::ZERO);
-        let mut admitted = Ok(());
         self.edges.send_if_modified(|edges| {
-            let before = edges.get(&identity.id);
-            if before.is_none() && edges.len() >= EDGES_MAX {
-                admitted = Err(TooManyEdges);
-                return false;
-            }
+            // One that has just joined may be new here.
+            let before = edges.get(&identity.id).cloned().unwrap_or_default();
             // A restart of either side is not another acknowledgement.
-            let acknowledged_at = match before {
-                Some(before) if before.acknowledged_revision == acknowledged_revision => before.acknowledged_at,
-                _ => received.map(|_| now),
+            let acknowledged_at = if before.acknowledged_revision == acknowledged_revision {
+                before.acknowledged_at
+            } else {
+                received.map(|_| now)
             };
             let edge = Edge {
                 version,
                 acknowledged_revision,
                 acknowledged_at,
-                last_contact_at: now,
+                last_contact_at: Some(now),
                 rejections,
-                persistence: before.map_or(Persistence::Persisted, |before| before.persistence),
+                persistence: before.persistence,
                 online: Some(online),
             };
-            let before = edges.insert(identity.id.clone(), Arc::new(edge));
-            if let Some(online) = before.as_ref().and_then(|before| before.online.as_ref()) {
+            edges.insert(identity.id.clone(), Arc::new(edge));
+            if let Some(online) = &before.online {
                 online.replaced.cancel();
             }
             true
         });
-        admitted?;
-        Ok(Link { view: self.clone(), id: identity.id.clone(), replaced })
+        Link { view: self.clone(), id: identity.id.clone(), replaced, removed }
     }
 }
 
@@ -147,12 +165,18 @@ pub struct Link {
     view: FleetView,
     id: EdgeId,
     replaced: CancellationToken,
+    removed: CancellationToken,
 }
 
 impl Link {
     /// Returns when the same edge has opened another stream.
     pub async fn replaced(&self) {
         self.replaced.cancelled().await;
+    }
+
+    /// Returns when the edge does not belong to the fleet any more.
+    pub async fn removed(&self) {
+        self.removed.cancelled().await;
     }
 
     /// Takes note of a batch that was sent.
@@ -173,7 +197,7 @@ impl Link {
         self.update(|edge, now| {
             edge.acknowledged_revision = revision;
             edge.acknowledged_at = Some(now);
-            edge.last_contact_at = now;
+            edge.last_contact_at = Some(now);
             edge.rejections = rejections;
             edge.persistence = persistence;
         });
@@ -196,27 +220,33 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.update(|edge, now| {
             edge.online = None;
-            edge.last_contact_at = now;
+            edge.last_contact_at = Some(now);
         });
     }
 }
-
-/// There are as many edges as there can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{EDGES_MAX} edges are known, and no more can be; remove some")]
-pub struct TooManyEdges;
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use switchyard_proto::vocab::Digest;
+    use switchyard_proto::vocab::{Digest, Labels};
 
     use super::*;
     use crate::{clock::SystemClock, fleet::message::AckOutcome};
 
     fn identity(id: &str) -> EdgeIdentity {
-        EdgeIdentity { id: EdgeId::parse(id).unwrap(), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)) }
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        EdgeIdentity { id: EdgeId::parse(id).unwrap(), key: EdgeKey::of(b"key"), peer }
+    }
+
+    fn members(ids: &[(&str, &str)]) -> OrdMap<EdgeId, Arc<Stored<Enrolment>>> {
+        let member = |(id, key): &(&str, &str)| {
+            let id = EdgeId::parse(id).unwrap();
+            let value = Enrolment { id: id.clone(), key: EdgeKey::of(key.as_bytes()), labels: Labels::default() };
+            let (created_at, updated_at) = (Timestamp(1), Timestamp(1));
+            (id, Arc::new(Stored { value, revision: Revision(1), created_at, updated_at }))
+        };
+        ids.iter().map(member).collect()
     }
 
     fn hello() -> Hello {
@@ -232,7 +262,7 @@ mod tests {
     fn an_edge_is_there_as_long_as_its_link() {
         let view = FleetView::new(vec![], Arc::new(SystemClock));
         let identity = identity("edge-1");
-        let link = view.connect(&identity, hello(), Some(Revision(3))).unwrap();
+        let link = view.connect(&identity, hello(), Some(Revision(3)));
         link.sent(BatchKind::Delta);
         link.acknowledged(ack(4));
         let edge = view.edges()[&identity.id].clone();
@@ -248,8 +278,8 @@ mod tests {
     fn a_replaced_link_writes_nothing_any_more() {
         let view = FleetView::new(vec![], Arc::new(SystemClock));
         let identity = identity("edge-1");
-        let old = view.connect(&identity, hello(), Some(Revision(3))).unwrap();
-        let new = view.connect(&identity, hello(), Some(Revision(3))).unwrap();
+        let old = view.connect(&identity, hello(), Some(Revision(3)));
+        let new = view.connect(&identity, hello(), Some(Revision(3)));
         assert!(old.replaced.is_cancelled() && !new.replaced.is_cancelled());
         old.acknowledged(ack(9));
         drop(old);
@@ -259,12 +289,24 @@ mod tests {
     }
 
     #[test]
-    fn there_are_at_most_so_many_edges() {
+    fn only_members_are_there_and_their_streams_end_with_their_membership() {
         let view = FleetView::new(vec![], Arc::new(SystemClock));
-        for number in 0..EDGES_MAX {
-            drop(view.connect(&identity(&format!("edge-{number}")), hello(), None).unwrap());
-        }
-        assert_eq!(view.connect(&identity("one-more"), hello(), None).unwrap_err(), TooManyEdges);
-        assert!(view.connect(&identity("edge-7"), hello(), None).is_ok());
+        let identity = identity("edge-1");
+        let both = members(&[("edge-1", "key"), ("edge-2", "key")]);
+        view.keep(&both);
+        assert_eq!(view.edges().len(), 2);
+        assert_eq!(view.edges()[&identity.id].last_contact_at, None);
+        let link = view.connect(&identity, hello(), None);
+        view.keep(&both);
+        assert!(!link.removed.is_cancelled());
+        let edge_2 = members(&[("edge-2", "key")]);
+        view.keep(&edge_2);
+        assert!(link.removed.is_cancelled() && !view.edges().contains_key(&identity.id));
+        link.acknowledged(ack(9));
+        drop(link);
+        assert!(!view.edges().contains_key(&identity.id), "what is removed does not come back");
+        let link = view.connect(&identity, hello(), None);
+        view.keep(&members(&[("edge-1", "another key")]));
+        assert!(link.removed.is_cancelled(), "its name belongs to another now");
     }
 }

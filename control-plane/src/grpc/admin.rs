@@ -8,8 +8,8 @@ use switchyard_proto::{
     v1::{
         audit_service_server::AuditServiceServer, backend_service_server::BackendServiceServer,
         certificate_service_server::CertificateServiceServer, domain_service_server::DomainServiceServer,
-        edge_service_server::EdgeServiceServer, service_service_server::ServiceServiceServer,
-        token_service_server::TokenServiceServer,
+        edge_service_server::EdgeServiceServer, invite_service_server::InviteServiceServer,
+        service_service_server::ServiceServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates, domain::Domains,
-    edge::EdgeCalls, service::Services, token::Tokens,
+    edge::EdgeCalls, invite::Invites, service::Services, token::Tokens,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection};
 
@@ -55,9 +55,12 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let authentication = Authentication::new(app.clone());
-    let certificates = CertificateServiceServer::new(Certificates(app)).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let edges = EdgeServiceServer::new(EdgeCalls::new(tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let certificates =
+        CertificateServiceServer::new(Certificates(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let edges =
+        EdgeServiceServer::new(EdgeCalls::new(app, tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DomainServiceServer<Domains>>().await;
@@ -67,6 +70,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
     health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
     health.set_serving::<AuditServiceServer<Audit>>().await;
     health.set_serving::<TokenServiceServer<Tokens>>().await;
+    health.set_serving::<InviteServiceServer<Invites>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -81,6 +85,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
             EdgeServiceServer::<EdgeCalls>::NAME,
             AuditServiceServer::<Audit>::NAME,
             TokenServiceServer::<Tokens>::NAME,
+            InviteServiceServer::<Invites>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -102,6 +107,7 @@ async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> R
         .add_service(edges)
         .add_service(audit)
         .add_service(tokens)
+        .add_service(invites)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

@@ -2,34 +2,23 @@
 //! forgets to ask is not reached.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     future::Future,
-    net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{Request, Response, header::AUTHORIZATION};
-use tokio::time::sleep;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{info, warn};
 
-use super::{connection::ConnectInfo, permissions::Permission};
+use super::{connection::ConnectInfo, permissions::Permission, refusals::Refusals};
 use crate::{
     app::{App, token},
     model::{Actor, Door},
 };
-
-/// How long a wrong token is thought about.
-const REFUSAL_DELAY: Duration = Duration::from_secs(1);
-/// Wrong tokens of one address that are thought about at a time; during that, nothing more is taken from there.
-const REFUSALS_PER_ADDRESS_MAX: usize = 16;
-/// Addresses of which some are thought about at a time.
-const REFUSALS_MAX: usize = 4_096;
 
 /// Puts [`Authenticated`] around a service.
 #[derive(Clone, Debug)]
@@ -60,8 +49,7 @@ impl Authentication {
         let Some(token) = token::find(&self.app, secret) else {
             let address_text = address.map(|address| address.to_string()).unwrap_or_default();
             warn!(address = address_text, "a call with a token that is unknown, revoked or expired");
-            let _refusal = self.refusals.begin(address);
-            sleep(REFUSAL_DELAY).await;
+            self.refusals.think(address).await;
             return Err(Status::unauthenticated("the token is unknown, revoked or expired: ask for another"));
         };
         if let Some(connection) = connection {
@@ -127,67 +115,5 @@ where
                 Err(status) => Ok(status.into_http()),
             }
         })
-    }
-}
-
-/// The wrong tokens that are being thought about, by address; clones share it.
-#[derive(Clone, Debug, Default)]
-struct Refusals(Arc<Mutex<HashMap<Option<IpAddr>, usize>>>);
-
-impl Refusals {
-    /// Whether an address is listened to.
-    fn check(&self, address: Option<IpAddr>) -> Result<(), Status> {
-        let refusals = self.0.lock().expect("nobody panics with it");
-        if refusals.get(&address).is_some_and(|count| *count >= REFUSALS_PER_ADDRESS_MAX) {
-            return Err(Status::resource_exhausted("too many wrong tokens came from this address: try again later"));
-        }
-        if refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&address) {
-            return Err(Status::resource_exhausted("too many wrong tokens came: try again later"));
-        }
-        Ok(())
-    }
-
-    /// Takes one up, until what is returned is dropped.
-    fn begin(&self, address: Option<IpAddr>) -> Refusal {
-        *self.0.lock().expect("nobody panics with it").entry(address).or_default() += 1;
-        Refusal { refusals: self.clone(), address }
-    }
-}
-
-struct Refusal {
-    refusals: Refusals,
-    address: Option<IpAddr>,
-}
-
-impl Drop for Refusal {
-    fn drop(&mut self) {
-        let mut refusals = self.refusals.0.lock().expect("nobody panics with it");
-        if let Some(count) = refusals.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                refusals.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use tonic::Code;
-
-    use super::*;
-
-    #[test]
-    fn an_address_that_guesses_is_not_listened_to_meanwhile() {
-        let refusals = Refusals::default();
-        let [one, other] = [1, 2].map(|last| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))));
-        let held: Vec<_> = (0..REFUSALS_PER_ADDRESS_MAX).map(|_| refusals.begin(one)).collect();
-        assert_eq!(refusals.check(one).unwrap_err().code(), Code::ResourceExhausted);
-        assert!(refusals.check(other).is_ok());
-        drop(held);
-        assert!(refusals.check(one).is_ok());
-        assert!(refusals.0.lock().unwrap().is_empty(), "nothing is left of it");
     }
 }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use http::Extensions;
+use rustls_pki_types::CertificateDer;
 use tonic::transport::server::Connected;
 
 use crate::listen::{Admission, Connection};
@@ -10,6 +11,8 @@ use crate::listen::{Admission, Connection};
 pub struct ConnectInfo {
     /// Where it comes from.
     pub(super) peer: SocketAddr,
+    /// The certificate that the other side has proven to have.
+    pub(super) certificate: Option<CertificateDer<'static>>,
     /// What lets it live on.
     pub(super) admission: Admission,
 }
@@ -25,6 +28,6 @@ impl Connected for Connection {
     type ConnectInfo = ConnectInfo;
 
     fn connect_info(&self) -> ConnectInfo {
-        ConnectInfo { peer: self.peer(), admission: self.admission().clone() }
+        ConnectInfo { peer: self.peer(), certificate: self.certificate().cloned(), admission: self.admission().clone() }
     }
 }

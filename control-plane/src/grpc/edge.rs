@@ -3,22 +3,23 @@ use std::sync::Arc;
 use futures::{StreamExt, stream, stream::BoxStream};
 use switchyard_proto::{
     v1::{
-        Edge, GetEdgeRequest, ListEdgesRequest, ListEdgesResponse, WatchRevisionRequest, WatchRevisionResponse,
-        edge_service_server::EdgeService,
+        DeleteEdgeRequest, DeleteEdgeResponse, Edge, GetEdgeRequest, ListEdgesRequest, ListEdgesResponse,
+        WatchRevisionRequest, WatchRevisionResponse, edge_service_server::EdgeService,
     },
-    vocab::{EdgeId, Revision},
+    vocab::{CertificateId, EdgeId, Revision},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    caller,
     convert::{self, edge as convert_edge},
     status::status,
 };
 use crate::{
-    app::{AppError, Page, PageRequest},
-    fleet::{Report, TrackError, Tracker},
+    app::{App, AppError, Page, PageRequest, edge},
+    fleet::{self, Report, TrackError, Tracker},
 };
 
 /// Revisions that are followed at a time.
@@ -26,14 +27,15 @@ const TRACKS_MAX: usize = 1_000;
 
 /// Edges.
 pub(super) struct EdgeCalls {
+    app: Arc<App>,
     tracker: Tracker,
     tracks: Arc<Semaphore>,
     ending: CancellationToken,
 }
 
 impl EdgeCalls {
-    pub(super) fn new(tracker: Tracker, ending: CancellationToken) -> Self {
-        Self { tracker, tracks: Arc::new(Semaphore::new(TRACKS_MAX)), ending }
+    pub(super) fn new(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Self {
+        Self { app, tracker, tracks: Arc::new(Semaphore::new(TRACKS_MAX)), ending }
     }
 }
 
@@ -49,7 +51,11 @@ impl EdgeService for EdgeCalls {
         let now = self.tracker.view.now();
         let revision = self.tracker.feed.state().revision();
         let page = Page::cut(edges.iter(), &page, |(id, _)| id.as_str());
-        let edges = page.items.iter().map(|(id, edge)| convert_edge::message(id, edge, now)).collect();
+        let state = self.tracker.feed.state();
+        let message = |(id, edge): &(&EdgeId, &Arc<fleet::Edge>)| {
+            convert_edge::message(id, edge, state.edges().get(*id).map(|stored| &**stored), now)
+        };
+        let edges = page.items.iter().map(message).collect();
         Ok(Response::new(ListEdgesResponse { edges, next_page_token: page.next_page_token, revision: revision.0 }))
     }
 
@@ -58,9 +64,23 @@ impl EdgeService for EdgeCalls {
         let found = convert::name(&name, EdgeId::parse_resource_name).and_then(|id| {
             let edge = self.tracker.view.edges().get(&id).cloned();
             let edge = edge.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
-            Ok(convert_edge::message(&id, &edge, self.tracker.view.now()))
+            let state = self.tracker.feed.state();
+            let enrolment = state.edges().get(&id).map(|stored| &**stored);
+            Ok(convert_edge::message(&id, &edge, enrolment, self.tracker.view.now()))
         });
         found.map(Response::new).map_err(|error| status(error, None))
+    }
+
+    async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Result<Response<DeleteEdgeResponse>, Status> {
+        let actor = caller(&request)?;
+        let DeleteEdgeRequest { name, validate_only } = request.into_inner();
+        let deleted = async {
+            let id = convert::name(&name, EdgeId::parse_resource_name)?;
+            edge::delete(&self.app, &actor, &id, convert::mode(validate_only)).await
+        };
+        let (revision, certificates) = deleted.await.map_err(|error| status(error, None))?;
+        let certificates = certificates.iter().map(CertificateId::to_resource_name).collect();
+        Ok(Response::new(DeleteEdgeResponse { revision: revision.0, certificates }))
     }
 
     async fn watch_revision(

@@ -1,14 +1,14 @@
 //! What edges call.
 
-use std::{pin::Pin, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use switchyard_proto::{
     fleet::v1::{
-        SyncRequest, SyncResponse,
+        EnrolRequest, EnrolResponse, RenewRequest, RenewResponse, SyncRequest, SyncResponse,
         fleet_service_server::{FleetService, FleetServiceServer},
     },
-    vocab::{EDGE_ID_METADATA, EdgeId, limits::FLEET_MESSAGE_BYTES_MAX},
+    vocab::limits::FLEET_MESSAGE_BYTES_MAX,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,14 +17,15 @@ use tonic::{
     Code, Request, Response, Status, Streaming,
     transport::{Server, server::Router},
 };
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, info_span, warn};
 
-use super::{connection::ConnectInfo, convert::fleet as convert};
+use super::{connection::ConnectInfo, convert::fleet as convert, refusals::Refusals};
 use crate::{
-    feed::Feed,
-    fleet::{Deadlines, FleetView, JoinSecret, MessageError, Session, SessionError},
+    app::{App, AppError, edge},
+    fleet::{Deadlines, FleetView, MessageError, Session, SessionError},
     listen::Connection,
     model::EdgeIdentity,
+    pki,
 };
 
 /// Bytes of what an edge says at a time.
@@ -33,6 +34,8 @@ const REQUEST_BYTES_MAX: usize = 256 * 1024;
 const METADATA_BYTES_MAX: u32 = 16 * 1024;
 /// Calls at a time on one connection: an edge needs one.
 const CALLS_PER_CONNECTION_MAX: u32 = 8;
+/// How long the database may take to say whether an edge that is not known here belongs to the fleet.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Parts of a batch that wait for the connection.
 const PARTS_WAITING_MAX: usize = 1;
 /// How often an idle connection is tried, and how long it may take to answer.
@@ -42,13 +45,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves edges on the connections that come, until `ending` is cancelled and all streams have ended.
 pub async fn serve(
     connections: mpsc::Receiver<Connection>,
-    feed: Feed,
+    app: Arc<App>,
     view: FleetView,
-    secret: JoinSecret,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let sessions = TaskTracker::new();
-    let fleet = Fleet { feed, view, secret, sessions: sessions.clone(), ending: ending.clone() };
+    let fleet = Fleet { app, view, refusals: Refusals::default(), sessions: sessions.clone(), ending: ending.clone() };
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     router(fleet).serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await?;
     sessions.close();
@@ -71,19 +73,45 @@ fn router(fleet: Fleet) -> Router {
 /// The calls of edges.
 #[derive(Debug)]
 struct Fleet {
-    feed: Feed,
+    app: Arc<App>,
     view: FleetView,
-    secret: JoinSecret,
+    refusals: Refusals,
     sessions: TaskTracker,
     ending: CancellationToken,
 }
 
 #[tonic::async_trait]
 impl FleetService for Fleet {
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
+        let peer = connection(&request)?.peer;
+        self.refusals.check(Some(peer.ip().to_canonical()))?;
+        let application = convert::application(request.into_inner(), peer.ip().to_canonical())
+            .map_err(|error| super::status::status(error, None))?;
+        match edge::enrol(&self.app, application).await {
+            Ok(certificate) => {
+                Ok(Response::new(EnrolResponse { certificate: Some(convert::certificate(certificate)) }))
+            }
+            Err(error) => Err(self.answer("somebody who wanted to join was refused", peer, error).await),
+        }
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let peer = connection(&request)?.peer;
+        self.refusals.check(Some(peer.ip().to_canonical()))?;
+        let (id, request) =
+            convert::renewal(request.into_inner()).map_err(|error| super::status::status(error, None))?;
+        match edge::renew(&self.app, &id, &request).await {
+            Ok(certificate) => {
+                Ok(Response::new(RenewResponse { certificate: Some(convert::certificate(certificate)) }))
+            }
+            Err(error) => Err(self.answer("an edge that wanted another certificate was refused", peer, error).await),
+        }
+    }
+
     type SyncStream = Pin<Box<dyn Stream<Item = Result<SyncResponse, Status>> + Send>>;
 
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
-        let identity = self.identify(&request)?;
+        let identity = self.identify(&request).await?;
         let span = info_span!("edge", id = %identity.id, peer = %identity.peer);
         let messages = request.into_inner().map(|request| match request {
             Ok(request) => convert::message(request).map_err(|error| MessageError::Invalid(error.to_string())),
@@ -92,7 +120,7 @@ impl FleetService for Fleet {
         let (parts, sent) = mpsc::channel(PARTS_WAITING_MAX);
         let session = Session {
             identity,
-            feed: self.feed.clone(),
+            feed: self.app.feed.clone(),
             view: self.view.clone(),
             messages,
             parts,
@@ -106,24 +134,40 @@ impl FleetService for Fleet {
 }
 
 impl Fleet {
-    /// Which edge makes a call. What it shows is what lets its connection live on.
-    fn identify<T>(&self, request: &Request<T>) -> Result<EdgeIdentity, Status> {
-        let ConnectInfo { peer, admission } = ConnectInfo::of(request.extensions())
-            .cloned()
-            .ok_or_else(|| Status::internal("a call without a connection"))?;
-        let metadata = request.metadata();
-        let secret = metadata.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if !secret.is_some_and(|secret| self.secret.is(secret)) {
-            debug!(%peer, "a call without the join secret");
-            return Err(Status::unauthenticated(
-                "the join secret is missing or wrong; use the token of this control plane",
+    /// Which edge makes a call: its certificate says. What it shows is what lets its connection live on.
+    async fn identify<T>(&self, request: &Request<T>) -> Result<EdgeIdentity, Status> {
+        let ConnectInfo { peer, certificate, admission } = connection(request)?;
+        let Some((id, key)) = certificate.as_ref().and_then(|certificate| pki::edge_of(certificate)) else {
+            debug!(%peer, "a stream without a client certificate of an edge");
+            return Err(Status::unauthenticated("a client certificate is needed: join with an invitation"));
+        };
+        let feed = &self.app.feed;
+        // Another control plane may just have let it join.
+        if !feed.state().has_edge(&id, key)
+            && !feed.read(READ_TIMEOUT).await.is_ok_and(|state| state.has_edge(&id, key))
+        {
+            warn!(edge = %id, %peer, "an edge that does not belong to the fleet was refused");
+            return Err(Status::permission_denied(
+                "the edge was removed from the fleet, or its name belongs to another",
             ));
         }
-        let id = metadata.get(EDGE_ID_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let id = EdgeId::parse(id).map_err(|error| Status::invalid_argument(format!("{EDGE_ID_METADATA}: {error}")))?;
         admission.admit();
-        Ok(EdgeIdentity { id, peer })
+        Ok(EdgeIdentity { id, key, peer })
     }
+
+    /// Answers who has shown nothing yet, so that guessing is slow.
+    async fn answer(&self, what: &str, peer: SocketAddr, error: AppError) -> Status {
+        if matches!(error, AppError::NotInvited | AppError::NotEnrolled(_)) {
+            warn!(%peer, "{what}: {error}");
+            self.refusals.think(Some(peer.ip().to_canonical())).await;
+        }
+        super::status::status(error, None)
+    }
+}
+
+/// What a call knows of its connection.
+fn connection<T>(request: &Request<T>) -> Result<ConnectInfo, Status> {
+    ConnectInfo::of(request.extensions()).cloned().ok_or_else(|| Status::internal("a call without a connection"))
 }
 
 /// Messages that cannot be read arrive as a status, too.
@@ -144,7 +188,7 @@ fn status(error: &SessionError) -> Status {
         SessionError::DigestMismatch => Code::DataLoss,
         SessionError::Replaced => Code::Aborted,
         SessionError::Unread(_) | SessionError::Ending => Code::Unavailable,
-        SessionError::TooMany(_) => Code::ResourceExhausted,
+        SessionError::Removed => Code::PermissionDenied,
     };
     Status::new(code, error.to_string())
 }

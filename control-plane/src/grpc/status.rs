@@ -40,6 +40,8 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
             details.set_error_info("STALE_ETAG", ERROR_DOMAIN, metadata);
             (Code::Aborted, details)
         }
+        AppError::NotInvited => (Code::Unauthenticated, ErrorDetails::new()),
+        AppError::NotEnrolled(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
         AppError::OutOfScope(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
         AppError::Rule(rule) => {
             let (kind, subject, field) = broken(rule);

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -24,6 +25,7 @@ use tokio_util::either::Either;
 pub struct Connection<S = Either<TcpStream, TlsStream<TcpStream>>> {
     stream: S,
     peer: SocketAddr,
+    certificate: Option<CertificateDer<'static>>,
     admission: Admission,
     deadline: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
@@ -48,12 +50,22 @@ impl<S> Connection<S> {
     /// A connection that is to be admitted within `timeout`.
     pub(super) fn new(stream: S, peer: SocketAddr, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { stream, peer, admission: Admission::default(), deadline, _permit: permit }
+        Self { stream, peer, certificate: None, admission: Admission::default(), deadline, _permit: permit }
+    }
+
+    /// With the certificate that the other side has shown.
+    pub(super) fn with_certificate(self, certificate: Option<CertificateDer<'static>>) -> Self {
+        Self { certificate, ..self }
     }
 
     /// Where it comes from.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The certificate that the other side has shown, and proven to have the key of.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     /// What admits it.

@@ -109,6 +109,11 @@ async fn handshake(
             }
         },
     };
+    let certificate = match &stream {
+        Either::Left(_) => None,
+        Either::Right(stream) => stream.get_ref().1.peer_certificates().and_then(|chain| chain.first().cloned()),
+    };
+    let connection = Connection::new(stream, peer, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
     // If nobody takes it, the program ends.
-    let _ = accepted.send(Connection::new(stream, peer, permit, ADMISSION_TIMEOUT)).await;
+    let _ = accepted.send(connection).await;
 }

@@ -1,7 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, HostPattern, InvalidResourceName, ResourceKey, ResourceKind, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InvalidResourceName, InviteId, ResourceKey, ResourceKind, ServiceId,
+    TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
@@ -9,16 +10,22 @@ use switchyard_proto::vocab::{
 pub enum ObjectKind {
     /// A resource that edges serve.
     Served(ResourceKind),
-    /// A token of the API. Edges never hear of it.
+    /// An edge that belongs to the fleet. Edges never hear of this, nor of the following.
+    Edge,
+    /// What lets edges join.
+    Invite,
+    /// A token of the API.
     Token,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
         Self::Served(ResourceKind::Domain),
+        Self::Edge,
+        Self::Invite,
         Self::Token,
     ];
 
@@ -26,6 +33,8 @@ impl ObjectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Served(kind) => kind.as_str(),
+            Self::Edge => "edge",
+            Self::Invite => "invite",
             Self::Token => "token",
         }
     }
@@ -39,6 +48,8 @@ impl ObjectKind {
     pub fn collection(self) -> &'static str {
         match self {
             Self::Served(kind) => kind.collection(),
+            Self::Edge => "edges",
+            Self::Invite => "invites",
             Self::Token => "tokens",
         }
     }
@@ -54,6 +65,16 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// The key of an edge.
+    pub fn edge(id: &EdgeId) -> Self {
+        Self { kind: ObjectKind::Edge, id: id.as_str().into() }
+    }
+
+    /// The key of an invitation.
+    pub fn invite(id: &InviteId) -> Self {
+        Self { kind: ObjectKind::Invite, id: id.as_str().into() }
+    }
+
     /// The key of a token.
     pub fn token(id: &TokenId) -> Self {
         Self { kind: ObjectKind::Token, id: id.as_str().into() }
@@ -63,7 +84,7 @@ impl ObjectKey {
     pub fn served(self) -> Option<ResourceKey> {
         match self.kind {
             ObjectKind::Served(kind) => Some(ResourceKey { kind, id: self.id }),
-            ObjectKind::Token => None,
+            ObjectKind::Edge | ObjectKind::Invite | ObjectKind::Token => None,
         }
     }
 
@@ -76,6 +97,8 @@ impl ObjectKey {
                 ResourceKey::certificate(&CertificateId::parse(id)?).into()
             }
             ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
+            ObjectKind::Edge => Self::edge(&EdgeId::parse(id)?),
+            ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
         })
     }
@@ -113,6 +136,8 @@ mod tests {
             "services/shop",
             "backends/shop-1",
             "certificates/internal-shop.example",
+            "edges/edge-1",
+            "invites/k7",
             "tokens/ci",
         ] {
             let key = ObjectKey::parse_name(name).unwrap();

@@ -6,7 +6,7 @@ use std::{
 
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
-use super::{Backend, Certificate, Domain, ObjectKey, Service, Token};
+use super::{Backend, Certificate, Domain, Enrolment, Invite, ObjectKey, Service, Token};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,10 @@ impl Resource {
 pub enum Object {
     /// A resource that edges serve.
     Served(Resource),
+    /// An edge that belongs to the fleet.
+    Edge(Arc<Stored<Enrolment>>),
+    /// What lets edges join.
+    Invite(Arc<Stored<Invite>>),
     /// A token of the API.
     Token(Arc<Stored<Token>>),
 }
@@ -94,6 +98,8 @@ impl Object {
     pub fn key(&self) -> ObjectKey {
         match self {
             Self::Served(resource) => resource.key().into(),
+            Self::Edge(stored) => ObjectKey::edge(&stored.value.id),
+            Self::Invite(stored) => ObjectKey::invite(&stored.value.id),
             Self::Token(stored) => ObjectKey::token(&stored.value.id),
         }
     }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use switchyard_proto::vocab::EdgeId;
 
-use super::Access;
+use super::{Access, EdgeKey};
 
 /// Who makes a change, and by which door. Every use case takes one; history and audit come from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Door {
     Seed,
     /// A timer or the first start.
     System,
+    /// The listener for edges.
+    Fleet,
 }
 
 impl Door {
@@ -49,12 +51,13 @@ impl Door {
             Self::Grpc => "grpc",
             Self::Seed => "seed",
             Self::System => "system",
+            Self::Fleet => "fleet",
         }
     }
 
     /// The door that a word stands for; see [`Door::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Grpc, Self::Seed, Self::System].into_iter().find(|door| door.as_str() == word)
+        [Self::Grpc, Self::Seed, Self::System, Self::Fleet].into_iter().find(|door| door.as_str() == word)
     }
 }
 
@@ -63,6 +66,8 @@ impl Door {
 pub struct EdgeIdentity {
     /// Its id, which it has proven.
     pub id: EdgeId,
+    /// The key that it proved itself by.
+    pub key: EdgeKey,
     /// Where its connection comes from.
     pub peer: SocketAddr,
 }

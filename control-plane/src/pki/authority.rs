@@ -2,11 +2,13 @@ use std::{fmt, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use switchyard_proto::vocab::{EDGE_URI_PREFIX, EdgeId};
 use time::OffsetDateTime;
 
+use super::CertificateRequest;
 use crate::model::{PrivateKey, Timestamp};
 
 /// How long an authority's own certificate lives: longer than any fleet goes without a new one.
@@ -116,6 +118,29 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate: certificate.der().to_vec(), private_key: PrivateKey::from_pkcs8(key.serialize_der()) })
+    }
+}
+
+impl Authority {
+    /// Issues a certificate for an edge to show to the control plane, valid for `lifetime` from `now`: DER.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to give.
+    pub fn issue_edge(
+        &self,
+        edge: &EdgeId,
+        request: &CertificateRequest,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Vec<u8>, IssueError> {
+        let mut params = params(edge.as_str(), now, lifetime)?;
+        params.subject_alt_names = vec![SanType::URI(format!("{EDGE_URI_PREFIX}{edge}").try_into()?)];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(&request.public_key, &self.issuer)?.der().to_vec())
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod authority;
 mod chain;
+mod request;
 
 pub use switchyard_proto::vocab::CONTROL_PLANE_NAME;
 
 pub use authority::{Authority, AuthorityKind, IssueError, Issued};
 pub use chain::{InvalidCertificate, UploadField, certificate_pem, chain_pem, inspect, upload};
+pub use request::{CertificateRequest, InvalidCertificateRequest, edge_of};

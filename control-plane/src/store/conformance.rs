@@ -3,14 +3,19 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, EdgeId, HostPattern, ResourceKey, Revision, ServiceId, Tag, TokenId,
+    BackendAddress, BackendId, EdgeId, HostPattern, InviteId, Labels, ResourceKey, Revision, ServiceId, Tag, TokenId,
 };
 
-use super::{Changes, Location, Store, StoreError, TOMBSTONES_MAX, fixture::Fixture, open};
+use super::{
+    Changes, Location, Store, StoreError, TOMBSTONES_MAX,
+    fixture::{Fixture, enrol},
+    open,
+};
 use crate::{
     model::{
-        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeRecord, HistoryFilter,
-        HistoryPlace, ObjectKey, Patterns, RejectionRecord, Role, Scope, Secret, Service, Tags, Timestamp, Token,
+        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeKey, EdgeRecord,
+        HistoryFilter, HistoryPlace, Invite, ObjectKey, Patterns, RejectionRecord, Role, Scope, Secret, Service, Tags,
+        Timestamp, Token,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -48,6 +53,7 @@ conformance!(
     secrets_are_sealed_and_another_master_key_is_refused,
     a_commit_wakes_followers_of_every_process,
     edges_are_remembered,
+    an_invitation_is_kept_without_its_secret,
     a_database_is_pristine_until_somebody_declares_something,
     a_row_that_means_nothing_is_told_from_a_database_that_is_down,
     the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything,
@@ -359,12 +365,48 @@ async fn edges_are_remembered(fixture: Fixture) {
         }],
     };
     store.record_edge(&edge).await.unwrap();
-    assert_eq!(store.edges().await.unwrap(), [edge.clone()]);
+    assert!(store.edges().await.unwrap().is_empty(), "it does not belong to the fleet");
+    enrol(&store, &edge.id).await;
+    store.record_edge(&edge).await.unwrap();
+    assert_eq!(store.edges().await.unwrap(), std::slice::from_ref(&edge));
     edge.acknowledged_at = Some(NOW);
     edge.rejections.clear();
     store.record_edge(&edge).await.unwrap();
     drop(store);
-    assert_eq!(fixture.open().await.edges().await.unwrap(), [edge]);
+    let store = fixture.open().await;
+    assert_eq!(store.edges().await.unwrap(), std::slice::from_ref(&edge));
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let enrolment = transaction.enrolment(&edge.id).await.unwrap().unwrap();
+    assert_eq!(enrolment.value.key, EdgeKey::of(b"key"));
+    transaction.delete_enrolment(&enrolment).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert!(store.edges().await.unwrap().is_empty(), "nothing is left of it");
+}
+
+async fn an_invitation_is_kept_without_its_secret(fixture: Fixture) {
+    let store = fixture.open().await;
+    let labels = Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap();
+    let invite = Invite {
+        id: InviteId::parse("k7").unwrap(),
+        hash: Secret::generate().unwrap().hash(),
+        labels,
+        uses: 2,
+        expires_at: Timestamp(NOW.0 + 1),
+    };
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let stored = transaction.put_invite(None, invite.clone()).await.unwrap();
+    let used = Invite { uses: 1, ..invite.clone() };
+    transaction.put_invite(Some(&stored), used.clone()).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let read = transaction.invite(&invite.id).await.unwrap().unwrap();
+    assert_eq!(read.value, used);
+    transaction.delete_invite(&read).await.unwrap();
+    transaction.commit().await.unwrap();
+    let changes = store.changes_after(Revision(1)).await.unwrap();
+    assert_eq!(changes.removed, [(ObjectKey::invite(&invite.id), Revision(2))]);
+    let told = format!("{:?}", store.history(&HistoryFilter::default(), 10).await.unwrap());
+    assert!(told.contains("region") && !told.contains("hash") && !told.contains("secret"), "{told}");
 }
 
 async fn a_database_is_pristine_until_somebody_declares_something(fixture: Fixture) {

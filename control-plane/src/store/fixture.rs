@@ -3,10 +3,14 @@
 use std::{env, sync::Arc};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use switchyard_proto::vocab::{EdgeId, Labels};
 use tempfile::TempDir;
 
 use super::{Location, Store, open};
-use crate::seal::{MasterKey, Sealer};
+use crate::{
+    model::{Actor, EdgeKey, Enrolment, Timestamp},
+    seal::{MasterKey, Sealer},
+};
 
 const POSTGRES_URL: &str = "SWITCHYARD_TEST_POSTGRES_URL";
 
@@ -81,4 +85,12 @@ async fn on_server(statement: String) {
     let mut connection = PgConnection::connect(&server()).await.unwrap();
     connection.execute(AssertSqlSafe(statement)).await.unwrap();
     connection.close().await.unwrap();
+}
+
+/// Lets an edge belong to the fleet.
+pub(crate) async fn enrol(store: &Arc<dyn Store>, id: &EdgeId) {
+    let mut transaction = store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+    let enrolment = Enrolment { id: id.clone(), key: EdgeKey::of(b"key"), labels: Labels::default() };
+    transaction.put_enrolment(None, enrolment).await.unwrap();
+    transaction.commit().await.unwrap();
 }

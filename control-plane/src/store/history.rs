@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::model::{Access, Backend, Certificate, CertificateChain, Domain, Pattern, Service, Token};
+use switchyard_proto::vocab::Labels;
+
+use crate::model::{
+    Access, Backend, Certificate, CertificateChain, Domain, Enrolment, Invite, Pattern, Service, Token,
+};
 
 /// A resource as the history shows it.
 pub(super) trait Recorded {
@@ -83,4 +87,28 @@ impl Recorded for Token {
             "expires_at": expires_at.map(|at| at.0),
         })
     }
+}
+
+impl Recorded for Enrolment {
+    fn recorded(&self) -> Value {
+        let Self { id, key, labels } = self;
+        json!({ "id": id.as_str(), "key_sha256": key.to_string(), "labels": labels_value(labels) })
+    }
+}
+
+impl Recorded for Invite {
+    fn recorded(&self) -> Value {
+        let Self { id, hash: _, labels, uses, expires_at } = self;
+        json!({
+            "id": id.as_str(),
+            "labels": labels_value(labels),
+            "uses": uses,
+            "expires_at": expires_at.0,
+        })
+    }
+}
+
+/// Labels as a JSON object.
+pub(super) fn labels_value(labels: &Labels) -> Value {
+    labels.iter().collect()
 }

@@ -21,14 +21,16 @@ mod wakeup;
 use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId, TokenId};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, Revision, ServiceId, TokenId,
+};
 use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use crate::{
     model::{
-        Actor, Backend, Certificate, Domain, EdgeRecord, HistoryEntry, HistoryFilter, Object, ObjectKey, Service,
-        Stored, Timestamp, Token,
+        Actor, Backend, Certificate, Domain, EdgeRecord, Enrolment, HistoryEntry, HistoryFilter, Invite, Object,
+        ObjectKey, Service, Stored, Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -87,7 +89,7 @@ pub trait Store: Debug + Send + Sync {
     /// that the database told of. It may be late, or lost: whoever must know asks the database.
     fn wakeups(&self) -> watch::Receiver<()>;
 
-    /// Remembers an edge.
+    /// Remembers an edge, if it belongs to the fleet.
     async fn record_edge(&self, edge: &EdgeRecord) -> Result<(), StoreError>;
 
     /// All edges that are remembered, by id.
@@ -168,6 +170,24 @@ pub trait Transaction: Send {
     ) -> Result<Stored<Certificate>, StoreError>;
     /// Deletes the certificate that was read.
     async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError>;
+
+    /// An edge that belongs to the fleet.
+    async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError>;
+    /// Lets an edge belong to the fleet (`old` is `None`), or replaces what was read of it.
+    async fn put_enrolment(
+        &mut self,
+        old: Option<&Stored<Enrolment>>,
+        new: Enrolment,
+    ) -> Result<Stored<Enrolment>, StoreError>;
+    /// Removes the edge that was read, and what is remembered about it.
+    async fn delete_enrolment(&mut self, old: &Stored<Enrolment>) -> Result<(), StoreError>;
+
+    /// An invitation.
+    async fn invite(&mut self, id: &InviteId) -> Result<Option<Stored<Invite>>, StoreError>;
+    /// Creates an invitation (`old` is `None`), or replaces the one that was read.
+    async fn put_invite(&mut self, old: Option<&Stored<Invite>>, new: Invite) -> Result<Stored<Invite>, StoreError>;
+    /// Deletes the invitation that was read.
+    async fn delete_invite(&mut self, old: &Stored<Invite>) -> Result<(), StoreError>;
 
     /// A token of the API.
     async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError>;

@@ -1,20 +1,21 @@
 //! Rows as the database has them, and what they mean. A row that means nothing is [`StoreError::Inconsistent`]: somebody
 //! else wrote it.
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, Revision, ServiceId, Tag, TokenId,
+    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, InviteId, Labels, Revision, ServiceId, Tag, TokenId,
 };
 
-use super::StoreError;
+use super::{StoreError, history::labels_value};
 use crate::{
     model::{
         Access, Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, CertificateSource,
-        Domain, Door, EdgeRecord, HistoryEntry, HistoryPlace, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey,
-        RejectionRecord, Role, Scope, SecretHash, Service, Stored, Tags, Timeouts, Timestamp, Token,
+        Domain, Door, EdgeKey, EdgeRecord, Enrolment, HistoryEntry, HistoryPlace, Invite, ObjectKey, ObjectKind,
+        Pattern, Patterns, PrivateKey, RejectionRecord, Role, Scope, SecretHash, Service, Stored, Tags, Timeouts,
+        Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -46,6 +47,15 @@ impl Row<'_> {
 
     fn revision(&self, revision: i64) -> Result<Revision, StoreError> {
         self.check(u64::try_from(revision).map(Revision))
+    }
+
+    fn hash(&self, bytes: &[u8]) -> Result<SecretHash, StoreError> {
+        SecretHash::from_bytes(bytes).ok_or_else(|| self.inconsistent("the hash of its secret is damaged"))
+    }
+
+    fn labels(&self, json: &str) -> Result<Labels, StoreError> {
+        let labels: BTreeMap<String, String> = self.check(serde_json::from_str(json))?;
+        self.check(Labels::new(labels))
     }
 
     fn stored<T>(&self, value: T, revision: i64, created_at: i64, updated_at: i64) -> Result<Stored<T>, StoreError> {
@@ -221,6 +231,59 @@ fn split_chain(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
 }
 
 #[derive(FromRow)]
+pub(super) struct EnrolmentRow {
+    id: String,
+    key_sha256: Vec<u8>,
+    labels: String,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl EnrolmentRow {
+    pub(super) fn enrolment(self) -> Result<Stored<Enrolment>, StoreError> {
+        let row = Row { table: "enrolment", id: &self.id };
+        let enrolment = Enrolment {
+            id: row.check(EdgeId::parse(&self.id))?,
+            key: EdgeKey::from_bytes(&self.key_sha256).ok_or_else(|| row.inconsistent("its key is damaged"))?,
+            labels: row.labels(&self.labels)?,
+        };
+        row.stored(enrolment, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct InviteRow {
+    id: String,
+    secret_sha256: Vec<u8>,
+    labels: String,
+    uses: i64,
+    expires_at: i64,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl InviteRow {
+    pub(super) fn invite(self) -> Result<Stored<Invite>, StoreError> {
+        let row = Row { table: "invite", id: &self.id };
+        let invite = Invite {
+            id: row.check(InviteId::parse(&self.id))?,
+            hash: row.hash(&self.secret_sha256)?,
+            labels: row.labels(&self.labels)?,
+            uses: row.check(u32::try_from(self.uses))?,
+            expires_at: Timestamp(self.expires_at),
+        };
+        row.stored(invite, self.revision, self.created_at, self.updated_at)
+    }
+}
+
+/// The labels of an edge or an invitation as its row has them.
+pub(super) fn labels_column(labels: &Labels) -> String {
+    labels_value(labels).to_string()
+}
+
+#[derive(FromRow)]
 pub(super) struct TokenRow {
     id: String,
     secret_sha256: Vec<u8>,
@@ -242,8 +305,7 @@ impl TokenRow {
         };
         let token = Token {
             id: row.check(TokenId::parse(&self.id))?,
-            hash: SecretHash::from_bytes(&self.secret_sha256)
-                .ok_or_else(|| row.inconsistent("the hash of its secret is damaged"))?,
+            hash: row.hash(&self.secret_sha256)?,
             access: Access {
                 role: row.word(&self.role, Role::from_word(&self.role))?,
                 scope: Scope::new(patterns(&self.domains)?, patterns(&self.services)?),

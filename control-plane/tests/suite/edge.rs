@@ -1,31 +1,19 @@
 //! An edge that only receives: what it has is what it was sent.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use prost::Message;
-use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use switchyard_control_plane::pki;
 use switchyard_proto::{
     fleet::v1::{
         Ack, AckOutcome, Batch, BatchKind, Hello, Rejection, Resource, ResourceKind, SyncRequest, SyncResponse,
         fleet_service_client::FleetServiceClient, sync_request, sync_response,
     },
-    vocab::{CONTROL_PLANE_NAME, Digest, EDGE_ID_METADATA},
+    vocab::Digest,
 };
-use tokio::{net::TcpStream, sync::mpsc};
-use tokio_rustls::TlsConnector;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Request, Status, Streaming,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
-};
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::support::{ControlPlane, within};
 
@@ -149,94 +137,15 @@ impl Stream {
     }
 }
 
-async fn connect(control_plane: &ControlPlane) -> Channel {
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(pki::certificate_pem(&fleet_ca(control_plane).await)))
-        .domain_name(CONTROL_PLANE_NAME);
-    let endpoint = Endpoint::from_shared(format!("https://{}", control_plane.server.fleet)).unwrap();
-    within("a connection", endpoint.tls_config(tls).unwrap().connect()).await.unwrap()
-}
-
-/// The authority's certificate, as edges find it: in the chain that the listener shows, by the token's fingerprint.
-async fn fleet_ca(control_plane: &ControlPlane) -> CertificateDer<'static> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    let stream = TcpStream::connect(control_plane.server.fleet).await.unwrap();
-    let name = ServerName::try_from(CONTROL_PLANE_NAME).unwrap();
-    let stream = within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap();
-    let chain = stream.get_ref().1.peer_certificates().unwrap();
-    let token = control_plane.join_token();
-    let (_, fingerprint) = token.split_once('.').unwrap();
-    let pinned = |certificate: &&CertificateDer<'_>| hex(digest(&SHA256, certificate).as_ref()) == fingerprint;
-    chain.iter().find(pinned).expect("the pinned certificate is in the chain").clone().into_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Trusts any certificate: only to look at the chain.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Opens a stream, with the secret.
+/// Opens a stream as the edge of this name, which joins the first time.
 pub(crate) async fn open(control_plane: &ControlPlane, id: &str) -> Result<Stream, Status> {
-    let token = control_plane.join_token();
-    let (secret, _) = token.split_once('.').unwrap();
-    open_with(control_plane, &[("authorization", &format!("Bearer {secret}")), (EDGE_ID_METADATA, id)]).await
+    let member = control_plane.member(id).await;
+    open_on(member.connect(control_plane.server.fleet).unwrap()).await
 }
 
-/// Opens a stream with this metadata.
-pub(crate) async fn open_with(
-    control_plane: &ControlPlane,
-    metadata: &[(&'static str, &str)],
-) -> Result<Stream, Status> {
-    let mut client = FleetServiceClient::new(connect(control_plane).await);
+/// Opens a stream with a client.
+pub(crate) async fn open_on(mut client: FleetServiceClient<Channel>) -> Result<Stream, Status> {
     let (requests, incoming) = mpsc::channel(4);
-    let mut request = Request::new(ReceiverStream::new(incoming));
-    for (key, value) in metadata {
-        request.metadata_mut().insert(*key, value.parse().unwrap());
-    }
-    let responses = within("an answer", client.sync(request)).await?.into_inner();
+    let responses = within("an answer", client.sync(ReceiverStream::new(incoming))).await?.into_inner();
     Ok(Stream { requests, responses })
 }

@@ -91,7 +91,7 @@ async fn what_it_was_told_survives_a_restart() {
     let mut domains = DomainServiceClient::new(channel(admin, &data_dir));
     let request = CreateDomainRequest { domain: Some(domain("shop.example", "a")), validate_only: false };
     let created = domains.create_domain(request).await.unwrap().into_inner();
-    let token = fs::read(data_dir.join("join-token")).unwrap();
+    let token = fs::read(data_dir.join("admin-token")).unwrap();
     assert_eq!(program.terminate().await.code(), Some(0));
 
     let mut program = Program::start(&data_dir, &[]);
@@ -99,7 +99,7 @@ async fn what_it_was_told_survives_a_restart() {
     let mut domains = DomainServiceClient::new(channel(admin, &data_dir));
     let list = domains.list_domains(ListDomainsRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.domains, [created]);
-    assert_eq!(fs::read(data_dir.join("join-token")).unwrap(), token);
+    assert_eq!(fs::read(data_dir.join("admin-token")).unwrap(), token);
     assert_eq!(program.terminate().await.code(), Some(0));
 }
 
@@ -128,7 +128,6 @@ async fn secrets_are_for_the_owner_alone() {
     program.ready().await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data_dir), 0o700);
-    assert_eq!(mode(&data_dir.join("join-token")), 0o600);
     assert_eq!(mode(&data_dir.join("master-key")), 0o600);
     assert_eq!(mode(&data_dir.join("admin-token")), 0o600);
 }

@@ -1,6 +1,7 @@
 //! A control plane in this process, and its clients.
 
 use std::{
+    collections::HashMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
@@ -17,12 +18,15 @@ use switchyard_control_plane::{
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, CreateBackendRequest, CreateDomainRequest, Domain, backend_service_client::BackendServiceClient,
-        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
-        edge_service_client::EdgeServiceClient, service_service_client::ServiceServiceClient,
+        Backend, CreateBackendRequest, CreateDomainRequest, CreateInviteRequest, Domain,
+        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
+        invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
     },
 };
+use switchyard_tests::fleet_client::Member;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tonic::{
     Status,
     service::interceptor::InterceptedService,
@@ -40,15 +44,17 @@ pub(crate) struct ControlPlane {
     pub(crate) backends: BackendServiceClient<Authorized>,
     pub(crate) certificates: CertificateServiceClient<Authorized>,
     pub(crate) edges: EdgeServiceClient<Authorized>,
+    pub(crate) invites: InviteServiceClient<Authorized>,
+    members: Arc<Mutex<HashMap<String, Arc<Member>>>>,
     dir: Arc<TempDir>,
 }
 
 impl ControlPlane {
     pub(crate) async fn start() -> Self {
-        Self::start_in(Arc::new(tempfile::tempdir().unwrap())).await
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), Arc::default()).await
     }
 
-    async fn start_in(dir: Arc<TempDir>) -> Self {
+    async fn start_in(dir: Arc<TempDir>, members: Arc<Mutex<HashMap<String, Arc<Member>>>>) -> Self {
         let server = Server::start(settings(dir.path())).await.unwrap();
         let channel = channel(server.admin, dir.path());
         Self {
@@ -57,7 +63,9 @@ impl ControlPlane {
             services: ServiceServiceClient::new(channel.clone()),
             backends: BackendServiceClient::new(channel.clone()),
             certificates: CertificateServiceClient::new(channel.clone()),
-            edges: EdgeServiceClient::new(channel),
+            edges: EdgeServiceClient::new(channel.clone()),
+            invites: InviteServiceClient::new(channel),
+            members,
             dir,
         }
     }
@@ -69,18 +77,27 @@ impl ControlPlane {
 
     /// Starts another one on the same data.
     pub(crate) async fn start_another(&self) -> Self {
-        Self::start_in(self.dir.clone()).await
+        Self::start_in(self.dir.clone(), self.members.clone()).await
     }
 
     /// Ends it and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
-        let Self { server, dir, .. } = self;
+        let Self { server, dir, members, .. } = self;
         server.end().await;
-        Self::start_in(dir).await
+        Self::start_in(dir, members).await
     }
 
-    pub(crate) fn join_token(&self) -> String {
-        fs::read_to_string(self.dir.path().join("join-token")).unwrap().trim().to_owned()
+    /// The edge of this name, which joins the first time.
+    pub(crate) async fn member(&self, id: &str) -> Arc<Member> {
+        let mut members = self.members.lock().await;
+        if let Some(member) = members.get(id) {
+            return member.clone();
+        }
+        let request = CreateInviteRequest { invite: None, validate_only: false };
+        let token = self.invites.clone().create_invite(request).await.unwrap().into_inner().token;
+        let member = Arc::new(Member::join(self.server.fleet, &token, id).await.unwrap());
+        members.insert(id.to_owned(), member.clone());
+        member
     }
 
     /// Creates a backend of the default service; the revision of that.
@@ -122,6 +139,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         database: Location::Sqlite(dir.join("switchyard.db")),
         admin: Admin { address: anywhere, tls: None },
         fleet: anywhere,
+        edge_certificate_lifetime: Duration::from_secs(60 * 60),
         master_key: MasterKeySource::FileOrNew(dir.join("master-key")),
         seed: None,
         log_format: LogFormat::Text,

@@ -1,20 +1,28 @@
 use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest;
+use switchyard_proto::vocab::InviteId;
 
-/// Bytes of a token: the secret, a dot, and 64 digits.
+/// Bytes of a token: an id, a secret, 64 digits, and dots between.
 const TOKEN_BYTES_MAX: usize = 1_024;
 /// Bytes of a SHA-256.
 const FINGERPRINT_BYTES: usize = 32;
 
-/// What an edge joins the fleet with: a secret, and the fingerprint of the CA by which the control plane proves itself.
+/// What an edge joins the fleet with: an invitation with its secret, and the fingerprint of the CA by which the control plane proves
+/// itself.
 #[derive(Clone)]
 pub struct JoinToken {
+    invite: InviteId,
     secret: String,
     fingerprint: Fingerprint,
 }
 
 impl JoinToken {
+    /// The invitation.
+    pub fn invite(&self) -> &InviteId {
+        &self.invite
+    }
+
     /// What is shown to the control plane.
     pub fn expose_secret(&self) -> &str {
         &self.secret
@@ -29,18 +37,20 @@ impl JoinToken {
 impl FromStr for JoinToken {
     type Err = InvalidJoinToken;
 
-    /// Parses `SECRET.FINGERPRINT`: base64url without padding, and hexadecimal digits.
+    /// Parses `INVITE.SECRET.FINGERPRINT`: an id, base64url without padding, and hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, InvalidJoinToken> {
         let text = text.trim();
         if text.len() > TOKEN_BYTES_MAX {
             return Err(InvalidJoinToken);
         }
-        let (secret, fingerprint) = text.split_once('.').ok_or(InvalidJoinToken)?;
+        let (invite, rest) = text.split_once('.').ok_or(InvalidJoinToken)?;
+        let (secret, fingerprint) = rest.split_once('.').ok_or(InvalidJoinToken)?;
+        let invite = InviteId::parse(invite).map_err(|_| InvalidJoinToken)?;
         let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if secret.is_empty() || !secret.bytes().all(is_base64url) {
             return Err(InvalidJoinToken);
         }
-        Ok(Self { secret: secret.to_owned(), fingerprint: fingerprint.parse()? })
+        Ok(Self { invite, secret: secret.to_owned(), fingerprint: fingerprint.parse()? })
     }
 }
 
@@ -61,6 +71,13 @@ impl Fingerprint {
     }
 }
 
+/// In hexadecimal digits.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl FromStr for Fingerprint {
     type Err = InvalidJoinToken;
 
@@ -78,7 +95,7 @@ impl FromStr for Fingerprint {
 
 /// A text that is not a [`JoinToken`]. It is not repeated: it may hold the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a join token: copy the whole line from the file join-token in the control plane's data directory")]
+#[error("not a join token: copy the whole line that `switchyard edge invite` printed")]
 pub struct InvalidJoinToken;
 
 #[cfg(test)]
@@ -90,13 +107,22 @@ mod tests {
         let certificate = b"certificate";
         let hash: String =
             digest::digest(&digest::SHA256, certificate).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let token: JoinToken = format!("a-Secret_1.{hash}\n").parse().unwrap();
-        assert_eq!(token.expose_secret(), "a-Secret_1");
+        let token: JoinToken = format!("k7.a-Secret_1.{hash}\n").parse().unwrap();
+        assert_eq!((token.invite().as_str(), token.expose_secret()), ("k7", "a-Secret_1"));
+        assert_eq!(token.fingerprint().to_string(), hash);
         assert!(token.fingerprint().is_of(certificate) && !token.fingerprint().is_of(b"other"));
         assert_eq!(format!("{token:?}"), "JoinToken(redacted)");
-        for bad in
-            ["", "secret", ".", &format!(".{hash}"), &format!("a b.{hash}"), &format!("a.{}", &hash[1..]), "a.zz"]
-        {
+        for bad in [
+            "",
+            "secret",
+            "..",
+            &format!("a.{hash}"),
+            &format!(".a.{hash}"),
+            &format!("a..{hash}"),
+            &format!("a.a b.{hash}"),
+            &format!("a.a.{}", &hash[1..]),
+            "a.a.zz",
+        ] {
             assert!(bad.parse::<JoinToken>().is_err(), "{bad:?}");
         }
     }

@@ -7,24 +7,32 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use switchyard_proto::vocab::CONTROL_PLANE_NAME;
 
 use super::Fingerprint;
 
-/// TLS toward a control plane, which must show a chain that ends in the CA with this fingerprint.
+/// TLS toward a control plane, which must show a chain that ends in the CA with this fingerprint; with the certificate and key to be
+/// shown there, if there are.
 ///
 /// # Errors
 ///
-/// The provider does not know the protocol versions.
-pub fn client_config(fingerprint: Fingerprint, provider: Arc<CryptoProvider>) -> Result<ClientConfig, rustls::Error> {
+/// The provider does not know the protocol versions, or the kind of key.
+pub(super) fn client_config(
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Result<ClientConfig, rustls::Error> {
     let verifier = PinnedCa { fingerprint, provider: provider.clone() };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

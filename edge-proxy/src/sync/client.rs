@@ -1,36 +1,25 @@
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use switchyard_proto::{
     fleet::v1::{self as wire, fleet_service_client::FleetServiceClient, sync_request, sync_response},
-    vocab::{CONTROL_PLANE_NAME, Digest, EDGE_ID_METADATA, EdgeId, Revision, limits::FLEET_MESSAGE_BYTES_MAX},
+    vocab::{Digest, Revision, limits::FLEET_MESSAGE_BYTES_MAX},
 };
-use tokio::{net::TcpStream, sync::mpsc};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Status as GrpcStatus, Streaming,
-    metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, Status as GrpcStatus, Streaming};
 use tracing::{info, warn};
 
 use super::{
     apply::{Applier, Link, Outcome},
     batch::{Assembly, InvalidBatch},
+    channel::{channel, jittered},
     held::Rejection,
+    membership::Membership,
     store::Persistence,
 };
-use crate::identity::JoinToken;
 
-/// How long it may take to connect, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a silent connection is asked for a sign of life, and how long that may take.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses between attempts: about the first, and about the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -42,17 +31,15 @@ const OUTGOING_MAX: usize = 4;
 pub struct ClientSettings {
     /// Where control planes are, tried in turn: `https://host:port`. At least one.
     pub control_planes: Vec<Uri>,
-    /// What this edge joins with.
-    pub token: JoinToken,
-    /// Who it is.
-    pub edge: EdgeId,
 }
 
 /// Keeps a stream to a control plane, and hands what comes to the [`Applier`].
 pub struct Client {
     settings: ClientSettings,
-    tls: TlsConnector,
-    authorization: MetadataValue<Ascii>,
+    /// How to connect as this edge, once it has joined.
+    credential: watch::Receiver<Option<Arc<rustls::ClientConfig>>>,
+    /// Told when a control plane does not accept the certificate.
+    doubt: Arc<Notify>,
     applier: Option<Applier>,
 }
 
@@ -76,17 +63,9 @@ enum SessionError {
 }
 
 impl Client {
-    /// Makes a client. `tls` decides which control planes are trusted.
-    ///
-    /// # Panics
-    ///
-    /// Never: a join token's secret is made of characters that metadata may have.
-    pub fn new(settings: ClientSettings, tls: Arc<rustls::ClientConfig>, applier: Applier) -> Self {
-        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", settings.token.expose_secret())
-            .parse()
-            .expect("base64url characters are valid in metadata");
-        authorization.set_sensitive(true);
-        Self { settings, tls: TlsConnector::from(tls), authorization, applier: Some(applier) }
+    /// Makes a client, which connects as `membership` says.
+    pub fn new(settings: ClientSettings, membership: &Membership, applier: Applier) -> Self {
+        Self { settings, credential: membership.credential(), doubt: membership.doubt(), applier: Some(applier) }
     }
 
     /// Keeps a stream until `ending` is cancelled: tries one control plane after the other, with growing pauses.
@@ -109,6 +88,10 @@ impl Client {
                     warn!(error = &error as &dyn std::error::Error, "ending");
                     ending.cancel();
                     return;
+                }
+                Err(error) if is_certificate_refused(&error) => {
+                    warn!(control_plane = %uri, "this edge's certificate is not accepted: another is asked for");
+                    self.doubt.notify_one();
                 }
                 Err(error) => warn!(
                     control_plane = %uri,
@@ -157,17 +140,19 @@ impl Client {
     }
 
     async fn open(
-        &self,
+        &mut self,
         uri: &Uri,
     ) -> Result<(mpsc::Sender<wire::SyncRequest>, Streaming<wire::SyncResponse>), SessionError> {
-        let channel = self.connect(uri).await.map_err(SessionError::Connect)?;
+        // Whoever has not joined waits here.
+        let tls = match self.credential.wait_for(Option::is_some).await {
+            Ok(credential) => credential.clone().ok_or(SessionError::Ended)?,
+            Err(_) => return Err(SessionError::Ended),
+        };
+        let channel = channel(uri, tls).await.map_err(SessionError::Connect)?;
         let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
         let hello = self.hello();
         outgoing.send(hello).await.map_err(|_| SessionError::Ended)?;
-        let mut request = Request::new(ReceiverStream::new(receiver));
-        request.metadata_mut().insert("authorization", self.authorization.clone());
-        let id = self.settings.edge.as_str().parse().expect("the characters of an id are valid in metadata");
-        request.metadata_mut().insert(EDGE_ID_METADATA, id);
+        let request = Request::new(ReceiverStream::new(receiver));
         let incoming = FleetServiceClient::new(channel)
             .max_decoding_message_size(FLEET_MESSAGE_BYTES_MAX)
             .sync(request)
@@ -175,19 +160,6 @@ impl Client {
             .map_err(SessionError::Refused)?
             .into_inner();
         Ok((outgoing, incoming))
-    }
-
-    async fn connect(&self, uri: &Uri) -> Result<Channel, tonic::transport::Error> {
-        // The connector brings its own TLS; tonic must not look for another.
-        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default().to_owned();
-        let tls = self.tls.clone();
-        Endpoint::from_shared(format!("http://{authority}"))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_with_connector(tower::service_fn(move |uri: Uri| connect(tls.clone(), uri)))
-            .await
     }
 
     fn hello(&self) -> wire::SyncRequest {
@@ -225,24 +197,6 @@ enum Progress {
     Applied,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<TlsStream<TcpStream>>>> + Send>>;
-
-/// Connects, and lets the control plane prove itself.
-fn connect(tls: TlsConnector, uri: Uri) -> Connecting {
-    Box::pin(async move {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = uri.port_u16().unwrap_or(443);
-        let connecting = async {
-            let tcp = TcpStream::connect((host.as_str(), port)).await?;
-            tcp.set_nodelay(true)?;
-            let name = ServerName::try_from(CONTROL_PLANE_NAME).map_err(std::io::Error::other)?;
-            tls.connect(name, tcp).await
-        };
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
-        Ok(TokioIo::new(stream))
-    })
-}
-
 fn ack(outcome: Outcome) -> wire::SyncRequest {
     let Outcome { revision, result, rejections, persistence } = outcome;
     let outcome = match result {
@@ -263,12 +217,22 @@ fn rejection(rejection: Rejection) -> wire::Rejection {
     wire::Rejection { key: Some(key.to_wire()), revision: revision.0, reason }
 }
 
-/// Between half of a pause and all of it, so that edges that lost a control plane together do not return together.
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0; 4];
-    // Without randomness all edges wait as long as they may.
-    match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => pause / 2 + pause.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0),
-        Err(_) => pause,
+/// Whether the control plane ended the handshake because of this edge's certificate: by its clock it has expired, perhaps.
+fn is_certificate_refused(error: &SessionError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let tls = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = tls.map_or_else(|| error.downcast_ref(), |inner| inner.downcast_ref());
+        if let Some(rustls::Error::AlertReceived(alert)) = tls {
+            return matches!(
+                alert,
+                rustls::AlertDescription::CertificateExpired | rustls::AlertDescription::BadCertificate
+            );
+        }
+        cause = match error.downcast_ref::<SessionError>() {
+            Some(SessionError::Refused(status)) => std::error::Error::source(status),
+            _ => error.source(),
+        };
     }
+    false
 }

@@ -6,13 +6,16 @@
 
 mod apply;
 mod batch;
+mod channel;
 mod client;
 mod convert;
 mod held;
+mod membership;
 mod store;
 
 pub use apply::{Applier, Configuration, Link, Status};
 pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
 pub use held::Rejection;
+pub use membership::Membership;
 pub use store::StoreError;

@@ -83,6 +83,10 @@ id!(
     EdgeId, ID_BYTES_MAX, ""
 );
 id!(
+    /// The id of an invitation.
+    InviteId, ID_BYTES_MAX, ""
+);
+id!(
     /// The id of a token of the API.
     TokenId, ID_BYTES_MAX, ""
 );

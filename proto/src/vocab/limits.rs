@@ -28,6 +28,14 @@ pub const FLEET_MESSAGE_BYTES_MAX: usize = 2 * BATCH_PART_BYTES_MAX;
 pub const REJECTIONS_MAX: usize = 100;
 /// Bytes of the reason of a rejection.
 pub const REJECTION_REASON_BYTES_MAX: usize = 500;
+/// Labels of one edge.
+pub const LABELS_MAX: usize = 16;
+/// Edges of a fleet.
+pub const EDGES_MAX: usize = 10_000;
+/// Invitations that are kept at a time.
+pub const INVITES_MAX: usize = 1_000;
+/// Bytes of what an edge asks a certificate with.
+pub const CERTIFICATE_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

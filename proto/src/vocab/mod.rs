@@ -7,6 +7,7 @@ mod address;
 mod digest;
 mod host;
 mod id;
+mod labels;
 pub mod limits;
 mod resource;
 mod revision;
@@ -15,7 +16,8 @@ mod tag;
 pub use address::{BackendAddress, BackendHost, InvalidBackendAddress};
 pub use digest::Digest;
 pub use host::{HostPattern, InvalidHostPattern, normalize_host};
-pub use id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId, TokenId};
+pub use id::{BackendId, CertificateId, EdgeId, InvalidId, InviteId, ServiceId, TokenId};
+pub use labels::{InvalidLabels, Labels};
 pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
 pub use revision::Revision;
 pub use tag::{InvalidTag, Tag};
@@ -23,5 +25,5 @@ pub use tag::{InvalidTag, Tag};
 /// The name of the control plane in the certificate that it shows to edges, whatever its address.
 pub const CONTROL_PLANE_NAME: &str = "control-plane.switchyard.internal";
 
-/// The gRPC metadata key under which an edge says its id.
-pub const EDGE_ID_METADATA: &str = "switchyard-edge";
+/// What the name of an edge in its certificate begins with; its id follows (a SPIFFE id).
+pub const EDGE_URI_PREFIX: &str = "spiffe://switchyard/edge/";

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     host::{HostPattern, InvalidHostPattern},
-    id::{BackendId, CertificateId, EdgeId, InvalidId, ServiceId, TokenId},
+    id::{BackendId, CertificateId, EdgeId, InvalidId, InviteId, ServiceId, TokenId},
 };
 use crate::fleet::v1 as wire;
 
@@ -140,6 +140,7 @@ resource_name!(ServiceId, "services");
 resource_name!(BackendId, "backends");
 resource_name!(CertificateId, "certificates");
 resource_name!(EdgeId, "edges");
+resource_name!(InviteId, "invites");
 resource_name!(TokenId, "tokens");
 
 /// Why a text or message does not name a resource.

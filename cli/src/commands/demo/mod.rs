@@ -137,9 +137,16 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     })?);
     let ready = control_plane.ready(&["admin", "fleet"]).await?;
     let (admin, fleet) = (ready[0], ready[1]);
+    let address = Address::from(reachable(admin));
+    let token_file = data_dir.join("admin-token");
+    let token = login::given(Some(token_file.clone()))?;
+    let context = token.as_ref().and_then(|token| KeptContext::keep(&address, token));
+    let client = Client::connect(&Login { address, token, ca_pem: None }).await?;
+    let join_token = provision::join_token(&client).await?;
     let edge = programs.edge.insert(Program::start(EDGE_PROXY, data_dir, |command| {
         command.args(["--control-plane", &format!("https://{}", reachable(fleet)), "--name", "demo"]);
-        command.arg("--token-file").arg(data_dir.join("join-token"));
+        // One that was kept has joined before, and makes nothing of it. Nobody can use it twice.
+        command.args(["--token", &join_token]);
         command.arg("--state-dir").arg(data_dir.join("edge"));
         command.args(["--http", &args.http.to_string(), "--https", &args.https.to_string()]);
         command.args(["--admin", &args.edge_admin.to_string(), "--drain-timeout", DRAIN_TIMEOUT]);
@@ -147,11 +154,6 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     let ready = edge.ready(&["http", "https", "admin"]).await?;
     let (http, https, edge_admin) = (ready[0], ready[1], ready[2]);
 
-    let address = Address::from(reachable(admin));
-    let token_file = data_dir.join("admin-token");
-    let token = login::given(Some(token_file.clone()))?;
-    let context = token.as_ref().and_then(|token| KeptContext::keep(&address, token));
-    let client = Client::connect(&Login { address, token, ca_pem: None }).await?;
     let domain = provision::create(&client, &origins).await?;
     provision::live(&client, &domain, edge).await?;
     let ca_file = data_dir.join("internal-ca.pem");

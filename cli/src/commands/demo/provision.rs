@@ -2,8 +2,8 @@ use std::{path::Path, time::Duration};
 
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
-    Backend, CertificateSource, CreateBackendRequest, CreateDomainRequest, CreateServiceRequest, Domain, DomainTls,
-    Edge, EdgeState, GetDomainRequest, GetInternalCaRequest, Service, UpdateBackendRequest,
+    Backend, CertificateSource, CreateBackendRequest, CreateDomainRequest, CreateInviteRequest, CreateServiceRequest,
+    Domain, DomainTls, Edge, EdgeState, GetDomainRequest, GetInternalCaRequest, Invite, Service, UpdateBackendRequest,
 };
 use tonic::Code;
 
@@ -17,6 +17,12 @@ const SERVICE: &str = "services/demo";
 const LIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is asked for meanwhile.
 const LIVE_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the demo's edge joins with.
+pub(super) async fn join_token(client: &Client) -> Result<String, Failure> {
+    let request = CreateInviteRequest { invite: Some(Invite::default()), validate_only: false };
+    Ok(client.invites().create_invite(request).await?.into_inner().token)
+}
 
 /// Creates service, backends and domain. In a data directory that was kept they are there already: then the backends get
 /// their new addresses, and the rest stays.

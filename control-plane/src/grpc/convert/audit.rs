@@ -49,6 +49,7 @@ pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
         Door::Grpc => wire::Door::Grpc,
         Door::Seed => wire::Door::Seed,
         Door::System => wire::Door::System,
+        Door::Fleet => wire::Door::Fleet,
     };
     wire::Change {
         revision: place.revision.0,
@@ -124,7 +125,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(refused("shop.example", None), "resource");
-        assert_eq!(refused("edges/one", None), "resource");
+        assert_eq!(refused("fleets/one", None), "resource");
         let never = pbjson_types::Timestamp { seconds: i64::MAX, nanos: 0 };
         assert_eq!(refused("", Some(never)), "since");
         assert!(filter("domains/*.shop.example", "local", None, None).unwrap().resource.is_some());

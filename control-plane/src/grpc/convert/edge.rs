@@ -1,16 +1,23 @@
+use std::collections::HashMap;
+
 use switchyard_proto::{
     v1 as wire,
-    vocab::{EdgeId, Revision},
+    vocab::{EdgeId, Labels, Revision},
 };
 
 use super::timestamp;
 use crate::{
     fleet::{Edge, Online, Persistence, Progress},
-    model::{RejectionRecord, Timestamp},
+    model::{Enrolment, RejectionRecord, Stored, Timestamp},
 };
 
 /// An edge as a message. One that has a stream is in contact now: keep-alive would have ended it otherwise.
-pub(in crate::grpc) fn message(id: &EdgeId, edge: &Edge, now: Timestamp) -> wire::Edge {
+pub(in crate::grpc) fn message(
+    id: &EdgeId,
+    edge: &Edge,
+    enrolment: Option<&Stored<Enrolment>>,
+    now: Timestamp,
+) -> wire::Edge {
     let Edge { version, acknowledged_revision, acknowledged_at, last_contact_at, rejections, persistence, online } =
         edge;
     let state = if online.is_some() { wire::EdgeState::Connected } else { wire::EdgeState::Offline };
@@ -25,12 +32,19 @@ pub(in crate::grpc) fn message(id: &EdgeId, edge: &Edge, now: Timestamp) -> wire
         acknowledged_revision: acknowledged_revision.0,
         acknowledge_time: acknowledged_at.map(timestamp),
         rejections: rejections.iter().map(rejection).collect(),
-        last_contact_time: Some(timestamp(if online.is_some() { now } else { *last_contact_at })),
+        last_contact_time: if online.is_some() { Some(now) } else { *last_contact_at }.map(timestamp),
         peer_address,
         not_persisted: *persistence == Persistence::NotPersisted,
         deltas_sent,
         snapshots_sent,
+        labels: enrolment.map(|stored| labels(&stored.value.labels)).unwrap_or_default(),
+        enrol_time: enrolment.map(|stored| timestamp(stored.created_at)),
     }
+}
+
+/// Labels as a message.
+pub(in crate::grpc) fn labels(labels: &Labels) -> HashMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// How far an edge is, as a message.

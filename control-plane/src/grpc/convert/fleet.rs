@@ -1,17 +1,25 @@
 //! What edges say and are told.
 
+use std::net::IpAddr;
+
 use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
-        Digest, InvalidResourceName, ResourceKey, Revision,
+        Digest, EdgeId, InvalidResourceName, InviteId, ResourceKey, Revision,
         limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
     },
 };
 
+use super::Violations;
 use crate::{
+    app::{
+        AppError,
+        edge::{Application, EdgeCertificate},
+    },
     feed::{BatchKind, Part},
     fleet::{Ack, AckOutcome, Hello, Message, Persistence},
-    model::RejectionRecord,
+    model::{RejectionRecord, SecretHash},
+    pki::CertificateRequest,
 };
 
 /// Bytes of the version of an edge's program.
@@ -115,6 +123,40 @@ pub(in crate::grpc) fn part(part: Part) -> wire::SyncResponse {
         digest: last.map(|digest| digest.to_bytes().to_vec().into()).unwrap_or_default(),
     };
     wire::SyncResponse { message: Some(wire::sync_response::Message::Batch(batch)) }
+}
+
+/// What an edge asks to join with.
+pub(in crate::grpc) fn application(request: wire::EnrolRequest, address: IpAddr) -> Result<Application, AppError> {
+    let wire::EnrolRequest { invite, secret, edge, certificate_request } = request;
+    let mut violations = Violations::default();
+    let invite = violations.check("invite", InviteId::parse(&invite));
+    let edge = violations.check("edge", EdgeId::parse(&edge));
+    let request = violations.check("certificate_request", CertificateRequest::parse(&certificate_request));
+    let application = || {
+        Some(Application { invite: invite?, secret: SecretHash::of(&secret), edge: edge?, request: request?, address })
+    };
+    let application = application();
+    violations.finish(application)
+}
+
+/// Which edge asks for another certificate, and its key.
+pub(in crate::grpc) fn renewal(request: wire::RenewRequest) -> Result<(EdgeId, CertificateRequest), AppError> {
+    let wire::RenewRequest { edge, certificate_request } = request;
+    let mut violations = Violations::default();
+    let edge = violations.check("edge", EdgeId::parse(&edge));
+    let request = violations.check("certificate_request", CertificateRequest::parse(&certificate_request));
+    let renewal = || Some((edge?, request?));
+    let renewal = renewal();
+    violations.finish(renewal)
+}
+
+/// A certificate for an edge as a message.
+pub(in crate::grpc) fn certificate(certificate: EdgeCertificate) -> wire::EdgeCertificate {
+    let EdgeCertificate { chain, renew_after } = certificate;
+    wire::EdgeCertificate {
+        chain: chain.into_iter().map(Into::into).collect(),
+        renew_after_ms: u64::try_from(renew_after.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(super) mod certificate;
 pub(super) mod domain;
 pub(super) mod edge;
 pub(super) mod fleet;
+pub(super) mod invite;
 mod mask;
 pub(super) mod service;
 pub(super) mod token;

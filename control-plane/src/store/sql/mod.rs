@@ -19,8 +19,8 @@ use crate::{
     store::{
         Changes, Store, StoreError, Transaction,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EdgeRow, HistoryRow, KeyRow, ServiceRow, TokenRow, TokenUseRow,
-            rejections_column, revision_column, secret_identity,
+            BackendRow, CertificateRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow, KeyRow, ServiceRow,
+            TokenRow, TokenUseRow, rejections_column, revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -105,6 +105,20 @@ impl SqlStore {
             .await?
         {
             put.push(Object::Served(Resource::Domain(Arc::new(row.domain()?))));
+        }
+        for row in sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Edge(Arc::new(row.enrolment()?)));
+        }
+        for row in sqlx::query_as::<Database, InviteRow>("SELECT * FROM invite WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Invite(Arc::new(row.invite()?)));
         }
         for row in sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE revision > $1")
             .bind(after)
@@ -201,7 +215,7 @@ impl Store for SqlStore {
         let EdgeRecord { id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections } = edge;
         sqlx::query::<Database>(
             "INSERT INTO edge (id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
+             SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM enrolment WHERE id = $1) \
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
              acknowledged_revision = excluded.acknowledged_revision, acknowledged_at = excluded.acknowledged_at, \
              last_contact_at = excluded.last_contact_at, rejections = excluded.rejections",

@@ -2,20 +2,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Database, NOTIFY};
 use crate::{
-    model::{Actor, Backend, Certificate, Domain, ObjectKey, Service, Stored, Timestamp, Token},
+    model::{Actor, Backend, Certificate, Domain, Enrolment, Invite, ObjectKey, Service, Stored, Timestamp, Token},
     seal::Sealer,
     store::{
         StoreError, TOMBSTONES_MAX, Transaction,
         history::Recorded,
         rows::{
-            BackendRow, CertificateRow, DomainRow, ServiceRow, TokenRow, millis_column, names_column, patterns_column,
-            private_key_identity, revision_column, secret_identity, tags_column,
+            BackendRow, CertificateRow, DomainRow, EnrolmentRow, InviteRow, ServiceRow, TokenRow, labels_column,
+            millis_column, names_column, patterns_column, private_key_identity, revision_column, secret_identity,
+            tags_column,
         },
     },
 };
@@ -376,6 +377,88 @@ impl Transaction for SqlTransaction {
             .execute(&mut *self.transaction)
             .await?;
         self.record_delete(&ResourceKey::certificate(&old.value.id).into(), old).await
+    }
+
+    async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError> {
+        sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(EnrolmentRow::enrolment)
+            .transpose()
+    }
+
+    async fn put_enrolment(
+        &mut self,
+        old: Option<&Stored<Enrolment>>,
+        new: Enrolment,
+    ) -> Result<Stored<Enrolment>, StoreError> {
+        let stored = self.stored(old, new);
+        let Enrolment { id, key, labels } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO enrolment (id, key_sha256, labels, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (id) DO UPDATE SET key_sha256 = excluded.key_sha256, labels = excluded.labels, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(key.as_bytes())
+        .bind(labels_column(labels))
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ObjectKey::edge(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_enrolment(&mut self, old: &Stored<Enrolment>) -> Result<(), StoreError> {
+        for statement in ["DELETE FROM enrolment WHERE id = $1", "DELETE FROM edge WHERE id = $1"] {
+            sqlx::query::<Database>(statement).bind(old.value.id.as_str()).execute(&mut *self.transaction).await?;
+        }
+        self.record_delete(&ObjectKey::edge(&old.value.id), old).await
+    }
+
+    async fn invite(&mut self, id: &InviteId) -> Result<Option<Stored<Invite>>, StoreError> {
+        sqlx::query_as::<Database, InviteRow>("SELECT * FROM invite WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(InviteRow::invite)
+            .transpose()
+    }
+
+    async fn put_invite(&mut self, old: Option<&Stored<Invite>>, new: Invite) -> Result<Stored<Invite>, StoreError> {
+        let stored = self.stored(old, new);
+        let Invite { id, hash, labels, uses, expires_at } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO invite (id, secret_sha256, labels, uses, expires_at, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (id) DO UPDATE SET secret_sha256 = excluded.secret_sha256, labels = excluded.labels, \
+             uses = excluded.uses, expires_at = excluded.expires_at, revision = excluded.revision, \
+             updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(hash.as_bytes())
+        .bind(labels_column(labels))
+        .bind(i64::from(*uses))
+        .bind(expires_at.0)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ObjectKey::invite(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_invite(&mut self, old: &Stored<Invite>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM invite WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ObjectKey::invite(&old.value.id), old).await
     }
 
     async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError> {

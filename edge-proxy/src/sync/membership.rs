@@ -1,0 +1,163 @@
+//! How this edge comes to belong to the fleet, and stays there: the certificate that it is given, and those after.
+
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::Uri;
+use rustls::{ClientConfig, crypto::CryptoProvider};
+use switchyard_proto::fleet::v1::{self as wire, fleet_service_client::FleetServiceClient};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::channel::{channel, jittered};
+use crate::identity::{Identity, JoinToken};
+
+/// How long a control plane may take to answer: it takes a second over those it does not know.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pauses between attempts: about the first, and about the longest.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest sleep: clocks may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Obtains this edge's certificate, and renews it, while everything else goes on.
+pub struct Membership {
+    identity: Identity,
+    /// What to join with, until that is done.
+    token: Option<JoinToken>,
+    control_planes: Vec<Uri>,
+    provider: Arc<CryptoProvider>,
+    credential: watch::Sender<Option<Arc<ClientConfig>>>,
+    doubt: Arc<Notify>,
+}
+
+impl Membership {
+    /// Begins with what this edge has.
+    ///
+    /// # Errors
+    ///
+    /// Its key and certificate are not such as TLS takes.
+    pub fn new(
+        identity: Identity,
+        token: Option<JoinToken>,
+        control_planes: Vec<Uri>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::Error> {
+        let credential = identity.authenticated(provider.clone())?.map(Arc::new);
+        let (credential, doubt) = (watch::Sender::new(credential), Arc::default());
+        Ok(Self { identity, token, control_planes, provider, credential, doubt })
+    }
+
+    /// How to connect as this edge, from now on; none until it has joined.
+    pub(super) fn credential(&self) -> watch::Receiver<Option<Arc<ClientConfig>>> {
+        self.credential.subscribe()
+    }
+
+    /// What to notify when a control plane does not accept the certificate.
+    pub(super) fn doubt(&self) -> Arc<Notify> {
+        self.doubt.clone()
+    }
+
+    /// Runs until `ending` is cancelled.
+    pub async fn run(mut self, ending: CancellationToken) {
+        let mut pause = RETRY_PAUSE_MIN;
+        let mut turn = 0_usize;
+        let mut is_doubted = false;
+        loop {
+            let due = self.identity.due_in(SystemTime::now());
+            if !due.is_zero() && !is_doubted {
+                tokio::select! {
+                    () = ending.cancelled() => return,
+                    () = tokio::time::sleep(due.min(SLEEP_MAX)) => {}
+                    () = self.doubt.notified() => is_doubted = true,
+                }
+                continue;
+            }
+            let uri = self.control_planes[turn % self.control_planes.len()].clone();
+            let obtained = tokio::select! {
+                () = ending.cancelled() => return,
+                obtained = self.obtain(&uri) => obtained,
+            };
+            match obtained {
+                Ok(()) => {
+                    (pause, is_doubted) = (RETRY_PAUSE_MIN, false);
+                    continue;
+                }
+                Err(error) => warn!(
+                    control_plane = %uri,
+                    error = &error as &dyn std::error::Error,
+                    "no certificate for this edge: it serves what it has, and tries again"
+                ),
+            }
+            turn = turn.wrapping_add(1);
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = tokio::time::sleep(jittered(pause)) => {}
+            }
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// Joins, or renews: once.
+    async fn obtain(&mut self, uri: &Uri) -> Result<(), ObtainError> {
+        let tls = Arc::new(self.identity.anonymous(self.provider.clone())?);
+        let certificate_request = self.identity.certificate_request().map_err(ObtainError::Keep)?.into();
+        let edge = self.identity.id().to_string();
+        let token = self.token.as_ref().filter(|_| !self.identity.has_joined());
+        let call = async {
+            let mut client = FleetServiceClient::new(channel(uri, tls).await?);
+            let certificate = match token {
+                Some(token) => {
+                    let (invite, secret) = (token.invite().to_string(), token.expose_secret().to_owned());
+                    let request = wire::EnrolRequest { invite, secret, edge, certificate_request };
+                    client.enrol(request).await?.into_inner().certificate
+                }
+                None => {
+                    let request = wire::RenewRequest { edge, certificate_request };
+                    client.renew(request).await?.into_inner().certificate
+                }
+            };
+            Ok::<_, ObtainError>(certificate.unwrap_or_default())
+        };
+        let wire::EdgeCertificate { chain, renew_after_ms } =
+            tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ObtainError::Timeout)??;
+        let (chain, renew_after) =
+            (chain.iter().map(|der| der.to_vec()).collect(), Duration::from_millis(renew_after_ms));
+        let is_first = !self.identity.has_joined();
+        self.identity.accept(chain, renew_after, SystemTime::now()).map_err(ObtainError::Keep)?;
+        self.credential.send_replace(self.identity.authenticated(self.provider.clone())?.map(Arc::new));
+        if is_first {
+            info!(edge = %self.identity.id(), control_plane = %uri, "joined the fleet");
+            self.token = None;
+        } else {
+            info!("this edge's certificate was renewed");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum ObtainError {
+    #[error("connect")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("{}: {}", .0.code(), .0.message())]
+    Refused(#[from] Status),
+    #[error("keep the certificate")]
+    Keep(#[source] io::Error),
+    #[error("use the certificate")]
+    Tls(#[from] rustls::Error),
+}
