@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use procfs::{CpuInfo, Current, Meminfo};
 
 /// The machine, the system and the day, as a line of text.
@@ -31,4 +31,13 @@ pub(crate) fn version(program: &str, argument: &str) -> Result<String> {
         .map(|word| word.trim_matches('.'))
         .find(|word| word.contains('.'));
     Ok(number.unwrap_or("of unknown version").to_owned())
+}
+
+/// The version of a library that this was built with.
+pub(crate) fn locked(library: &str) -> Result<String> {
+    let lock: toml::Table = include_str!("../../Cargo.lock").parse()?;
+    let packages = lock.get("package").and_then(toml::Value::as_array).context("packages in Cargo.lock")?;
+    let found = packages.iter().find(|package| package.get("name").and_then(toml::Value::as_str) == Some(library));
+    let version = found.and_then(|package| package.get("version")?.as_str());
+    Ok(version.with_context(|| format!("{library} in Cargo.lock"))?.to_owned())
 }

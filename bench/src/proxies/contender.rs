@@ -194,7 +194,7 @@ impl Contender {
         let name = self.kind.name();
         Ok(match self.kind {
             Kind::Switchyard => format!("{name} {}", env!("CARGO_PKG_VERSION")),
-            Kind::Bare => format!("{name} 0.9.1"),
+            Kind::Bare => format!("{name} {}", machine::locked("pingora-core")?),
             Kind::Nginx => format!("{name} {}", machine::version("nginx", "-v")?),
             Kind::Haproxy => format!("{name} {}", machine::version("haproxy", "-v")?),
             Kind::Envoy => format!("{name} {}", machine::version("envoy", "--version")?),
