@@ -36,14 +36,14 @@ pub const MASTER_KEY_VARIABLE: &str = "SWITCHYARD_MASTER_KEY";
 )]
 pub struct Args {
     /// A TOML file with settings; its keys are the names of these flags with _ for -.
-    #[arg(long, env = "SWITCHYARD_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SWITCHYARD_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Where the database (unless --database names another), the master key and the first token are kept.
     /// [default: /var/lib/switchyard as root, else ~/.local/state/switchyard]
-    #[arg(long, env = "SWITCHYARD_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "SWITCHYARD_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// postgres://USER@HOST/DATABASE or sqlite:FILE. [default: switchyard.db in the data directory]
-    #[arg(long, env = "SWITCHYARD_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "SWITCHYARD_DATABASE", value_name = "URL", hide_env_values = true, global = true)]
     database: Option<String>,
     /// Where the API listens. Other addresses than loopback need a certificate. [default: 127.0.0.1:7080]
     #[arg(long, env = "SWITCHYARD_ADMIN", value_name = "ADDRESS:PORT")]
@@ -65,17 +65,35 @@ pub struct Args {
     edge_certificate_lifetime: Option<CertificateLifetime>,
     /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY holds it.
     /// [default: master-key in the data directory, made if there is none]
-    #[arg(long, env = "SWITCHYARD_MASTER_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "SWITCHYARD_MASTER_KEY_FILE", value_name = "FILE", global = true)]
     master_key_file: Option<PathBuf>,
+    /// A key that some secrets are still sealed under: `rekey` seals them anew. May be given several times.
+    #[arg(
+        long,
+        env = "SWITCHYARD_PREVIOUS_MASTER_KEY_FILE",
+        value_name = "FILE",
+        value_delimiter = ',',
+        global = true
+    )]
+    previous_master_key_file: Vec<PathBuf>,
     /// Domains and backends that an empty database begins with.
     #[arg(long, env = "SWITCHYARD_SEED", value_name = "FILE")]
     seed: Option<PathBuf>,
     /// How logs are written. [default: text]
-    #[arg(long, env = "SWITCHYARD_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, env = "SWITCHYARD_LOG_FORMAT", value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
     /// error, warn, info, debug or trace, or directives as in info,tonic=debug. [default: info]
     #[arg(long, env = "SWITCHYARD_LOG_LEVEL", value_name = "LEVEL")]
     log_level: Option<LogFilter>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Command {
+    /// Seal everything under the master key that was sealed under a previous one, while control planes run
+    Rekey,
 }
 
 /// The settings in a file.
@@ -94,6 +112,8 @@ struct File {
     #[serde(default, deserialize_with = "parsed")]
     edge_certificate_lifetime: Option<CertificateLifetime>,
     master_key_file: Option<PathBuf>,
+    #[serde(default)]
+    previous_master_key_file: Vec<PathBuf>,
     seed: Option<PathBuf>,
     log_format: Option<LogFormat>,
     #[serde(default, deserialize_with = "parsed")]
@@ -123,6 +143,10 @@ pub struct Settings {
     pub edge_certificate_lifetime: Duration,
     /// Where the master key comes from.
     pub master_key: MasterKeySource,
+    /// Where the keys are that some secrets are still sealed under.
+    pub previous_master_keys: Vec<PathBuf>,
+    /// What is to be done, if not to serve.
+    pub command: Option<Command>,
     /// What an empty database begins with.
     pub seed: Option<PathBuf>,
     /// How logs are written.
@@ -145,9 +169,11 @@ impl Settings {
             fleet,
             edge_certificate_lifetime,
             master_key_file,
+            previous_master_key_file,
             seed,
             log_format,
             log_level,
+            command,
         } = args;
         let file = match config {
             Some(path) => File::read(&path)?,
@@ -183,6 +209,12 @@ impl Settings {
                 .unwrap_or_default()
                 .0,
             master_key,
+            previous_master_keys: if previous_master_key_file.is_empty() {
+                file.previous_master_key_file
+            } else {
+                previous_master_key_file
+            },
+            command,
             seed: seed.or(file.seed),
             log_format: log_format.or(file.log_format).unwrap_or_default(),
             log_filter: log_level.or(file.log_level).unwrap_or_default(),

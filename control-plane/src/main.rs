@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use switchyard_control_plane::{
-    config::{Args, Settings, process_environment},
+    config::{Args, Command, Settings, process_environment},
     server, telemetry,
 };
 
@@ -31,7 +31,10 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::load(args, process_environment)?;
     telemetry::init(settings.log_format, &settings.log_filter)?;
-    Ok(server::run(settings).await?)
+    match settings.command {
+        None => Ok(server::run(settings).await?),
+        Some(Command::Rekey) => Ok(server::rekey(settings).await?),
+    }
 }
 
 /// The first line of a usage error says it; the rest is what --help says.

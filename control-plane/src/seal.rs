@@ -145,15 +145,22 @@ pub enum MasterKeyError {
     },
 }
 
-/// Seals and opens secrets under one master key.
+/// Seals secrets under one master key, and opens what was sealed under that or one before.
 pub struct Sealer {
     master: LessSafeKey,
+    previous: Vec<LessSafeKey>,
 }
 
 impl Sealer {
     /// Seals under `master`.
     pub fn new(master: &MasterKey) -> Self {
-        Self { master: key(&master.0) }
+        Self { master: key(&master.0), previous: Vec::new() }
+    }
+
+    /// Also opens what was sealed under these.
+    #[must_use]
+    pub fn with_previous(self, previous: &[MasterKey]) -> Self {
+        Self { previous: previous.iter().map(|previous| key(&previous.0)).collect(), ..self }
     }
 
     /// Seals a secret of the record `identity`.
@@ -176,13 +183,29 @@ impl Sealer {
     ///
     /// It was sealed under another master key or for another record, or is damaged.
     pub fn open(&self, identity: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let (data_key, secret) = sealed.split_at_checked(DATA_KEY_END).ok_or(OpenError)?;
-        let (version, data_key) = data_key.split_first().ok_or(OpenError)?;
-        if *version != VERSION {
-            return Err(OpenError);
-        }
-        let data_key: [u8; KEY_BYTES] = read(&self.master, identity, data_key)?.try_into().map_err(|_| OpenError)?;
+        let (data_key, secret) = parts(sealed)?;
+        let masters = std::iter::once(&self.master).chain(&self.previous);
+        let data_key = masters.map(|master| read(master, identity, data_key)).find_map(Result::ok).ok_or(OpenError)?;
+        let data_key: [u8; KEY_BYTES] = data_key.try_into().map_err(|_| OpenError)?;
         read(&key(&data_key), identity, secret)
+    }
+
+    /// What was sealed under a key before, sealed under the master key; none if it is already. The secret itself is not touched.
+    ///
+    /// # Errors
+    ///
+    /// It does not open, or the system has no randomness to give.
+    pub fn reseal(&self, identity: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, ResealError> {
+        let (data_key, secret) = parts(sealed)?;
+        if read(&self.master, identity, data_key).is_ok() {
+            return Ok(None);
+        }
+        let opened = self.previous.iter().map(|master| read(master, identity, data_key)).find_map(Result::ok);
+        let mut resealed = Vec::with_capacity(sealed.len());
+        resealed.push(VERSION);
+        append(&self.master, identity, &opened.ok_or(OpenError)?, &mut resealed)?;
+        resealed.extend_from_slice(secret);
+        Ok(Some(resealed))
     }
 }
 
@@ -190,6 +213,13 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealer")
     }
+}
+
+/// The sealed data key, and the secret that is sealed under it.
+fn parts(sealed: &[u8]) -> Result<(&[u8], &[u8]), OpenError> {
+    let (data_key, secret) = sealed.split_at_checked(DATA_KEY_END).ok_or(OpenError)?;
+    let (version, data_key) = data_key.split_first().ok_or(OpenError)?;
+    if *version == VERSION { Ok((data_key, secret)) } else { Err(OpenError) }
 }
 
 fn key(bytes: &[u8; KEY_BYTES]) -> LessSafeKey {
@@ -225,6 +255,17 @@ pub struct SealError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sealed secret does not open: it was sealed under another master key, or is damaged")]
 pub struct OpenError;
+
+/// Why a secret was not sealed anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResealError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It does not seal.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
 
 #[cfg(test)]
 mod tests {
@@ -275,5 +316,19 @@ mod tests {
         assert_eq!(format!("{key:?}"), "MasterKey(redacted)");
         assert!(MasterKey::parse("+b").is_err());
         assert!(MasterKey::parse(&"g".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn what_was_sealed_before_is_sealed_anew_and_then_no_more() {
+        let (old, new) = (MasterKey::generate().unwrap(), MasterKey::generate().unwrap());
+        let before = Sealer::new(&old).seal("certificate/shop", b"secret").unwrap();
+        let both = Sealer::new(&new).with_previous(std::slice::from_ref(&old));
+        assert_eq!(both.open("certificate/shop", &before).unwrap(), b"secret");
+        let after = both.reseal("certificate/shop", &before).unwrap().unwrap();
+        assert_eq!(both.reseal("certificate/shop", &after), Ok(None));
+        assert_eq!(Sealer::new(&new).open("certificate/shop", &after).unwrap(), b"secret");
+        assert!(Sealer::new(&old).open("certificate/shop", &after).is_err());
+        assert!(Sealer::new(&new).reseal("certificate/shop", &before).is_err(), "the old key is needed");
+        assert!(both.reseal("certificate/other", &before).is_err());
     }
 }

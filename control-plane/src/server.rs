@@ -83,6 +83,8 @@ impl Server {
             fleet,
             edge_certificate_lifetime,
             master_key,
+            previous_master_keys,
+            command: _,
             seed,
             log_format: _,
             log_filter: _,
@@ -98,7 +100,7 @@ impl Server {
         let seed = seed.map(|path| seed::read(&path)).transpose()?;
         let admin_certificate = admin_tls.map(read_certificate).transpose()?;
         create_dir(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
-        let sealer = Sealer::new(&load_master_key(master_key)?);
+        let sealer = load_sealer(master_key, &previous_master_keys)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&database, sealer).await?;
         let Foundation { fleet_ca, internal_ca } =
@@ -167,6 +169,25 @@ async fn served<E: std::error::Error>(server: impl Future<Output = Result<(), E>
     if let Err(error) = server.await {
         error!(error = chain(&error), "a listener is no longer served");
     }
+}
+
+/// Seals everything under the master key that was sealed under a previous one.
+///
+/// # Errors
+///
+/// The database or a key cannot be used; what to do is part of the text.
+pub async fn rekey(settings: Settings) -> Result<(), StartError> {
+    let Settings { database, master_key, previous_master_keys, .. } = settings;
+    let store = store::open(&database, load_sealer(master_key, &previous_master_keys)?).await?;
+    let resealed = store.reseal().await;
+    store.close().await;
+    info!(secrets = resealed?, "everything is sealed under the master key; the previous ones are not needed any more");
+    Ok(())
+}
+
+fn load_sealer(master_key: MasterKeySource, previous: &[PathBuf]) -> Result<Sealer, StartError> {
+    let previous: Vec<MasterKey> = previous.iter().map(|path| MasterKey::load(path)).collect::<Result<_, _>>()?;
+    Ok(Sealer::new(&load_master_key(master_key)?).with_previous(&previous))
 }
 
 fn load_master_key(source: MasterKeySource) -> Result<MasterKey, StartError> {

@@ -143,8 +143,15 @@ pub struct ControlPlane {
     /// Its data directory.
     pub data_dir: PathBuf,
     database: Database,
+    keys: Option<Keys>,
     arguments: Vec<String>,
     process: Option<Process>,
+}
+
+/// The master key of a control plane, where it is not the usual.
+struct Keys {
+    master: PathBuf,
+    previous: Option<PathBuf>,
 }
 
 impl ControlPlane {
@@ -155,9 +162,29 @@ impl ControlPlane {
             fleet: port::free()?,
             data_dir: dir.join("control-plane"),
             database,
+            keys: None,
             arguments,
             process: None,
         })
+    }
+
+    /// The file that its master key is in.
+    pub fn master_key_file(&self) -> PathBuf {
+        match (&self.keys, &self.database) {
+            (Some(keys), _) => keys.master.clone(),
+            (None, Database::Sqlite) => self.data_dir.join("master-key"),
+            (None, Database::Postgres { .. }) => self.data_dir.with_extension("master-key"),
+        }
+    }
+
+    /// Gives it another master key from its next start on, and perhaps one before.
+    pub fn set_keys(&mut self, master: PathBuf, previous: Option<PathBuf>) {
+        self.keys = Some(Keys { master, previous });
+    }
+
+    /// Seals everything under the master key, while it runs or not.
+    pub async fn rekey(&self) -> Result<Output> {
+        run(self.command()?.arg("rekey")).await
     }
 
     /// Starts it, and awaits that it serves.
@@ -182,9 +209,21 @@ impl ControlPlane {
             .arg(&self.data_dir)
             .args(&self.arguments);
         if let Database::Postgres { url } = &self.database {
-            let key_file = self.data_dir.with_extension("master-key");
-            fs::write(&key_file, MASTER_KEY)?;
-            command.args(["--database", url]).arg("--master-key-file").arg(key_file);
+            command.args(["--database", url]);
+        }
+        match &self.keys {
+            Some(Keys { master, previous }) => {
+                command.arg("--master-key-file").arg(master);
+                if let Some(previous) = previous {
+                    command.arg("--previous-master-key-file").arg(previous);
+                }
+            }
+            None if matches!(self.database, Database::Postgres { .. }) => {
+                let key_file = self.master_key_file();
+                fs::write(&key_file, MASTER_KEY)?;
+                command.arg("--master-key-file").arg(key_file);
+            }
+            None => {}
         }
         Ok(command)
     }

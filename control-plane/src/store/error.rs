@@ -1,4 +1,4 @@
-use crate::seal::{OpenError, SealError};
+use crate::seal::{OpenError, ResealError, SealError};
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,15 @@ impl StoreError {
     /// Whether trying again later may help.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Open { .. })
+    }
+}
+
+impl From<ResealError> for StoreError {
+    fn from(error: ResealError) -> Self {
+        match error {
+            ResealError::Open(error) => error.into(),
+            ResealError::Seal(error) => error.into(),
+        }
     }
 }
 

@@ -101,6 +101,9 @@ pub trait Store: Debug + Send + Sync {
     /// When tokens were used last, as far as that was remembered.
     async fn token_uses(&self) -> Result<Vec<(TokenId, Timestamp)>, StoreError>;
 
+    /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
+    async fn reseal(&self) -> Result<usize, StoreError>;
+
     /// Ends all connections. SQLite then has everything in its one file, for whoever copies it.
     async fn close(&self);
 }

@@ -141,6 +141,8 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         fleet: anywhere,
         edge_certificate_lifetime: Duration::from_secs(60 * 60),
         master_key: MasterKeySource::FileOrNew(dir.join("master-key")),
+        previous_master_keys: Vec::new(),
+        command: None,
         seed: None,
         log_format: LogFormat::Text,
         log_filter: LogFilter::default(),

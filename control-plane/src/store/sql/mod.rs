@@ -20,7 +20,7 @@ use crate::{
         Changes, Store, StoreError, Transaction,
         rows::{
             BackendRow, CertificateRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow, KeyRow, ServiceRow,
-            TokenRow, TokenUseRow, rejections_column, revision_column, secret_identity,
+            TokenRow, TokenUseRow, private_key_identity, rejections_column, revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -33,6 +33,27 @@ const CHECK_TEXT: &[u8] = b"switchyard";
 const WRITE_QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long reading everything may take. A connection whose other end is gone says nothing for much longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Records that are read at a time when they are sealed anew.
+const RESEAL_PAGE: i64 = 500;
+
+/// A table with sealed records.
+struct SealedTable {
+    select: &'static str,
+    update: &'static str,
+    identity: fn(&str) -> String,
+}
+
+const SEALED_CERTIFICATES: SealedTable = SealedTable {
+    select: "SELECT id, sealed_private_key FROM certificate WHERE id > $1 ORDER BY id LIMIT $2",
+    update: "UPDATE certificate SET sealed_private_key = $1 WHERE id = $2 AND sealed_private_key = $3",
+    identity: private_key_identity,
+};
+const SEALED_SECRETS: SealedTable = SealedTable {
+    select: "SELECT name, sealed FROM secret WHERE name > $1 ORDER BY name LIMIT $2",
+    update: "UPDATE secret SET sealed = $1 WHERE name = $2 AND sealed = $3",
+    identity: secret_identity,
+};
 
 /// A database that speaks SQL.
 pub(in crate::store) struct SqlStore {
@@ -62,6 +83,23 @@ impl SqlStore {
             .await?;
         sealer.open(&identity, &sealed).map_err(|_| StoreError::WrongMasterKey)?;
         Ok(Self { pool, sealer, wakeup, writer: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Seals the records of a table anew, one by one: none that somebody changes meanwhile is written over.
+    async fn reseal_table(&self, table: &SealedTable) -> Result<usize, StoreError> {
+        let (mut last, mut resealed) = (String::new(), 0);
+        loop {
+            let page: Vec<(String, Vec<u8>)> =
+                sqlx::query_as::<Database, _>(table.select).bind(&last).bind(RESEAL_PAGE).fetch_all(&self.pool).await?;
+            let Some((id, _)) = page.last() else { return Ok(resealed) };
+            last = id.clone();
+            for (id, sealed) in page {
+                if let Some(anew) = self.sealer.reseal(&(table.identity)(&id), &sealed)? {
+                    sqlx::query::<Database>(table.update).bind(anew).bind(&id).bind(sealed).execute(&self.pool).await?;
+                    resealed += 1;
+                }
+            }
+        }
     }
 
     async fn read_changes(&self, after: Revision) -> Result<Changes, StoreError> {
@@ -250,6 +288,18 @@ impl Store for SqlStore {
             .into_iter()
             .map(TokenUseRow::token_use)
             .collect()
+    }
+
+    async fn reseal(&self) -> Result<usize, StoreError> {
+        let mut resealed = 0;
+        // Another process may still seal under the key before: until nothing of that is found.
+        loop {
+            let found = self.reseal_table(&SEALED_CERTIFICATES).await? + self.reseal_table(&SEALED_SECRETS).await?;
+            if found == 0 {
+                return Ok(resealed);
+            }
+            resealed += found;
+        }
     }
 
     async fn close(&self) {
