@@ -7,7 +7,10 @@ use switchyard_proto::v1::{
     ListDomainsResponse, UpdateDomainRequest,
 };
 
-use super::{Change, Session};
+use super::{
+    Change, Session,
+    edge::{label, label_text},
+};
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::Failure,
@@ -60,6 +63,9 @@ pub(crate) struct CreateArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     #[arg(action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     http_to_https: bool,
+    /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
+    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
+    edge_labels: Vec<(String, String)>,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -93,6 +99,12 @@ struct Changes {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[arg(hide_possible_values = true)]
     http_to_https: Option<bool>,
+    /// Only edges with this label serve it, in place of those before; may be given again
+    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, conflicts_with = "all_edges")]
+    edge_labels: Vec<(String, String)>,
+    /// All edges serve it
+    #[arg(long)]
+    all_edges: bool,
 }
 
 /// Where a domain's certificate comes from.
@@ -133,13 +145,14 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, tag, tls, http_to_https, write } = args;
+    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, write } = args;
     let domain = Domain {
         name: names::domain(&name),
         service: service.map(|service| names::service(&service)).unwrap_or_default(),
         active_tag: tag,
         tls: tls.map(Tls::to_message),
         http_to_https,
+        edge_selector: edge_labels.into_iter().collect(),
         ..Domain::default()
     };
     let look = look(&domain.name);
@@ -152,7 +165,7 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
     let UpdateArgs { name, changes, etag, write } = args;
-    let Changes { service, tag, tls, http_to_https } = changes;
+    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges } = changes;
     let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
     let mut mask = FieldMask::default();
     if let Some(service) = service {
@@ -170,6 +183,10 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     if let Some(http_to_https) = http_to_https {
         mask.paths.push("http_to_https".to_owned());
         domain.http_to_https = http_to_https;
+    }
+    if all_edges || !edge_labels.is_empty() {
+        mask.paths.push("edge_selector".to_owned());
+        domain.edge_selector = edge_labels.into_iter().collect();
     }
     let look = look(&domain.name);
     let request = UpdateDomainRequest { domain: Some(domain), update_mask: Some(mask), validate_only: write.dry_run };
@@ -240,6 +257,7 @@ impl Show for Domain {
             ("previous tag", or_dash(&self.previous_tag)),
             ("certificate", tls_word(self)),
             ("http to https", redirect_word(self)),
+            ("edges", if self.edge_selector.is_empty() { "all".to_owned() } else { label_text(&self.edge_selector) }),
             ("revision", self.revision.to_string()),
             ("etag", self.etag.clone()),
             ("created", moment(self.create_time.as_ref(), now)),

@@ -1,17 +1,17 @@
 use std::{
     collections::HashMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use clap::{Args, Subcommand};
 use switchyard_proto::v1::{
     CreateInviteRequest, DeleteEdgeRequest, DeleteInviteRequest, Edge, GetEdgeRequest, Invite, ListEdgesResponse,
-    ListInvitesResponse, Rejection,
+    ListInvitesResponse, Rejection, UpdateEdgeRequest,
 };
 
-use super::Session;
+use super::{Change, Session};
 use crate::{
-    args::duration,
+    args::{WriteArgs, duration},
     failure::Failure,
     names,
     output::{Output, Show, age, clean, moment, note, or_dash, timestamp, word},
@@ -31,6 +31,17 @@ pub(crate) enum Command {
         /// The id of the invitation
         #[arg(value_name = "INVITE")]
         name: String,
+    },
+    /// Labels an edge: domains can be limited to edges with some labels
+    Label {
+        /// The id of the edge
+        #[arg(value_name = "EDGE")]
+        name: String,
+        /// region=eu sets a label, region- takes it away
+        #[arg(value_name = "NAME=VALUE|NAME-", required = true)]
+        changes: Vec<String>,
+        #[command(flatten)]
+        write: WriteArgs,
     },
     /// Removes an edge from the fleet, and locks it out
     Remove {
@@ -88,6 +99,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
                 session.output.document(&response)?;
             }
         }
+        Command::Label { name, changes, write } => return relabel(session, &name, &changes, write).await,
         Command::Remove { name, dry_run } => remove(session, &name, dry_run).await?,
         Command::Get { name } => {
             let request = GetEdgeRequest { name: names::edge(&name) };
@@ -118,6 +130,28 @@ async fn invite(session: &Session, args: InviteArgs) -> Result<(), Failure> {
     session.output.text(&response.token)
 }
 
+async fn relabel(session: &Session, name: &str, changes: &[String], write: WriteArgs) -> Result<Outcome, Failure> {
+    let name = names::edge(name);
+    let mut edge = session.client.edges().get_edge(GetEdgeRequest { name: name.clone() }).await?.into_inner();
+    for change in changes {
+        match change.strip_suffix('-').filter(|rest| !rest.contains('=')) {
+            Some(gone) => drop(edge.labels.remove(gone)),
+            None => {
+                let (label, value) = label(change).map_err(Failure::Usage)?;
+                edge.labels.insert(label, value);
+            }
+        }
+    }
+    let edge = Edge { name, labels: edge.labels, ..Edge::default() };
+    let request = UpdateEdgeRequest { edge: Some(edge), update_mask: None, validate_only: write.dry_run };
+    let began = Instant::now();
+    let updated = session.client.edges().update_edge(request).await;
+    let edge = updated.map_err(|status| Failure::of_write(status, "switchyard edge list"))?.into_inner();
+    let subject = format!("edge {}", names::id(&edge.name));
+    let revision = edge.revision;
+    session.finish(Change { message: &edge, subject, done: "labelled", revision, began }, &write).await
+}
+
 async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Failure> {
     let request = DeleteEdgeRequest { name: names::edge(name), validate_only: dry_run };
     let removed = session.client.edges().delete_edge(request).await;
@@ -137,13 +171,13 @@ async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Fail
 }
 
 /// `region=eu`
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE, as in region=eu")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `region=eu,role=edge`
-fn label_text(labels: &HashMap<String, String>) -> String {
+pub(super) fn label_text(labels: &HashMap<String, String>) -> String {
     let mut texts: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     texts.sort();
     or_dash(&texts.join(","))
@@ -183,12 +217,13 @@ pub(super) fn rejections(output: &Output, edges: &[Edge]) -> Result<(), Failure>
 impl Show for Edge {
     const PLURAL: &'static str = "edges";
     const COLUMNS: &'static [&'static str] =
-        &["EDGE", "STATE", "REVISION", "REJECTED", "VERSION", "LAST CONTACT", "ADDRESS"];
+        &["EDGE", "STATE", "LABELS", "REVISION", "REJECTED", "VERSION", "LAST CONTACT", "ADDRESS"];
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![
             names::id(&self.name).to_owned(),
             word(self.state().as_str_name(), "EDGE_STATE_"),
+            label_text(&self.labels),
             self.acknowledged_revision.to_string(),
             self.rejections.len().to_string(),
             or_dash(&self.version),
@@ -202,6 +237,7 @@ impl Show for Edge {
         vec![
             ("edge", names::id(&self.name).to_owned()),
             ("state", word(self.state().as_str_name(), "EDGE_STATE_")),
+            ("labels", label_text(&self.labels)),
             ("version", or_dash(&self.version)),
             ("address", or_dash(&self.peer_address)),
             ("last contact", moment(self.last_contact_time.as_ref(), now)),

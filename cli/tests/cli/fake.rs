@@ -17,8 +17,8 @@ use switchyard_proto::v1::{
     GetInternalCaRequest, GetServiceRequest, InternalCa, Invite, ListBackendsRequest, ListBackendsResponse,
     ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse, ListEdgesRequest,
     ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListServicesRequest, ListServicesResponse, Service,
-    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest,
-    WatchRevisionRequest, WatchRevisionResponse,
+    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateEdgeRequest,
+    UpdateServiceRequest, WatchRevisionRequest, WatchRevisionResponse,
     backend_service_server::{BackendService, BackendServiceServer},
     certificate_service_server::{CertificateService, CertificateServiceServer},
     domain_service_server::{DomainService, DomainServiceServer},
@@ -308,6 +308,11 @@ impl EdgeService for State {
     async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Answer<Edge> {
         let name = self.note("GetEdge", request).name;
         find(&self.edges, |edge| edge.name == name)
+    }
+
+    async fn update_edge(&self, request: Request<UpdateEdgeRequest>) -> Answer<Edge> {
+        let edge = self.change("UpdateEdge", request)?.edge.unwrap();
+        Ok(Response::new(Edge { revision: REVISION, ..edge }))
     }
 
     async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Answer<DeleteEdgeResponse> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{HostPattern, Revision, ServiceId, Tag};
+use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
 use crate::{
@@ -24,6 +24,8 @@ pub struct DomainUpdate {
     pub certificate_source: Option<CertificateSource>,
     /// Whether plain HTTP is redirected.
     pub http_to_https: Option<bool>,
+    /// Other labels that an edge must have to serve it.
+    pub edge_selector: Option<Labels>,
 }
 
 /// Whether a switch asks for an active backend with the new tag.
@@ -101,7 +103,7 @@ pub async fn update(
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
-    let DomainUpdate { service, active_tag, certificate_source, http_to_https } = update;
+    let DomainUpdate { service, active_tag, certificate_source, http_to_https, edge_selector } = update;
     if let Some(service) = &service {
         scope::check_service(actor, service)?;
     }
@@ -112,6 +114,7 @@ pub async fn update(
         previous_tag: old.value.previous_tag.clone(),
         certificate_source: certificate_source.unwrap_or(old.value.certificate_source),
         http_to_https: http_to_https.unwrap_or(old.value.http_to_https),
+        edge_selector: edge_selector.unwrap_or_else(|| old.value.edge_selector.clone()),
     };
     if new == old.value {
         return Ok(old);

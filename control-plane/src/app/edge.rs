@@ -2,13 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{CertificateId, EdgeId, InviteId, Revision, limits::EDGES_MAX};
+use switchyard_proto::vocab::{CertificateId, EdgeId, InviteId, Labels, Revision, limits::EDGES_MAX};
 use tracing::info;
 
 use super::{App, AppError, Mode};
 use crate::{
     feed::State,
-    model::{Access, Actor, Door, Enrolment, Invite, SecretHash, rules::BrokenRule},
+    model::{Access, Actor, Door, Enrolment, Invite, SecretHash, Stored, rules::BrokenRule},
     pki::CertificateRequest,
 };
 
@@ -97,6 +97,29 @@ pub async fn renew(app: &App, edge: &EdgeId, request: &CertificateRequest) -> Re
     issue(app, edge, request)
 }
 
+/// Gives an edge other labels, and so other things to serve.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub async fn relabel(
+    app: &App,
+    actor: &Actor,
+    id: &EdgeId,
+    labels: Labels,
+    mode: Mode,
+) -> Result<Stored<Enrolment>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = change.transaction.enrolment(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+    let new = Enrolment { labels, ..old.value.clone() };
+    if new == old.value {
+        return Ok(old);
+    }
+    let stored = change.transaction.put_enrolment(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
 /// Removes an edge from the fleet; with the revision, the certificates whose keys it had.
 ///
 /// # Errors
@@ -111,7 +134,7 @@ pub async fn delete(
     let mut change = app.begin(actor, mode).await?;
     let old = change.transaction.enrolment(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
     change.transaction.delete_enrolment(&old).await?;
-    let certificates = app.feed.state().certificates().keys().cloned().collect();
+    let certificates = app.feed.state().certificates_of(&old.value.labels);
     Ok((app.finish(change).await?, certificates))
 }
 

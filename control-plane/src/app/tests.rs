@@ -9,7 +9,7 @@ use std::{
 };
 
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, HostPattern, Revision, ServiceId, Tag, TokenId,
+    BackendAddress, BackendId, CertificateId, HostPattern, Labels, Revision, ServiceId, Tag, TokenId,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -117,6 +117,7 @@ fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
         previous_tag: None,
         certificate_source,
         http_to_https: false,
+        edge_selector: Labels::default(),
     }
 }
 

@@ -31,7 +31,15 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
 
 fn domain(domain: &Domain) -> wire::Domain {
     // An edge serves the certificates it has, whoever takes care of them; what was active before is for people.
-    let Domain { host: _, service, active_tag, previous_tag: _, certificate_source: _, http_to_https } = domain;
+    let Domain {
+        host: _,
+        service,
+        active_tag,
+        previous_tag: _,
+        certificate_source: _,
+        http_to_https,
+        edge_selector: _,
+    } = domain;
     wire::Domain { service: service.to_string(), active_tag: active_tag.to_string(), http_to_https: *http_to_https }
 }
 
@@ -89,7 +97,7 @@ fn certificate(certificate: &Certificate) -> wire::Certificate {
 mod tests {
     use std::sync::Arc;
 
-    use switchyard_proto::vocab::{HostPattern, Revision, ServiceId, Tag};
+    use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
 
     use super::*;
     use crate::model::{CertificateSource, Stored, Timestamp};
@@ -103,6 +111,7 @@ mod tests {
             previous_tag: None,
             certificate_source: CertificateSource::Uploaded,
             http_to_https: true,
+            edge_selector: Labels::default(),
         };
         let stored =
             Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };

@@ -103,16 +103,28 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::{Digest, Revision, ServiceId};
+    use switchyard_proto::vocab::{Digest, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag};
 
     use super::*;
     use crate::{
-        feed::{BatchKind, ScopeClass},
-        model::{Actor, Service, Stored, Timestamp},
+        feed::BatchKind,
+        model::{Actor, CertificateSource, Domain, Service, Stored, Timestamp},
         store,
     };
 
     const LONG: Duration = Duration::from_secs(20);
+
+    fn domain(service: &ServiceId) -> Domain {
+        Domain {
+            host: HostPattern::parse(&format!("{service}.example")).unwrap(),
+            service: service.clone(),
+            active_tag: Tag::parse("a").unwrap(),
+            previous_tag: None,
+            certificate_source: CertificateSource::Uploaded,
+            http_to_https: false,
+            edge_selector: Labels::default(),
+        }
+    }
 
     struct Fixture {
         database: store::fixture::Fixture,
@@ -123,22 +135,29 @@ mod tests {
     impl Fixture {
         async fn new() -> Self {
             let database = store::fixture::Fixture::sqlite().await;
-            Self { store: database.open().await, database, feed: Feed::new() }
+            let store = database.open().await;
+            store::fixture::enrol(&store, &EdgeId::parse("edge-1").unwrap()).await;
+            Self { store, database, feed: Feed::new() }
         }
 
         fn follower(&self) -> Follower {
             Follower::new(self.feed.clone(), self.store.clone())
         }
 
+        /// Puts a service, and a domain that edges see it for.
         async fn put(&self, id: &str) -> Stored<Service> {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
             let stored = transaction.put_service(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
+            transaction.put_domain(None, domain(&stored.value.id)).await.unwrap();
             transaction.commit().await.unwrap();
             stored
         }
 
         async fn delete(&self, stored: &Stored<Service>) -> Revision {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+            let host = domain(&stored.value.id).host;
+            let domain = transaction.domain(&host).await.unwrap().unwrap();
+            transaction.delete_domain(&domain).await.unwrap();
             transaction.delete_service(stored).await.unwrap();
             transaction.commit().await.unwrap()
         }
@@ -155,7 +174,7 @@ mod tests {
         let revision = fixture.delete(&stored).await;
         let state = fixture.feed.reached(revision, LONG).await.unwrap();
         assert!(state.services().is_empty());
-        assert_eq!(state.visible(ScopeClass::All).digest(), Digest::default());
+        assert_eq!(state.visible(&Labels::default()).digest(), Digest::default());
         ending.cancel();
         follower.await.unwrap();
     }
@@ -183,10 +202,13 @@ mod tests {
         let follower = fixture.follower();
         follower.catch_up().await.unwrap();
         let state = fixture.feed.state();
-        let mut batch = state.visible(ScopeClass::All).batch(Some(other.revision), state.revision());
+        let mut batch = state.visible(&Labels::default()).batch(Some(other.revision), state.revision());
         assert_eq!(batch.kind(), BatchKind::Delta);
         let part = batch.next_part().unwrap();
-        assert_eq!(part.removed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["services/shop"]);
+        assert_eq!(
+            part.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["services/shop", "domains/shop.example"]
+        );
     }
 
     #[tokio::test]
@@ -202,7 +224,7 @@ mod tests {
         follower.catch_up().await.unwrap();
         let anew = Feed::new();
         Follower::new(anew.clone(), fixture.store.clone()).catch_up().await.unwrap();
-        let digest = |feed: &Feed| feed.state().visible(ScopeClass::All).digest();
+        let digest = |feed: &Feed| feed.state().visible(&Labels::default()).digest();
         assert_eq!(digest(&fixture.feed), digest(&anew));
         assert_ne!(digest(&anew), Digest::default());
     }
@@ -228,11 +250,11 @@ mod tests {
         let follower = tokio::spawn(fixture.follower().run(ending.clone()));
         let before = fixture.put("a").await;
         fixture.feed.reached(before.revision, LONG).await.unwrap();
-        fixture.database.execute("ALTER TABLE domain RENAME TO elsewhere").await;
+        fixture.database.execute("ALTER TABLE certificate RENAME TO elsewhere").await;
         let during = fixture.put("b").await;
         assert!(fixture.feed.reached(during.revision, Duration::from_millis(50)).await.is_err());
         assert_eq!(fixture.feed.state().revision(), before.revision);
-        fixture.database.execute("ALTER TABLE elsewhere RENAME TO domain").await;
+        fixture.database.execute("ALTER TABLE elsewhere RENAME TO certificate").await;
         let state = fixture.feed.reached(during.revision, LONG).await.unwrap();
         assert_eq!(state.services().len(), 2);
         ending.cancel();

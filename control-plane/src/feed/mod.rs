@@ -9,6 +9,7 @@
 mod batch;
 mod encode;
 mod follower;
+mod scope;
 mod state;
 mod visible;
 
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 
 pub use batch::{Batch, BatchKind, Part};
 pub use follower::Follower;
-pub use state::{ScopeClass, State};
+pub use state::State;
 pub use visible::VisibleSet;
 
 #[cfg(test)]

@@ -2,10 +2,15 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, Labels, ResourceKey, ResourceKind, Revision, ServiceId,
+    TokenId,
 };
 
-use super::{encode::encode, visible::VisibleSet};
+use super::{
+    encode::encode,
+    scope::{Classes, Resources},
+    visible::VisibleSet,
+};
 use crate::{
     model::{
         Backend, Certificate, Domain, EdgeKey, Enrolment, Invite, Object, ObjectKey, ObjectKind, Resource, SecretHash,
@@ -18,22 +23,12 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct State {
     revision: Revision,
-    domains: OrdMap<HostPattern, Arc<Stored<Domain>>>,
-    services: OrdMap<ServiceId, Arc<Stored<Service>>>,
-    backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
-    certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
+    resources: Resources,
+    classes: Classes,
     edges: OrdMap<EdgeId, Arc<Stored<Enrolment>>>,
     invites: OrdMap<InviteId, Arc<Stored<Invite>>>,
     tokens: OrdMap<TokenId, Arc<Stored<Token>>>,
     tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
-    visible: VisibleSet,
-}
-
-/// Which edges see the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScopeClass {
-    /// Every edge: nothing is limited to some of them yet.
-    All,
 }
 
 impl State {
@@ -44,22 +39,22 @@ impl State {
 
     /// The domains by name.
     pub fn domains(&self) -> &OrdMap<HostPattern, Arc<Stored<Domain>>> {
-        &self.domains
+        &self.resources.domains
     }
 
     /// The services by id.
     pub fn services(&self) -> &OrdMap<ServiceId, Arc<Stored<Service>>> {
-        &self.services
+        &self.resources.services
     }
 
     /// The backends by id.
     pub fn backends(&self) -> &OrdMap<BackendId, Arc<Stored<Backend>>> {
-        &self.backends
+        &self.resources.backends
     }
 
     /// The certificates by id.
     pub fn certificates(&self) -> &OrdMap<CertificateId, Arc<Stored<Certificate>>> {
-        &self.certificates
+        &self.resources.certificates
     }
 
     /// The edges that belong to the fleet, by id.
@@ -87,11 +82,19 @@ impl State {
         self.tokens_by_hash.get(hash)
     }
 
-    /// What the edges of a scope class may see.
-    pub fn visible(&self, class: ScopeClass) -> &VisibleSet {
-        match class {
-            ScopeClass::All => &self.visible,
-        }
+    /// What edges with these labels may see.
+    pub fn visible(&self, labels: &Labels) -> VisibleSet {
+        self.classes.visible(labels, &self.resources)
+    }
+
+    /// The labels of an edge; none if it does not belong to the fleet.
+    pub fn labels(&self, id: &EdgeId) -> Option<&Labels> {
+        self.edges.get(id).map(|stored| &stored.value.labels)
+    }
+
+    /// The certificates whose keys the edges with these labels have.
+    pub fn certificates_of(&self, labels: &Labels) -> Vec<CertificateId> {
+        self.classes.certificates(labels)
     }
 
     /// Applies what was read from the database; whether that was anything new.
@@ -103,35 +106,76 @@ impl State {
         if whole {
             *self = Self::default();
         }
-        self.visible.raise_floor(floor);
+        // What edges with labels that are new saw before is known as far as everything is.
+        let known_from = if whole { floor } else { head };
         for object in put {
             match object {
                 Object::Served(resource) => self.put(resource),
-                Object::Edge(edge) => drop(self.edges.insert(edge.value.id.clone(), edge)),
+                Object::Edge(edge) => self.put_edge(edge, known_from),
                 Object::Invite(invite) => drop(self.invites.insert(invite.value.id.clone(), invite)),
                 Object::Token(token) => self.put_token(token),
             }
         }
         for (ObjectKey { kind, id }, revision) in removed {
             match kind {
-                ObjectKind::Served(kind) => self.remove(ResourceKey { kind, id }, revision),
-                ObjectKind::Edge => drop(EdgeId::parse(&id).ok().and_then(|id| self.edges.remove(&id))),
+                ObjectKind::Served(kind) if whole => self.classes.removed_before(ResourceKey { kind, id }, revision),
+                ObjectKind::Served(kind) => self.remove(kind, &id, revision),
+                ObjectKind::Edge => self.remove_edge(&id),
                 ObjectKind::Invite => drop(InviteId::parse(&id).ok().and_then(|id| self.invites.remove(&id))),
                 ObjectKind::Token => self.remove_token(&id),
             }
         }
+        self.classes.raise_floor(floor);
         self.revision = head;
         true
     }
 
     /// Puts a resource, or a new version of it.
     fn put(&mut self, resource: Resource) {
-        self.visible.put(resource.key(), resource.revision(), encode(&resource));
+        let encoded = encode(&resource);
+        let Self { resources, classes, .. } = self;
         match resource {
-            Resource::Service(stored) => drop(self.services.insert(stored.value.id.clone(), stored)),
-            Resource::Backend(stored) => drop(self.backends.insert(stored.value.id.clone(), stored)),
-            Resource::Certificate(stored) => drop(self.certificates.insert(stored.value.id.clone(), stored)),
-            Resource::Domain(stored) => drop(self.domains.insert(stored.value.host.clone(), stored)),
+            Resource::Service(stored) => classes.put_service(resources, stored, encoded),
+            Resource::Backend(stored) => classes.put_backend(resources, stored, encoded),
+            Resource::Certificate(stored) => classes.put_certificate(resources, stored, encoded),
+            Resource::Domain(stored) => classes.put_domain(resources, stored, encoded),
+        }
+    }
+
+    /// Removes a resource.
+    fn remove(&mut self, kind: ResourceKind, id: &str, at: Revision) {
+        let Self { resources, classes, .. } = self;
+        // An id that does not parse was never put.
+        match kind {
+            ResourceKind::Service => {
+                let _ = ServiceId::parse(id).map(|id| classes.remove_service(resources, &id, at));
+            }
+            ResourceKind::Backend => {
+                let _ = BackendId::parse(id).map(|id| classes.remove_backend(resources, &id, at));
+            }
+            ResourceKind::Certificate => {
+                let _ = CertificateId::parse(id).map(|id| classes.remove_certificate(resources, &id, at));
+            }
+            ResourceKind::Domain => {
+                let _ = HostPattern::parse(id).map(|host| classes.remove_domain(resources, &host, at));
+            }
+        }
+    }
+
+    fn put_edge(&mut self, edge: Arc<Stored<Enrolment>>, known_from: Revision) {
+        let labels = edge.value.labels.clone();
+        let old = self.edges.insert(edge.value.id.clone(), edge);
+        // It joins before it leaves: a class that it comes back to is not made anew.
+        self.classes.join(&labels, &self.resources, known_from);
+        if let Some(old) = old {
+            self.classes.leave(&old.value.labels);
+        }
+    }
+
+    fn remove_edge(&mut self, id: &str) {
+        let removed = EdgeId::parse(id).ok().and_then(|id| self.edges.remove(&id));
+        if let Some(edge) = removed {
+            self.classes.leave(&edge.value.labels);
         }
     }
 
@@ -148,24 +192,10 @@ impl State {
         }
     }
 
-    /// Removes a resource.
-    fn remove(&mut self, key: ResourceKey, revision: Revision) {
-        // An id that does not parse was never put.
-        match key.kind {
-            ResourceKind::Service => {
-                ServiceId::parse(&key.id).ok().and_then(|id| self.services.remove(&id));
-            }
-            ResourceKind::Backend => {
-                BackendId::parse(&key.id).ok().and_then(|id| self.backends.remove(&id));
-            }
-            ResourceKind::Certificate => {
-                CertificateId::parse(&key.id).ok().and_then(|id| self.certificates.remove(&id));
-            }
-            ResourceKind::Domain => {
-                HostPattern::parse(&key.id).ok().and_then(|host| self.domains.remove(&host));
-            }
-        }
-        self.visible.remove(key, revision);
+    /// The resources that edges serve.
+    #[cfg(test)]
+    pub(super) fn resources(&self) -> &Resources {
+        &self.resources
     }
 
     /// A state that has these edges, and nothing else.

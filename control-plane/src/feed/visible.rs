@@ -9,7 +9,7 @@ use super::batch::Batch;
 /// Removals that are remembered. An edge that was away for more of them is sent everything.
 const REMOVALS_MAX: usize = 100_000;
 
-/// What the edges of one scope class may see: encoded, and by the revision that changed it last.
+/// What the edges of one class may see: encoded, and by the revision that changed it last.
 ///
 /// Clones share their structure.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +77,11 @@ impl VisibleSet {
         self.digest = self.digest.plus(digest);
         self.present.insert((revision, key.clone()));
         self.entries.insert(key, Entry { revision, content: Content::Present { encoded, digest } });
+    }
+
+    /// Whether a resource is there.
+    pub(super) fn has(&self, key: &ResourceKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| matches!(entry.content, Content::Present { .. }))
     }
 
     /// Removes a resource, and remembers when.

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
-use switchyard_proto::vocab::Revision;
+use switchyard_proto::vocab::{Labels, Revision};
 use tokio::{
     sync::mpsc,
     time::{error::Elapsed, timeout},
@@ -14,7 +14,7 @@ use super::{
     view::{FleetView, Link},
 };
 use crate::{
-    feed::{BatchKind, Feed, NotRead, Part, ScopeClass, State},
+    feed::{BatchKind, Feed, NotRead, Part, State},
     model::EdgeIdentity,
 };
 
@@ -118,7 +118,7 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
                 "the edge is ahead of the database, as after a restore; it is sent everything");
             return Ok(None);
         }
-        if hello.revision == state.revision() && hello.digest != state.visible(ScopeClass::All).digest() {
+        if hello.revision == state.revision() && hello.digest != state.visible(&self.labels(&state)).digest() {
             warn!(revision = %hello.revision, "the edge has something else at this revision; it is sent everything");
             return Ok(None);
         }
@@ -128,8 +128,14 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
     /// Sends a batch whenever the edge has not the newest revision.
     async fn follow(&mut self, link: &Link, mut received: Option<Revision>) -> Result<Never, SessionError> {
         let mut states = self.feed.subscribe();
+        let mut labels = self.labels(&self.feed.state());
         loop {
             let state = states.borrow_and_update().clone();
+            let now = self.labels(&state);
+            if now != labels {
+                info!(%now, "the edge has other labels, and is sent everything that goes with them");
+                (labels, received) = (now, None);
+            }
             if received != Some(state.revision()) {
                 received = self.bring(link, received, &state).await?;
                 continue;
@@ -152,7 +158,7 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         received: Option<Revision>,
         state: &Arc<State>,
     ) -> Result<Option<Revision>, SessionError> {
-        let mut batch = state.visible(ScopeClass::All).batch(received, state.revision());
+        let mut batch = state.visible(&self.labels(state)).batch(received, state.revision());
         let (kind, revision) = (batch.kind(), batch.revision());
         while let Some(part) = batch.next_part() {
             match timeout(self.deadlines.part, self.parts.send(Ok(part))).await {
@@ -186,6 +192,11 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
             // Sending the same again would not help.
             (AckOutcome::DigestMismatch, BatchKind::Snapshot) => Err(SessionError::DigestMismatch),
         }
+    }
+
+    /// The edge's labels. One that was removed has none; its stream ends for that.
+    fn labels(&self, state: &State) -> Labels {
+        state.labels(&self.identity.id).cloned().unwrap_or_default()
     }
 
     async fn message(&mut self) -> Result<Message, SessionError> {
@@ -243,7 +254,7 @@ pub enum SessionError {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use switchyard_proto::vocab::{Digest, EdgeId, Labels};
+    use switchyard_proto::vocab::{Digest, EdgeId};
     use tokio::task::JoinHandle;
     use tokio_stream::wrappers::ReceiverStream;
 

@@ -4,7 +4,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use switchyard_proto::{
     v1::{
         DeleteEdgeRequest, DeleteEdgeResponse, Edge, GetEdgeRequest, ListEdgesRequest, ListEdgesResponse,
-        WatchRevisionRequest, WatchRevisionResponse, edge_service_server::EdgeService,
+        UpdateEdgeRequest, WatchRevisionRequest, WatchRevisionResponse, edge_service_server::EdgeService,
     },
     vocab::{CertificateId, EdgeId, Revision},
 };
@@ -69,6 +69,18 @@ impl EdgeService for EdgeCalls {
             Ok(convert_edge::message(&id, &edge, enrolment, self.tracker.view.now()))
         });
         found.map(Response::new).map_err(|error| status(error, None))
+    }
+
+    async fn update_edge(&self, request: Request<UpdateEdgeRequest>) -> Result<Response<Edge>, Status> {
+        let actor = caller(&request)?;
+        let UpdateEdgeRequest { edge, update_mask, validate_only } = request.into_inner();
+        let updated = async {
+            let (id, labels) = convert_edge::update(edge, update_mask)?;
+            let stored = edge::relabel(&self.app, &actor, &id, labels, convert::mode(validate_only)).await?;
+            let seen = self.tracker.view.edges().get(&id).cloned().unwrap_or_default();
+            Ok(convert_edge::message(&id, &seen, Some(&stored), self.tracker.view.now()))
+        };
+        updated.await.map(Response::new).map_err(|error| status(error, Some("edge")))
     }
 
     async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Result<Response<DeleteEdgeResponse>, Status> {

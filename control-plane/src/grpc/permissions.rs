@@ -53,6 +53,7 @@ const PERMISSIONS: &[Permission] = &[
     method("/switchyard.v1.EdgeService/ListEdges", Viewer, Nothing),
     method("/switchyard.v1.EdgeService/GetEdge", Viewer, Nothing),
     method("/switchyard.v1.EdgeService/WatchRevision", Viewer, Nothing),
+    method("/switchyard.v1.EdgeService/UpdateEdge", Admin, Everything),
     method("/switchyard.v1.EdgeService/DeleteEdge", Admin, Everything),
     method("/switchyard.v1.InviteService/ListInvites", Admin, Everything),
     method("/switchyard.v1.InviteService/CreateInvite", Admin, Everything),

@@ -1,4 +1,4 @@
-use switchyard_proto::vocab::{HostPattern, ServiceId, Tag};
+use switchyard_proto::vocab::{HostPattern, Labels, ServiceId, Tag};
 
 use super::CertificateSource;
 
@@ -17,6 +17,8 @@ pub struct Domain {
     pub certificate_source: CertificateSource,
     /// Plain HTTP is redirected to HTTPS.
     pub http_to_https: bool,
+    /// The labels that an edge must have to serve it.
+    pub edge_selector: Labels,
 }
 
 impl Domain {
@@ -44,6 +46,7 @@ mod tests {
             previous_tag: None,
             certificate_source: CertificateSource::Uploaded,
             http_to_https: false,
+            edge_selector: Labels::default(),
         };
         assert_eq!(on_a.switched_to(a.clone()), on_a);
         let on_b = on_a.switched_to(b.clone());

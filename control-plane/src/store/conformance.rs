@@ -86,6 +86,7 @@ fn domain(host: &str, service: &str) -> Domain {
         previous_tag: Some(Tag::parse("b").unwrap()),
         certificate_source: CertificateSource::Internal,
         http_to_https: true,
+        edge_selector: Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap(),
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) trait Recorded {
 
 impl Recorded for Domain {
     fn recorded(&self) -> Value {
-        let Self { host, service, active_tag, previous_tag, certificate_source, http_to_https } = self;
+        let Self { host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector } = self;
         json!({
             "host": host.as_str(),
             "service": service.as_str(),
@@ -25,6 +25,7 @@ impl Recorded for Domain {
             "previous_tag": previous_tag.as_ref().map(|tag| tag.as_str()),
             "certificate_source": certificate_source.as_str(),
             "http_to_https": http_to_https,
+            "edge_selector": labels_value(edge_selector),
         })
     }
 }

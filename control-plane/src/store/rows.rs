@@ -76,6 +76,7 @@ pub(super) struct DomainRow {
     previous_tag: Option<String>,
     certificate_source: String,
     http_to_https: bool,
+    edge_selector: String,
     revision: i64,
     created_at: i64,
     updated_at: i64,
@@ -92,6 +93,7 @@ impl DomainRow {
             certificate_source: row
                 .word(&self.certificate_source, CertificateSource::from_word(&self.certificate_source))?,
             http_to_https: self.http_to_https,
+            edge_selector: row.labels(&self.edge_selector)?,
         };
         row.stored(domain, self.revision, self.created_at, self.updated_at)
     }

@@ -14,6 +14,13 @@ use crate::{
     support::{ControlPlane, within},
 };
 
+/// A control plane with a domain on the default service: edges see what a domain uses.
+async fn started() -> ControlPlane {
+    let mut control_plane = ControlPlane::start().await;
+    control_plane.create_domain("all.example", "a").await.unwrap();
+    control_plane
+}
+
 /// The edge as the API shows it.
 async fn shown(control_plane: &mut ControlPlane, id: &str) -> Edge {
     control_plane.edges.get_edge(GetEdgeRequest { name: format!("edges/{id}") }).await.unwrap().into_inner()
@@ -35,7 +42,7 @@ async fn shows(control_plane: &mut ControlPlane, id: &str, what: &str, right: im
 
 #[tokio::test]
 async fn a_new_edge_gets_a_snapshot_and_then_differences() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     control_plane.create_backend("shop-1", "a").await.unwrap();
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
@@ -68,7 +75,7 @@ async fn a_new_edge_gets_a_snapshot_and_then_differences() {
 
 #[tokio::test]
 async fn an_edge_resumes_with_a_difference_also_after_a_restart_of_the_control_plane() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     control_plane.create_backend("shop-1", "a").await.unwrap();
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
@@ -92,7 +99,7 @@ async fn an_edge_resumes_with_a_difference_also_after_a_restart_of_the_control_p
 
 #[tokio::test]
 async fn an_edge_that_has_everything_is_sent_nothing_until_something_changes() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
     edge.receive(&mut stream).await;
@@ -109,7 +116,7 @@ async fn an_edge_that_has_everything_is_sent_nothing_until_something_changes() {
 
 #[tokio::test]
 async fn an_edge_with_another_digest_or_from_the_future_is_sent_everything() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     control_plane.create_backend("shop-1", "a").await.unwrap();
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
@@ -131,7 +138,7 @@ async fn an_edge_with_another_digest_or_from_the_future_is_sent_everything() {
 
 #[tokio::test]
 async fn an_edge_that_another_control_plane_told_more_is_not_sent_everything() {
-    let mut here = ControlPlane::start().await;
+    let mut here = started().await;
     let mut there = here.start_another().await;
     // Only the database tells the one of what the other commits, and the edge may be faster.
     let revision = there.create_backend("shop-1", "a").await.unwrap();
@@ -150,7 +157,7 @@ async fn an_edge_that_another_control_plane_told_more_is_not_sent_everything() {
 
 #[tokio::test]
 async fn a_digest_mismatch_brings_everything_and_a_second_one_ends_the_stream() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
     edge.receive(&mut stream).await;
@@ -167,7 +174,7 @@ async fn a_digest_mismatch_brings_everything_and_a_second_one_ends_the_stream() 
 
 #[tokio::test]
 async fn a_slow_edge_gets_one_batch_at_a_time_and_skips_to_the_newest() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
     edge.receive(&mut stream).await;
@@ -187,7 +194,7 @@ async fn a_slow_edge_gets_one_batch_at_a_time_and_skips_to_the_newest() {
 
 #[tokio::test]
 async fn a_change_that_is_undone_moves_only_the_number() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
     edge.receive(&mut stream).await;
@@ -204,7 +211,7 @@ async fn a_change_that_is_undone_moves_only_the_number() {
 
 #[tokio::test]
 async fn a_second_stream_of_an_edge_replaces_the_first() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let mut edge = FakeEdge::default();
     let mut first = edge.join(&control_plane, "edge-1").await;
     edge.receive(&mut first).await;
@@ -221,7 +228,7 @@ async fn a_second_stream_of_an_edge_replaces_the_first() {
 
 #[tokio::test]
 async fn what_does_not_belong_ends_the_stream_with_the_reason() {
-    let control_plane = ControlPlane::start().await;
+    let control_plane = started().await;
     let edge = FakeEdge::default();
     let ack = sync_request::Message::Ack(Ack { outcome: AckOutcome::Applied.into(), ..Ack::default() });
 
@@ -248,7 +255,7 @@ async fn what_does_not_belong_ends_the_stream_with_the_reason() {
 
 #[tokio::test]
 async fn a_revision_is_followed_to_every_edge() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let (mut quick, mut slow, mut away) = (FakeEdge::default(), FakeEdge::default(), FakeEdge::default());
     // None joins while another one is being brought up to date.
     for id in ["quick", "slow", "away"] {
@@ -315,7 +322,7 @@ async fn a_revision_is_followed_to_every_edge() {
 
 #[tokio::test]
 async fn rejections_survive_a_restart_and_are_gone_once_the_edge_says_so() {
-    let mut control_plane = ControlPlane::start().await;
+    let mut control_plane = started().await;
     let revision = control_plane.create_backend("shop-1", "a").await.unwrap();
     let key = Some(ResourceKey { kind: ResourceKind::Backend.into(), id: "shop-1".to_owned() });
     let rejection = Rejection { key, revision, reason: "no".to_owned() };

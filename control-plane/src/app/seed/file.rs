@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_path_to_error::Segment;
-use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
+use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, Labels, ServiceId, Tag};
 use toml::Spanned;
 
 use crate::model::{Backend, BackendState, CertificateSource, Domain, Tags};
@@ -193,6 +193,7 @@ fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
             previous_tag: None,
             certificate_source: CertificateSource::Uploaded,
             http_to_https,
+            edge_selector: Labels::default(),
         });
     }
     Ok(domains)

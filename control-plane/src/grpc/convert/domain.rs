@@ -1,22 +1,24 @@
+use std::collections::HashMap;
+
 use pbjson_types::FieldMask;
 use switchyard_proto::{
     v1 as wire,
-    vocab::{HostPattern, Revision, ServiceId, Tag},
+    vocab::{HostPattern, Labels, Revision, ServiceId, Tag},
 };
 
-use super::{Mask, Violations, certificate, etag, parse_etag, timestamp};
+use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
     model::{Domain, Stored},
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 5] = ["service", "active_tag", "tls", "tls.certificate_source", "http_to_https"];
+const PATHS: [&str; 6] = ["service", "active_tag", "tls", "tls.certificate_source", "http_to_https", "edge_selector"];
 
 /// A domain as a message.
 pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Domain { host, service, active_tag, previous_tag, certificate_source, http_to_https } = value;
+    let Domain { host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector } = value;
     let tls = wire::DomainTls { certificate_source: certificate::source(*certificate_source).into() };
     wire::Domain {
         name: host.to_resource_name(),
@@ -25,6 +27,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
         previous_tag: previous_tag.as_ref().map(ToString::to_string).unwrap_or_default(),
         tls: Some(tls),
         http_to_https: *http_to_https,
+        edge_selector: labels(edge_selector),
         revision: revision.0,
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
@@ -46,6 +49,7 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
         wire::CertificateSource::Unspecified => Some(certificate::DEFAULT_SOURCE),
         source => violations.check(SOURCE, certificate::parse_source(source)),
     };
+    let edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
     let domain = || {
         Some(Domain {
             host: host?,
@@ -54,6 +58,7 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
             previous_tag: None,
             certificate_source: certificate_source?,
             http_to_https: fields.http_to_https,
+            edge_selector: edge_selector?,
         })
     };
     let domain = domain();
@@ -83,10 +88,14 @@ pub(in crate::grpc) fn update(
     if mask.covers("http_to_https", fields.http_to_https) {
         update.http_to_https = Some(fields.http_to_https);
     }
+    if mask.covers("edge_selector", !fields.edge_selector.is_empty()) {
+        update.edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
+    }
     violations.finish(host.map(|host| (host, update, parse_etag(&fields.etag))))
 }
 
 const SOURCE: &str = "domain.tls.certificate_source";
+const SELECTOR: &str = "domain.edge_selector";
 
 /// What people may say of a domain.
 struct Fields {
@@ -95,6 +104,7 @@ struct Fields {
     active_tag: String,
     certificate_source: wire::CertificateSource,
     http_to_https: bool,
+    edge_selector: HashMap<String, String>,
     etag: String,
 }
 
@@ -112,11 +122,12 @@ impl Fields {
             etag,
             create_time: _,
             update_time: _,
+            edge_selector,
         } = domain;
         let wire::DomainTls { certificate_source } = tls.unwrap_or_default();
         let certificate_source = wire::CertificateSource::try_from(certificate_source)
             .map_err(|_| AppError::invalid(SOURCE, "a certificate source that this version does not know"))?;
-        Ok(Self { name, service, active_tag, certificate_source, http_to_https, etag })
+        Ok(Self { name, service, active_tag, certificate_source, http_to_https, edge_selector, etag })
     }
 }
 

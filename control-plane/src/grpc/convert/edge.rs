@@ -1,12 +1,14 @@
 use std::collections::HashMap;
 
+use pbjson_types::FieldMask;
 use switchyard_proto::{
     v1 as wire,
     vocab::{EdgeId, Labels, Revision},
 };
 
-use super::timestamp;
+use super::{Mask, Violations, timestamp};
 use crate::{
+    app::AppError,
     fleet::{Edge, Online, Persistence, Progress},
     model::{Enrolment, RejectionRecord, Stored, Timestamp},
 };
@@ -39,7 +41,19 @@ pub(in crate::grpc) fn message(
         snapshots_sent,
         labels: enrolment.map(|stored| labels(&stored.value.labels)).unwrap_or_default(),
         enrol_time: enrolment.map(|stored| timestamp(stored.created_at)),
+        revision: enrolment.map_or(0, |stored| stored.revision.0),
     }
+}
+
+/// Which edge is to have which labels.
+pub(in crate::grpc) fn update(edge: Option<wire::Edge>, mask: Option<FieldMask>) -> Result<(EdgeId, Labels), AppError> {
+    let edge = edge.ok_or_else(|| AppError::invalid("edge", "an edge is required"))?;
+    // There is only one thing that can be meant.
+    Mask::parse(mask, &["labels"])?;
+    let mut violations = Violations::default();
+    let id = violations.check("edge.name", EdgeId::parse_resource_name(&edge.name));
+    let labels = violations.check("edge.labels", Labels::new(edge.labels));
+    violations.finish(id.zip(labels))
 }
 
 /// Labels as a message.
