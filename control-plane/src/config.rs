@@ -24,6 +24,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The shortest and the longest life of an edge's certificate.
 const LIFETIME_MIN: Duration = Duration::from_secs(3);
 const LIFETIME_MAX: Duration = Duration::from_hours(365 * 24);
+/// The credential of the service manager that holds the master key.
+const MASTER_KEY_CREDENTIAL: &str = "switchyard-master-key";
 /// The environment variable that holds the master key, if no file does. Not a flag: flags are there for everybody to see.
 pub const MASTER_KEY_VARIABLE: &str = "SWITCHYARD_MASTER_KEY";
 
@@ -63,7 +65,8 @@ pub struct Args {
     /// How long the certificates of edges live; they are renewed at two thirds of it. [default: 30days]
     #[arg(long, env = "SWITCHYARD_EDGE_CERTIFICATE_LIFETIME", value_name = "DURATION")]
     edge_certificate_lifetime: Option<CertificateLifetime>,
-    /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY holds it.
+    /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY or the systemd
+    /// credential switchyard-master-key holds it.
     /// [default: master-key in the data directory, made if there is none]
     #[arg(long, env = "SWITCHYARD_MASTER_KEY_FILE", value_name = "FILE", global = true)]
     master_key_file: Option<PathBuf>,
@@ -188,7 +191,7 @@ impl Settings {
             None => file.database.unwrap_or_else(|| Location::Sqlite(data_dir.join("switchyard.db"))),
         };
         let master_key = MasterKeySource::choose(
-            master_key_file.or(file.master_key_file),
+            master_key_file.or(file.master_key_file).or_else(|| credential(&environment, MASTER_KEY_CREDENTIAL)),
             environment(MASTER_KEY_VARIABLE),
             &database,
             &data_dir,
@@ -234,6 +237,12 @@ impl File {
             InvalidSettings::Syntax { path: path.to_owned(), line, column, message: error.message().to_owned() }
         })
     }
+}
+
+/// The file of a credential that the service manager hands over, if it does (systemd.exec(5), LoadCredential=).
+fn credential(environment: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(environment("CREDENTIALS_DIRECTORY")?).join(name);
+    path.exists().then_some(path)
 }
 
 /// Line and column of a byte, both from 1; columns count characters.
@@ -522,6 +531,20 @@ mod tests {
         assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
         let both = [&postgres[..], &["--master-key-file", "/k"]].concat();
         assert!(matches!(load(&both, &[(MASTER_KEY_VARIABLE, "00")]), Err(InvalidSettings::TwoMasterKeys)));
+    }
+
+    #[test]
+    fn the_service_manager_may_hand_over_the_master_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let variables = [("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap())];
+        let none = load(&["--data-dir", "/data"], &variables).unwrap().master_key;
+        assert_eq!(none, MasterKeySource::FileOrNew("/data/master-key".into()));
+        let file = directory.path().join(MASTER_KEY_CREDENTIAL);
+        fs::write(&file, "key").unwrap();
+        let given = load(&["--data-dir", "/data"], &variables).unwrap().master_key;
+        assert_eq!(given, MasterKeySource::File(file));
+        let flag = load(&["--data-dir", "/data", "--master-key-file", "/k"], &variables).unwrap().master_key;
+        assert_eq!(flag, MasterKeySource::File("/k".into()));
     }
 
     #[test]
