@@ -86,7 +86,7 @@ on_both_databases! {
     async fn a_token_survives_the_control_plane_and_ends_when_it_was_to(database: Database) -> Result<()> {
         let mut fleet = Fleet::without_edges(database).await?;
         let cli = fleet.cli();
-        let made = cli.run(&["token", "create", "brief", "--role", "viewer", "--expires", "2s"]).await?;
+        let made = cli.run(&["token", "create", "brief", "--role", "viewer", "--expires", "5s"]).await?;
         ensure!(made.code == 0, "{made:?}");
         let brief = Api::new(fleet.control_plane.admin, made.stdout.trim())?;
         fleet.control_plane.terminate().await?;
