@@ -29,6 +29,8 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The environment variable that holds the join token.
 const TOKEN_VARIABLE: &str = "SWITCHYARD_TOKEN";
+/// The credential of the service manager that holds the store's key.
+const STORE_KEY_CREDENTIAL: &str = "switchyard-store-key";
 /// More workers than any machine has cores.
 const WORKERS_MAX: usize = 1_024;
 /// The longest time to drain.
@@ -58,6 +60,10 @@ pub struct Args {
     /// [default: /var/lib/switchyard-edge as root, else ~/.local/state/switchyard-edge]
     #[arg(long, env = "SWITCHYARD_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The key that what was received is sealed under on disk. [default: the systemd credential switchyard-store-key, else
+    /// store-key in the state directory, made if there is none]
+    #[arg(long, env = "SWITCHYARD_STORE_KEY_FILE", value_name = "FILE")]
+    store_key_file: Option<PathBuf>,
     /// Where plain HTTP is served. [default: 0.0.0.0:80]
     #[arg(long, env = "SWITCHYARD_HTTP", value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
@@ -100,6 +106,7 @@ struct File {
     #[serde(default, deserialize_with = "id")]
     name: Option<EdgeId>,
     state_dir: Option<PathBuf>,
+    store_key_file: Option<PathBuf>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -140,6 +147,8 @@ pub struct Settings {
     pub name: Option<EdgeId>,
     /// Where what was received is kept.
     pub state_dir: PathBuf,
+    /// Where the key is that it is sealed under, if not beside it.
+    pub store_key_file: Option<PathBuf>,
     /// Where plain HTTP is served.
     pub http: SocketAddr,
     /// Where HTTPS is served.
@@ -214,6 +223,7 @@ impl Settings {
             token_file,
             name,
             state_dir,
+            store_key_file,
             http,
             https,
             admin,
@@ -243,6 +253,9 @@ impl Settings {
                 Some(dir) => dir,
                 None => default_state_dir(&environment)?,
             },
+            store_key_file: store_key_file
+                .or(file.store_key_file)
+                .or_else(|| credential(&environment, STORE_KEY_CREDENTIAL)),
             http: http.or(file.http).unwrap_or(any(80)),
             https: https.or(file.https).unwrap_or(any(443)),
             admin: admin.or(file.admin).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7090)),
@@ -291,6 +304,12 @@ fn read(path: &Path) -> Result<String, InvalidSettings> {
         return Err(InvalidSettings::TooLarge { path: path.to_owned() });
     }
     fs::read_to_string(path).map_err(unreadable)
+}
+
+/// The file of a credential that the service manager hands over, if it does (systemd.exec(5), LoadCredential=).
+fn credential(environment: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(environment("CREDENTIALS_DIRECTORY")?).join(name);
+    path.exists().then_some(path)
 }
 
 /// Line and column of a byte, both from 1; columns count characters.

@@ -35,7 +35,7 @@ use crate::{
     proxy,
     resolve::{ResolveError, Resolver},
     snapshot::{LiveSnapshot, Snapshot},
-    sync::{Applier, Client, ClientSettings, Membership, StoreError},
+    sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey},
     telemetry::SyncMetrics,
     tls::{self, TlsError},
 };
@@ -108,7 +108,8 @@ impl Edge {
         let live = LiveSnapshot::new(Snapshot::new(backends.clone()));
         let sync_metrics = SyncMetrics::register(&mut registry);
         let proxy_metrics = proxy::Metrics::register(&mut registry);
-        let applier = Applier::open(state_dir, backends.clone(), live.clone(), sync_metrics)?;
+        let key = StoreKey::load(settings.store_key_file.as_deref(), state_dir).map_err(StartError::StoreKey)?;
+        let applier = Applier::open(state_dir, key, backends.clone(), live.clone(), sync_metrics)?;
         let status = applier.status();
 
         let ending = CancellationToken::new();
@@ -352,6 +353,9 @@ pub enum StartError {
     /// It has nothing to join with.
     #[error(transparent)]
     Token(#[from] InvalidSettings),
+    /// The key that the store is sealed under cannot be had.
+    #[error("the key of this edge's store: {0}; name its file with --store-key-file")]
+    StoreKey(#[source] io::Error),
     /// What this edge has on disk cannot be used.
     #[error("{0}; name another directory with --state-dir, or mend this one")]
     Store(#[from] StoreError),

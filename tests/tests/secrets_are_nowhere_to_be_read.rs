@@ -107,6 +107,9 @@ async fn keys_and_tokens_are_in_no_file_log_or_answer() -> Result<()> {
         }
     }
     ensure!(places.iter().any(|(name, _)| name.ends_with("switchyard.db")), "the database is among them");
+    fleet.edge_mut().terminate().await?;
+    let store = fleet.edge().state_dir.join("edge.redb");
+    places.push((store.display().to_string(), fs::read(&store)?));
     for (place, content) in &places {
         for secret in &secrets {
             ensure!(!secret.is_in(content), "{} is in {place}", secret.name);

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::{
     batch::Batch,
     held::{DigestMismatch, Held, KeptServed, Record, Rejection},
+    seal::StoreKey,
     store::{Loaded, Persistence, Store, StoreError},
 };
 use crate::{balance::Backends, snapshot::LiveSnapshot, telemetry::SyncMetrics};
@@ -75,11 +76,12 @@ impl Applier {
     /// The file cannot be used. One that is damaged is set aside, and the edge begins with nothing.
     pub fn open(
         state_dir: &Path,
+        key: StoreKey,
         known_backends: Arc<Backends>,
         live: LiveSnapshot,
         metrics: SyncMetrics,
     ) -> Result<Self, StoreError> {
-        let (store, loaded) = Store::open(state_dir)?;
+        let (store, loaded) = Store::open(state_dir, key)?;
         let Loaded { revision, kept } = loaded;
         let had_rejections = kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
         let (held, record) = Held::restore(known_backends, revision, kept);

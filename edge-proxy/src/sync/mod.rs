@@ -11,6 +11,7 @@ mod client;
 mod convert;
 mod held;
 mod membership;
+mod seal;
 mod store;
 
 pub use apply::{Applier, Configuration, Link, Status};
@@ -18,4 +19,5 @@ pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
 pub use held::Rejection;
 pub use membership::Membership;
+pub use seal::StoreKey;
 pub use store::StoreError;

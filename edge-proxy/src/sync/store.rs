@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use switchyard_proto::vocab::{Digest, ResourceKey, ResourceKind, Revision};
 use tracing::warn;
@@ -19,12 +18,13 @@ use tracing::warn;
 use super::{
     batch::Received,
     held::{Kept, KeptServed, Record, ServedRecord},
+    seal::StoreKey,
 };
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "edge.redb";
 /// The version of what is in the file.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Bytes of memory for pages of the file: it is read once, at the start.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Batches that are remembered while the disk refuses. After more, everything is asked for anew.
@@ -32,9 +32,9 @@ const BACKLOG_MAX: usize = 1_000;
 /// Damaged files that are kept for somebody to look at.
 const SET_ASIDE_MAX: u32 = 100;
 
-/// What was received: kind and id, and the encoded envelope.
+/// What was received: kind and id, and the encoded envelope, sealed.
 const RECEIVED: TableDefinition<&str, &[u8]> = TableDefinition::new("received");
-/// What is served instead of what was received: an encoded envelope, or nothing at all.
+/// What is served instead of what was received: an encoded envelope, sealed, or nothing at all.
 const SERVED: TableDefinition<&str, &[u8]> = TableDefinition::new("served");
 /// The rest, by name.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
@@ -46,6 +46,7 @@ const STATE_DIGEST: &str = "digest";
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
+    key: StoreKey,
     /// `None` after a write failed: it must be opened again.
     database: Option<Database>,
     backlog: Backlog,
@@ -86,15 +87,15 @@ impl Store {
     /// # Errors
     ///
     /// The directory or the file cannot be used: another process has it, or the system refuses.
-    pub(super) fn open(directory: &Path) -> Result<(Self, Loaded), StoreError> {
+    pub(super) fn open(directory: &Path, key: StoreKey) -> Result<(Self, Loaded), StoreError> {
         let path = directory.join(FILE_NAME);
         let unusable = |error| StoreError::Unusable { path: path.clone(), error };
         let existed = path.try_exists().map_err(unusable)?;
         if existed {
             // The file is not this program's to trust: whatever reading it does, the edge must start.
-            let read = catch_unwind(AssertUnwindSafe(|| open_and_load(&path)));
+            let read = catch_unwind(AssertUnwindSafe(|| open_and_load(&path, &key)));
             let damage = match read {
-                Ok(Ok((database, loaded))) => return Ok((Self::new(path, database), loaded)),
+                Ok(Ok((database, loaded))) => return Ok((Self::new(path, key, database), loaded)),
                 Ok(Err(OpenError::Locked)) => return Err(StoreError::Locked { path }),
                 Ok(Err(OpenError::Unusable(error))) => return Err(unusable(error)),
                 Ok(Err(OpenError::Damaged(damage))) => damage,
@@ -109,15 +110,15 @@ impl Store {
             );
         }
         match create(&path) {
-            Ok(database) => Ok((Self::new(path, database), Loaded::default())),
+            Ok(database) => Ok((Self::new(path, key, database), Loaded::default())),
             Err(OpenError::Locked) => Err(StoreError::Locked { path }),
             Err(OpenError::Unusable(error)) => Err(unusable(error)),
             Err(OpenError::Damaged(damage)) => Err(unusable(io::Error::other(damage))),
         }
     }
 
-    fn new(path: PathBuf, database: Database) -> Self {
-        Self { path, database: Some(database), backlog: Backlog::Records(Vec::new()) }
+    fn new(path: PathBuf, key: StoreKey, database: Database) -> Self {
+        Self { path, key, database: Some(database), backlog: Backlog::Records(Vec::new()) }
     }
 
     /// Writes what a batch changed, and what could not be written before.
@@ -136,7 +137,8 @@ impl Store {
                 return if self.is_writable() { Persistence::EverythingNeeded } else { Persistence::NotPersisted };
             }
         };
-        let result = database(&mut self.database, &self.path).and_then(|database| write_all(database, records));
+        let result =
+            database(&mut self.database, &self.path).and_then(|database| write_all(database, &self.key, records));
         // What is missing on disk cannot be gone on from.
         let is_gone = self.database.is_none() && !self.path.exists();
         match result {
@@ -180,16 +182,16 @@ fn database<'a>(database: &'a mut Option<Database>, path: &Path) -> Result<&'a D
     }
 }
 
-fn write_all(database: &Database, records: &[Record]) -> Result<(), redb::Error> {
+fn write_all(database: &Database, key: &StoreKey, records: &[Record]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     for record in records {
-        write_one(&transaction, record)?;
+        write_one(&transaction, key, record)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-fn write_one(transaction: &redb::WriteTransaction, record: &Record) -> Result<(), redb::Error> {
+fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &Record) -> Result<(), redb::Error> {
     let Record { replaces_all, received, served, revision, digest } = record;
     let mut received_table = transaction.open_table(RECEIVED)?;
     let mut served_table = transaction.open_table(SERVED)?;
@@ -223,7 +225,8 @@ fn write_one(transaction: &redb::WriteTransaction, record: &Record) -> Result<()
         let name = key_name(key);
         match encoded {
             Some(encoded) => {
-                received_table.insert(name.as_str(), &encoded[..])?;
+                let sealed = sealing.seal(&name, encoded).map_err(redb::Error::Io)?;
+                received_table.insert(name.as_str(), &sealed[..])?;
             }
             None => {
                 received_table.remove(name.as_str())?;
@@ -261,13 +264,13 @@ fn initialize(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn open_and_load(path: &Path) -> Result<(Database, Loaded), OpenError> {
+fn open_and_load(path: &Path, key: &StoreKey) -> Result<(Database, Loaded), OpenError> {
     let database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
-    let loaded = load(&database)?;
+    let loaded = load(&database, key)?;
     Ok((database, loaded))
 }
 
-fn load(database: &Database) -> Result<Loaded, OpenError> {
+fn load(database: &Database, key: &StoreKey) -> Result<Loaded, OpenError> {
     let damaged = |what: &str| OpenError::Damaged(what.to_owned());
     let transaction = database.begin_read().map_err(redb::Error::from)?;
     let state = transaction.open_table(STATE).map_err(redb::Error::from)?;
@@ -288,7 +291,7 @@ fn load(database: &Database) -> Result<Loaded, OpenError> {
         let (name, encoded) = row.map_err(redb::Error::from)?;
         let kept = match encoded.value() {
             [] => KeptServed::Nothing,
-            encoded => KeptServed::Other(read(name.value(), encoded)?),
+            encoded => KeptServed::Other(read(key, name.value(), encoded)?),
         };
         served.insert(name.value().to_owned(), kept);
     }
@@ -297,7 +300,7 @@ fn load(database: &Database) -> Result<Loaded, OpenError> {
     let received_table = transaction.open_table(RECEIVED).map_err(redb::Error::from)?;
     for row in received_table.iter().map_err(redb::Error::from)? {
         let (name, encoded) = row.map_err(redb::Error::from)?;
-        let received = read(name.value(), encoded.value())?;
+        let received = read(key, name.value(), encoded.value())?;
         computed = computed.plus(Digest::of(&received.encoded));
         let served = served.remove(name.value()).unwrap_or(KeptServed::AsReceived);
         kept.push(Kept { received: Some(received), served });
@@ -310,9 +313,10 @@ fn load(database: &Database) -> Result<Loaded, OpenError> {
     Ok(Loaded { revision, kept })
 }
 
-fn read(name: &str, encoded: &[u8]) -> Result<Received, OpenError> {
-    let received = Received::read(Bytes::copy_from_slice(encoded))
-        .map_err(|error| OpenError::Damaged(format!("{name}: {error}")))?;
+fn read(key: &StoreKey, name: &str, sealed: &[u8]) -> Result<Received, OpenError> {
+    let encoded = key.open(name, sealed);
+    let encoded = encoded.ok_or_else(|| OpenError::Damaged(format!("{name} does not open under the store's key")))?;
+    let received = Received::read(encoded.into()).map_err(|error| OpenError::Damaged(format!("{name}: {error}")))?;
     if key_name(&received.key) != name {
         return Err(OpenError::Damaged(format!("{name} holds {}", received.key)));
     }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::sync::{
     batch::{Batch, BatchKind},
+    seal::StoreKey,
     store::{Loaded, Persistence, Store},
 };
 
@@ -294,7 +295,8 @@ impl Edge {
     }
 
     fn start(directory: &TempDir) -> (Held, Store) {
-        let (mut store, Loaded { revision, kept }) = Store::open(directory.path()).unwrap();
+        let (mut store, Loaded { revision, kept }) =
+            Store::open(directory.path(), StoreKey::load(None, directory.path()).unwrap()).unwrap();
         let (held, record) = Held::restore(Backends::new(), revision, kept);
         assert_eq!(store.write(record), Persistence::Persisted);
         (held, store)

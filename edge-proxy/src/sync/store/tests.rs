@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use bytes::Bytes;
 use prost::Message;
 use switchyard_proto::{fleet::v1 as wire, vocab::HostPattern};
 
@@ -20,6 +21,11 @@ fn record(host: &str, revision: u64, before: &[&Record]) -> Record {
     }
 }
 
+/// The store in a directory, with the key that it has there.
+fn open(directory: &Path) -> Result<(Store, Loaded), StoreError> {
+    Store::open(directory, StoreKey::load(None, directory).unwrap())
+}
+
 fn hosts(loaded: &Loaded) -> Vec<&str> {
     loaded.kept.iter().map(|kept| &*kept.received.as_ref().unwrap().key.id).collect()
 }
@@ -27,14 +33,14 @@ fn hosts(loaded: &Loaded) -> Vec<&str> {
 #[test]
 fn what_was_written_is_there_after_a_restart_and_only_its_owner_may_read_it() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, loaded) = Store::open(directory.path()).unwrap();
+    let (mut store, loaded) = open(directory.path()).unwrap();
     assert_eq!((loaded.revision, loaded.kept.len()), (Revision::ZERO, 0));
     let first = record("a.example", 1, &[]);
     let second = record("b.example", 2, &[&first]);
     assert_eq!(store.write(first), Persistence::Persisted);
     assert_eq!(store.write(second), Persistence::Persisted);
     drop(store);
-    let (_store, loaded) = Store::open(directory.path()).unwrap();
+    let (_store, loaded) = open(directory.path()).unwrap();
     assert_eq!((loaded.revision, hosts(&loaded)), (Revision(2), vec!["a.example", "b.example"]));
     let mode = fs::metadata(directory.path().join(FILE_NAME)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -43,29 +49,35 @@ fn what_was_written_is_there_after_a_restart_and_only_its_owner_may_read_it() {
 #[test]
 fn a_file_in_use_is_not_damaged() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(directory.path()).unwrap();
-    assert!(matches!(Store::open(directory.path()), Err(StoreError::Locked { .. })));
+    let (store, _) = open(directory.path()).unwrap();
+    assert!(matches!(open(directory.path()), Err(StoreError::Locked { .. })));
     drop(store);
-    Store::open(directory.path()).unwrap();
+    open(directory.path()).unwrap();
 }
 
 #[test]
 fn a_damaged_file_is_set_aside_wherever_the_damage_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE_NAME);
-    let (mut store, _) = Store::open(directory.path()).unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
     store.write(record("a.example", 1, &[]));
     drop(store);
+    let sealed = {
+        let database = Database::open(&path).unwrap();
+        let table = database.begin_read().unwrap().open_table(RECEIVED).unwrap();
+        table.get("domain/a.example").unwrap().unwrap().value().to_vec()
+    };
     let good = fs::read(&path).unwrap();
     let encoded = record("a.example", 1, &[]).received.into_values().next().unwrap().unwrap();
-    let row = good.windows(encoded.len()).position(|window| window == encoded).unwrap();
+    assert!(!good.windows(encoded.len()).any(|window| window == encoded), "what is kept is sealed");
+    let row = good.windows(sealed.len()).position(|window| window == sealed).unwrap();
     let mut flipped = good.clone();
     flipped[row + 4] ^= 0xff;
     for (number, damaged) in
         [flipped, good[..good.len() / 2].to_vec(), b"garbage".to_vec(), Vec::new()].iter().enumerate()
     {
         fs::write(&path, damaged).unwrap();
-        let (mut store, loaded) = Store::open(directory.path()).unwrap();
+        let (mut store, loaded) = open(directory.path()).unwrap();
         // An empty file is what a crash leaves between its creation and the first write.
         assert_eq!((loaded.revision, loaded.kept.len()), (Revision::ZERO, 0), "damage {number}");
         assert_eq!(store.write(record("b.example", 1, &[])), Persistence::Persisted);
@@ -78,7 +90,7 @@ fn a_damaged_file_is_set_aside_wherever_the_damage_is() {
 fn what_the_disk_refused_is_written_when_it_takes_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE_NAME);
-    let (mut store, _) = Store::open(directory.path()).unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
     let first = record("a.example", 1, &[]);
     let second = record("b.example", 2, &[&first]);
     let third = record("c.example", 3, &[&first, &second]);
@@ -93,14 +105,14 @@ fn what_the_disk_refused_is_written_when_it_takes_it() {
     fs::rename(&elsewhere, &path).unwrap();
     assert_eq!(store.write(third), Persistence::Persisted);
     drop(store);
-    let (_store, loaded) = Store::open(directory.path()).unwrap();
+    let (_store, loaded) = open(directory.path()).unwrap();
     assert_eq!((loaded.revision, loaded.kept.len()), (Revision(3), 3));
 }
 
 #[test]
 fn when_the_disk_forgot_everything_everything_is_needed() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, _) = Store::open(directory.path()).unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
     let first = record("a.example", 1, &[]);
     let second = record("b.example", 2, &[&first]);
     let everything = Record { replaces_all: true, ..record("c.example", 3, &[]) };
@@ -111,6 +123,6 @@ fn when_the_disk_forgot_everything_everything_is_needed() {
     assert_eq!(store.write(second), Persistence::EverythingNeeded);
     assert_eq!(store.write(everything), Persistence::Persisted);
     drop(store);
-    let (_store, loaded) = Store::open(directory.path()).unwrap();
+    let (_store, loaded) = open(directory.path()).unwrap();
     assert_eq!((loaded.revision, hosts(&loaded)), (Revision(3), vec!["c.example"]));
 }
