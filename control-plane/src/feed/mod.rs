@@ -9,6 +9,7 @@
 mod batch;
 mod encode;
 mod follower;
+mod resources;
 mod scope;
 mod state;
 mod visible;

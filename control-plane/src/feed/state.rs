@@ -6,11 +6,7 @@ use switchyard_proto::vocab::{
     TokenId,
 };
 
-use super::{
-    encode::encode,
-    scope::{Classes, Resources},
-    visible::VisibleSet,
-};
+use super::{encode::encode, resources::Resources, scope::Classes, visible::VisibleSet};
 use crate::{
     model::{
         Backend, Certificate, Domain, EdgeKey, Enrolment, Invite, Object, ObjectKey, ObjectKind, Resource, SecretHash,

@@ -1,0 +1,185 @@
+//! The resources that edges serve, and the references by which what a domain uses is found.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use imbl::{HashMap, OrdMap, OrdSet};
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId};
+
+use crate::model::{Backend, Certificate, Domain, Service, Stored};
+
+/// All resources that edges serve, as they are and as edges receive them. Clones share their structure.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resources {
+    pub(super) domains: OrdMap<HostPattern, Arc<Stored<Domain>>>,
+    pub(super) services: OrdMap<ServiceId, Arc<Stored<Service>>>,
+    pub(super) backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
+    pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
+    encoded: HashMap<ResourceKey, Encoded>,
+    backends_of: HashMap<ServiceId, OrdSet<BackendId>>,
+    certificates_named: HashMap<HostPattern, OrdSet<CertificateId>>,
+    certificate_names: Zones,
+    domain_names: Zones,
+}
+
+/// A resource as edges receive it. Without the content, which may be a private key, where it is shown.
+#[derive(Clone)]
+struct Encoded {
+    revision: Revision,
+    bytes: Bytes,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+/// Names by the zone right above them: those that a wildcard of that zone covers, and the wildcard itself.
+#[derive(Clone, Debug, Default)]
+struct Zones(HashMap<Arc<str>, OrdSet<HostPattern>>);
+
+impl Zones {
+    fn insert(&mut self, name: &HostPattern) {
+        self.0.entry(zone(name).into()).or_default().insert(name.clone());
+    }
+
+    fn remove(&mut self, name: &HostPattern) {
+        let zone = zone(name);
+        if let Some(names) = self.0.get_mut(zone) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(zone);
+            }
+        }
+    }
+
+    /// The names that have a host in common with this one.
+    fn related<'a>(&'a self, name: &'a HostPattern) -> Box<dyn Iterator<Item = &'a HostPattern> + 'a> {
+        let Some(names) = self.0.get(zone(name)) else { return Box::new(std::iter::empty()) };
+        if name.wildcard_suffix().is_some() {
+            return Box::new(names.iter());
+        }
+        let wildcard = names.get_min().filter(|least| least.wildcard_suffix().is_some());
+        Box::new(names.get(name).into_iter().chain(wildcard))
+    }
+}
+
+/// What follows the first label: of `a.shop.example` and of `*.shop.example`, `shop.example`.
+fn zone(name: &HostPattern) -> &str {
+    name.as_str().split_once('.').map_or("", |(_, zone)| zone)
+}
+
+impl Resources {
+    /// Puts a service, or a new version of it.
+    pub(super) fn put_service(&mut self, stored: Arc<Stored<Service>>, encoded: Bytes) {
+        let id = stored.value.id.clone();
+        self.encode(ResourceKey::service(&id), stored.revision, encoded);
+        self.services.insert(id, stored);
+    }
+
+    /// Puts a backend, or a new version of it.
+    pub(super) fn put_backend(&mut self, stored: Arc<Stored<Backend>>, encoded: Bytes) {
+        let Backend { id, service, .. } = stored.value.clone();
+        self.encode(ResourceKey::backend(&id), stored.revision, encoded);
+        if let Some(old) = self.backends.insert(id.clone(), stored) {
+            self.forget_backend(&old.value);
+        }
+        self.backends_of.entry(service).or_default().insert(id);
+    }
+
+    /// Puts a certificate, or a new version of it.
+    pub(super) fn put_certificate(&mut self, stored: Arc<Stored<Certificate>>, encoded: Bytes) {
+        let id = stored.value.id.clone();
+        self.encode(ResourceKey::certificate(&id), stored.revision, encoded);
+        if let Some(old) = self.certificates.insert(id.clone(), stored.clone()) {
+            self.forget_certificate(&old.value);
+        }
+        for name in &stored.value.chain.dns_names {
+            self.certificates_named.entry(name.clone()).or_default().insert(id.clone());
+            self.certificate_names.insert(name);
+        }
+    }
+
+    /// Puts a domain, or a new version of it; the one before.
+    pub(super) fn put_domain(&mut self, stored: Arc<Stored<Domain>>, encoded: Bytes) -> Option<Arc<Stored<Domain>>> {
+        let host = stored.value.host.clone();
+        self.encode(ResourceKey::domain(&host), stored.revision, encoded);
+        self.domain_names.insert(&host);
+        self.domains.insert(host, stored)
+    }
+
+    /// Removes a service.
+    pub(super) fn remove_service(&mut self, id: &ServiceId) {
+        self.encoded.remove(&ResourceKey::service(id));
+        self.services.remove(id);
+    }
+
+    /// Removes a backend.
+    pub(super) fn remove_backend(&mut self, id: &BackendId) {
+        self.encoded.remove(&ResourceKey::backend(id));
+        if let Some(old) = self.backends.remove(id) {
+            self.forget_backend(&old.value);
+        }
+    }
+
+    /// Removes a certificate.
+    pub(super) fn remove_certificate(&mut self, id: &CertificateId) {
+        self.encoded.remove(&ResourceKey::certificate(id));
+        if let Some(old) = self.certificates.remove(id) {
+            self.forget_certificate(&old.value);
+        }
+    }
+
+    /// Removes a domain, and returns it.
+    pub(super) fn remove_domain(&mut self, host: &HostPattern) -> Option<Arc<Stored<Domain>>> {
+        self.encoded.remove(&ResourceKey::domain(host));
+        self.domain_names.remove(host);
+        self.domains.remove(host)
+    }
+
+    /// A resource as edges receive it, and the revision that changed it last.
+    pub(super) fn encoded(&self, key: &ResourceKey) -> Option<(Revision, &Bytes)> {
+        self.encoded.get(key).map(|Encoded { revision, bytes }| (*revision, bytes))
+    }
+
+    fn encode(&mut self, key: ResourceKey, revision: Revision, bytes: Bytes) {
+        self.encoded.insert(key, Encoded { revision, bytes });
+    }
+
+    /// The certificates that have a name in common with a domain.
+    pub(super) fn certificates_of(&self, host: &HostPattern) -> OrdSet<CertificateId> {
+        let named = |name| self.certificates_named.get(name).into_iter().flatten();
+        self.certificate_names.related(host).flat_map(named).cloned().collect()
+    }
+
+    /// The domains that have a name in common with a certificate.
+    pub(super) fn domains_of(&self, certificate: &Certificate) -> OrdSet<HostPattern> {
+        certificate.chain.dns_names.iter().flat_map(|name| self.domain_names.related(name)).cloned().collect()
+    }
+
+    /// The backends of a service.
+    pub(super) fn backends_of(&self, service: &ServiceId) -> impl Iterator<Item = &BackendId> {
+        self.backends_of.get(service).into_iter().flatten()
+    }
+
+    fn forget_backend(&mut self, backend: &Backend) {
+        if let Some(backends) = self.backends_of.get_mut(&backend.service) {
+            backends.remove(&backend.id);
+            if backends.is_empty() {
+                self.backends_of.remove(&backend.service);
+            }
+        }
+    }
+
+    fn forget_certificate(&mut self, certificate: &Certificate) {
+        for name in &certificate.chain.dns_names {
+            let Some(ids) = self.certificates_named.get_mut(name) else { continue };
+            ids.remove(&certificate.id);
+            if ids.is_empty() {
+                self.certificates_named.remove(name);
+                self.certificate_names.remove(name);
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use switchyard_proto::vocab::{BackendAddress, Digest, EdgeId, Tag};
+
+use super::*;
+use crate::{
+    feed::{BatchKind, State},
+    model::{
+        BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, Object, ObjectKey, PrivateKey, Resource,
+        Tags, Timestamp,
+    },
+    store::Changes,
+};
+
+const HOSTS: [&str; 5] = ["a.example", "b.example", "*.example", "a.b.example", "*.b.example"];
+const LABELS: [&[(&str, &str)]; 3] = [&[], &[("region", "eu")], &[("region", "eu"), ("role", "big")]];
+
+/// What somebody does. Numbers choose among few, so that things meet.
+#[derive(Clone, Debug)]
+enum Change {
+    Service(u8),
+    Backend(u8, u8),
+    Certificate(u8, u8, u8),
+    Domain(u8, u8, u8),
+    Relabel(u8, u8),
+    RemoveService(u8),
+    RemoveBackend(u8),
+    RemoveCertificate(u8),
+    RemoveDomain(u8),
+    RemoveEdge(u8),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let few = 0..3_u8;
+    let host = 0..u8::try_from(HOSTS.len()).unwrap();
+    prop_oneof![
+        1 => few.clone().prop_map(Change::Service),
+        1 => (few.clone(), few.clone()).prop_map(|(id, service)| Change::Backend(id, service)),
+        1 => (few.clone(), host.clone(), host.clone()).prop_map(|(id, one, other)| Change::Certificate(id, one, other)),
+        4 => (host.clone(), few.clone(), few.clone()).prop_map(|(host, service, labels)| Change::Domain(host, service, labels)),
+        1 => (few.clone(), few.clone()).prop_map(|(edge, labels)| Change::Relabel(edge, labels)),
+        1 => few.clone().prop_map(Change::RemoveService),
+        1 => few.clone().prop_map(Change::RemoveBackend),
+        1 => few.clone().prop_map(Change::RemoveCertificate),
+        2 => host.prop_map(Change::RemoveDomain),
+        1 => few.prop_map(Change::RemoveEdge),
+    ]
+}
+
+fn labels(number: u8) -> Labels {
+    let pairs = LABELS[usize::from(number)].iter();
+    Labels::new(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+}
+
+fn host(number: u8) -> HostPattern {
+    HostPattern::parse(HOSTS[usize::from(number)]).unwrap()
+}
+
+fn service_id(number: u8) -> ServiceId {
+    ServiceId::parse(&format!("s{number}")).unwrap()
+}
+
+fn backend_id(number: u8) -> BackendId {
+    BackendId::parse(&format!("b{number}")).unwrap()
+}
+
+fn certificate_id(number: u8) -> CertificateId {
+    CertificateId::parse(&format!("c{number}")).unwrap()
+}
+
+fn edge_id(number: u8) -> EdgeId {
+    EdgeId::parse(&format!("e{number}")).unwrap()
+}
+
+fn stored<T>(value: T, revision: Revision) -> Arc<Stored<T>> {
+    Arc::new(Stored { value, revision, created_at: Timestamp(1), updated_at: Timestamp(1) })
+}
+
+fn certificate(id: u8, names: BTreeSet<u8>) -> Certificate {
+    let chain = CertificateChain {
+        certificates: vec![vec![id]],
+        dns_names: names.into_iter().map(host).collect(),
+        issuer: String::new(),
+        fingerprint_sha256: String::new(),
+        not_before: Timestamp(0),
+        not_after: Timestamp(0),
+    };
+    let private_key = PrivateKey::from_pkcs8(vec![id]);
+    Certificate { id: certificate_id(id), source: CertificateSource::Uploaded, chain, private_key }
+}
+
+fn domain(number: u8, service: u8, selector: u8) -> Domain {
+    Domain {
+        host: host(number),
+        service: service_id(service),
+        active_tag: Tag::parse("a").unwrap(),
+        previous_tag: None,
+        certificate_source: CertificateSource::Uploaded,
+        http_to_https: false,
+        edge_selector: labels(selector),
+    }
+}
+
+/// What the database says of one change.
+fn changes(change: &Change, head: Revision) -> Changes {
+    let served = |resource| (vec![Object::Served(resource)], vec![]);
+    let removed = |key: ObjectKey| (vec![], vec![(key, head)]);
+    let (put, removed) = match *change {
+        Change::Service(id) => served(Resource::Service(stored(Service::new(service_id(id)), head))),
+        Change::Backend(id, service) => served(Resource::Backend(stored(
+            Backend {
+                id: backend_id(id),
+                service: service_id(service),
+                address: BackendAddress::parse("127.0.0.1:1").unwrap(),
+                tags: Tags::new([Tag::parse("a").unwrap()].into()).unwrap(),
+                state: BackendState::Active,
+            },
+            head,
+        ))),
+        Change::Certificate(id, one, other) => {
+            served(Resource::Certificate(stored(certificate(id, [one, other].into()), head)))
+        }
+        Change::Domain(number, service, selector) => {
+            served(Resource::Domain(stored(domain(number, service, selector), head)))
+        }
+        Change::Relabel(edge, number) => {
+            let enrolment = Enrolment { id: edge_id(edge), key: EdgeKey::of(b"key"), labels: labels(number) };
+            (vec![Object::Edge(stored(enrolment, head))], vec![])
+        }
+        Change::RemoveService(id) => removed(ResourceKey::service(&service_id(id)).into()),
+        Change::RemoveBackend(id) => removed(ResourceKey::backend(&backend_id(id)).into()),
+        Change::RemoveCertificate(id) => removed(ResourceKey::certificate(&certificate_id(id)).into()),
+        Change::RemoveDomain(number) => removed(ResourceKey::domain(&host(number)).into()),
+        Change::RemoveEdge(edge) => removed(ObjectKey::edge(&edge_id(edge))),
+    };
+    Changes { head, floor: Revision::ZERO, whole: false, put, removed }
+}
+
+/// What edges with these labels are to see, found out the long way round.
+fn expected(state: &State, labels: &Labels) -> BTreeSet<String> {
+    let seen = state.domains().values().map(|stored| &stored.value).filter(|it| labels.contain(&it.edge_selector));
+    let mut keys = BTreeSet::new();
+    for domain in seen {
+        keys.insert(domain.host.to_resource_name());
+        if state.services().contains_key(&domain.service) {
+            keys.insert(domain.service.to_resource_name());
+        }
+        let backends = state.backends().values().filter(|stored| stored.value.service == domain.service);
+        keys.extend(backends.map(|stored| stored.value.id.to_resource_name()));
+        let common = |name: &HostPattern| name.covers(&domain.host) || domain.host.covers(name);
+        let certificates = state.certificates().values().filter(|it| it.value.chain.dns_names.iter().any(common));
+        keys.extend(certificates.map(|stored| stored.value.id.to_resource_name()));
+    }
+    keys
+}
+
+/// What an edge has received, by the encoded resource's name.
+type Received = BTreeMap<String, Bytes>;
+
+fn receive(received: &mut Received, set: &VisibleSet, from: Option<Revision>, to: Revision) -> BatchKind {
+    use prost::Message;
+    use switchyard_proto::fleet::v1 as wire;
+    let mut batch = set.batch(from, to);
+    if batch.kind() == BatchKind::Snapshot {
+        received.clear();
+    }
+    while let Some(part) = batch.next_part() {
+        for encoded in part.resources {
+            let key = wire::Resource::decode(encoded.clone()).unwrap().key.unwrap();
+            received.insert(ResourceKey::from_wire(&key).unwrap().to_string(), encoded);
+        }
+        for key in part.removed {
+            received.remove(&key.to_string());
+        }
+    }
+    batch.kind()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// However things come and go, each class sees what its domains use and nothing else, and an edge that follows from any
+    /// earlier revision has the same as a fresh one.
+    #[test]
+    fn a_class_sees_what_its_domains_use_and_nothing_else(history in proptest::collection::vec(change(), 1..40)) {
+        let mut state = State::default();
+        // One edge that stays for each class, so that each is followed all the time.
+        for number in 0..3 {
+            let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number) };
+            let put = vec![Object::Edge(stored(enrolment, Revision(1)))];
+            let head = Revision(u64::from(number) + 1);
+            state.apply(Changes { head, floor: Revision::ZERO, whole: false, put, removed: vec![] });
+        }
+        let begun = state.revision();
+        let mut followers: Vec<(u8, Revision, Received)> = vec![];
+        for change in &history {
+            let head = Revision(state.revision().0 + 1);
+            state.apply(changes(change, head));
+            for number in 0..3 {
+                let set = state.visible(&labels(number));
+                let mut fresh = Received::new();
+                receive(&mut fresh, &set, None, head);
+                prop_assert_eq!(fresh.keys().cloned().collect::<BTreeSet<_>>(), expected(&state, &labels(number)));
+                let digest = fresh.values().fold(Digest::default(), |sum, bytes| sum.plus(Digest::of(bytes)));
+                prop_assert_eq!(set.digest(), digest);
+                // Made anew, as after a restart, it is the same.
+                let anew = Class::of(&labels(number), state.resources()).visible;
+                prop_assert_eq!(anew.digest(), digest);
+                for (_, seen, received) in followers.iter().filter(|(class, ..)| *class == number) {
+                    let mut received = received.clone();
+                    prop_assert_eq!(receive(&mut received, &set, Some(*seen), head), BatchKind::Delta);
+                    prop_assert_eq!(&received, &fresh, "from {}", seen);
+                }
+                prop_assert!(head > begun);
+                followers.push((number, head, fresh));
+            }
+        }
+    }
+}
