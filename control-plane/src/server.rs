@@ -235,7 +235,9 @@ fn write_private(path: &Path, line: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(new, path)
+    fs::rename(new, path)?;
+    // What it lets in is committed next: it must be there after a crash.
+    path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
 }
 
 /// Why the control plane does not run.

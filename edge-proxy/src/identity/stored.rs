@@ -52,7 +52,9 @@ pub(super) fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(serde_json::to_string_pretty(stored)?.as_bytes())?;
     file.sync_all()?;
-    fs::rename(new, path)
+    fs::rename(new, path)?;
+    // The token is used up when it is sent: the key must be there after a crash.
+    path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
 }
 
 pub(super) fn chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {

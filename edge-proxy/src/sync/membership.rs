@@ -22,6 +22,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pauses between attempts: about the first, and about the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The least time between two certificates, whatever a control plane says.
+const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
 /// The longest sleep: clocks may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -126,8 +128,8 @@ impl Membership {
         };
         let wire::EdgeCertificate { chain, renew_after_ms } =
             tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ObtainError::Timeout)??;
-        let (chain, renew_after) =
-            (chain.iter().map(|der| der.to_vec()).collect(), Duration::from_millis(renew_after_ms));
+        let chain = chain.iter().map(|der| der.to_vec()).collect();
+        let renew_after = Duration::from_millis(renew_after_ms).max(RENEW_AFTER_MIN);
         let is_first = !self.identity.has_joined();
         self.identity.accept(chain, renew_after, SystemTime::now()).map_err(ObtainError::Keep)?;
         self.credential.send_replace(self.identity.authenticated(self.provider.clone())?.map(Arc::new));

@@ -67,6 +67,10 @@ impl StoreKey {
         let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         writeln!(file, "{digits}")?;
         file.sync_all()?;
+        // It must be durable before anything is sealed under it.
+        if let Some(directory) = path.parent() {
+            fs::File::open(directory)?.sync_all()?;
+        }
         Ok(Self::of(&key))
     }
 
