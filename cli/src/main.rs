@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod contexts;
 mod failure;
+mod files;
 mod login;
 mod names;
 mod output;

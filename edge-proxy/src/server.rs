@@ -37,7 +37,7 @@ use crate::{
     snapshot::{LiveSnapshot, Snapshot},
     sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey},
     telemetry::SyncMetrics,
-    tls::{self, TlsError},
+    tls::{self, TlsError, UnreadableAuthorities},
 };
 
 /// Threads for everything that is not traffic.
@@ -122,6 +122,9 @@ impl Edge {
             access_log: settings.access_log,
             https_port: https_address.port(),
         });
+        if tls::system_authorities()? == 0 {
+            info!("the system trusts no CA: backends are verified only by the CAs that their service names");
+        }
         let tls = tls::server_config(live.clone())?;
         let drain = Drain::new();
         let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
@@ -362,6 +365,9 @@ pub enum StartError {
     /// No TLS can be offered to clients.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Backends cannot be verified.
+    #[error(transparent)]
+    Authorities(#[from] UnreadableAuthorities),
     /// No TLS can be used toward control planes.
     #[error("the TLS configuration toward control planes")]
     ClientTls(#[source] rustls::Error),

@@ -106,6 +106,7 @@ pub struct SyncMetrics {
     batches: Family<KindLabel, Counter>,
     revision: Gauge<u64, AtomicU64>,
     rejected: Gauge,
+    unverified: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -136,6 +137,11 @@ impl SyncMetrics {
             "Resources that are not served as they were received",
             metrics.rejected.clone(),
         );
+        registry.register(
+            "switchyard_edge_unverified_services",
+            "Services to whose backends TLS is spoken without verifying their certificates",
+            metrics.unverified.clone(),
+        );
         metrics
     }
 
@@ -145,8 +151,9 @@ impl SyncMetrics {
     }
 
     /// How far this edge is.
-    pub(crate) fn position(&self, revision: Revision, rejected: usize) {
+    pub(crate) fn position(&self, revision: Revision, rejected: usize, unverified: usize) {
         self.revision.set(revision.0);
+        self.unverified.set(i64::try_from(unverified).unwrap_or(i64::MAX));
         self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
     }
 }

@@ -1,10 +1,13 @@
 //! A certificate authority of the tests.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Issues certificates under a root that nothing but a test trusts.
@@ -36,13 +39,13 @@ impl Authority {
         Ok(vec![request.signed_by(&self.0)?.der().clone(), self.der().clone()])
     }
 
-    /// Issues a server's certificate.
+    /// Issues a certificate for a server or a client.
     pub fn issue(&self, names: &[&str]) -> Result<Issued> {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "A server of the tests");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Issued {
@@ -67,6 +70,23 @@ pub struct Issued {
 }
 
 impl Issued {
+    /// What a server that shows this certificate begins with; with `clients`, only who has a certificate of that authority is
+    /// let in.
+    pub fn server_config(&self, clients: Option<&Authority>) -> Result<ServerConfig> {
+        let builder = ServerConfig::builder();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der().clone())?;
+                builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
+            }
+        };
+        let mut config = builder.with_single_cert(self.chain.clone(), self.key())?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
     /// The private key as rustls takes it.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key_pkcs8.clone()).into()

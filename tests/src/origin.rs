@@ -21,12 +21,15 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{broadcast, watch},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -40,7 +43,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// | path | what it answers |
 /// |---|---|
-/// | `/headers` | the method, path and headers of the request, as JSON |
+/// | `/headers` | the method, path, headers and TLS of the request, as JSON |
 /// | `/echo` | the body, as it comes |
 /// | `/upload` | how many bytes the body had, and their SHA-256 |
 /// | `/download?bytes=N` | `N` bytes, in pieces |
@@ -73,8 +76,17 @@ impl Origin {
         Self::start_at("127.0.0.1:0".parse()?, name, tag).await
     }
 
+    /// Starts a backend that speaks TLS.
+    pub async fn start_tls(name: &str, tag: &str, config: ServerConfig) -> Result<Self> {
+        Self::start_with("127.0.0.1:0".parse()?, name, tag, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
     /// Starts a backend at an address.
     pub async fn start_at(address: SocketAddr, name: &str, tag: &str) -> Result<Self> {
+        Self::start_with(address, name, tag, None).await
+    }
+
+    async fn start_with(address: SocketAddr, name: &str, tag: &str, tls: Option<TlsAcceptor>) -> Result<Self> {
         let shared = Arc::new(Shared {
             name: name.parse()?,
             tag: tag.parse()?,
@@ -97,7 +109,7 @@ impl Origin {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
         let address = listener.local_addr()?;
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, router, shared.stopped.subscribe()));
+        server.spawn(serve(listener, tls, router, shared.stopped.subscribe()));
         Ok(Self { address, shared, server })
     }
 
@@ -130,13 +142,13 @@ impl Origin {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, mut stopped: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                connections.spawn(serve_connection(stream, router.clone()));
+                connections.spawn(accept(stream, tls.clone(), router.clone()));
             }
             Some(_) = connections.join_next() => {}
             _ = stopped.wait_for(|stopped| *stopped) => break,
@@ -146,9 +158,28 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
     connections.shutdown().await;
 }
 
-async fn serve_connection(stream: TcpStream, router: Router) {
+async fn accept(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
     // What it is about to answer must not wait for more.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return serve_connection(stream, router).await };
+    // A handshake that fails is the client's business.
+    let Ok(stream) = tls.accept(stream).await else { return };
+    let (_, session) = stream.get_ref();
+    let facts = TlsFacts {
+        server_name: session.server_name().unwrap_or_default().to_owned(),
+        client_certificate: session.peer_certificates().is_some(),
+    };
+    serve_connection(stream, router.layer(axum::Extension(facts))).await;
+}
+
+/// What a TLS connection says of the client.
+#[derive(Clone)]
+struct TlsFacts {
+    server_name: String,
+    client_certificate: bool,
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let server = auto::Builder::new(TokioExecutor::new());
     // A connection that breaks is the client's business.
     let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router)).await;
@@ -176,6 +207,9 @@ async fn headers(request: Request) -> Response {
     let version = format!("{:?}", head.version);
     let seen = json!({
         "method": head.method.as_str(), "uri": head.uri.to_string(), "version": version, "headers": headers,
+        "tls": head.extensions.get::<TlsFacts>().map(|facts| json!({
+            "server_name": facts.server_name, "client_certificate": facts.client_certificate,
+        })),
     });
     axum::Json(seen).into_response()
 }

@@ -235,6 +235,7 @@ impl Feed {
             connect_timeout_ms: 3_000,
             first_byte_timeout_ms: 60_000,
             idle_timeout_ms: 300_000,
+            tls: None,
         };
         self.put(ResourceKind::Service, id, service.encode_to_vec())
     }

@@ -53,6 +53,14 @@ async fn keys_and_tokens_are_in_no_file_log_or_answer() -> Result<()> {
     let issued = Authority::generate()?.issue(&["uploaded.example"])?;
     api.create_certificate("uploaded", &issued.chain_pem, &issued.key_pem).await?;
     api.create_domain("uploaded.example", "shop", "a").await?;
+    let client = Authority::generate()?.issue(&["edges.example"])?;
+    let (chain, key) = (fleet.dir().join("chain.pem"), fleet.dir().join("key.pem"));
+    fs::write(&chain, &client.chain_pem)?;
+    fs::write(&key, &client.key_pem)?;
+    let (chain, key) = (chain.to_string_lossy(), key.to_string_lossy());
+    let upload = ["service", "create", "strict", "--tls-client-chain", &chain, "--tls-client-key", &key];
+    ensure!(cli.run(&upload).await?.code == 0, "a client certificate");
+    api.create_domain("strict.example", "strict", "a").await?;
     api.create_internal_domain("internal.example", "shop", "a").await?;
     let token = Token { name: "tokens/ci".to_owned(), role: Role::Viewer.into(), ..Token::default() };
     let request = CreateTokenRequest { token: Some(token), validate_only: false };
@@ -72,6 +80,7 @@ async fn keys_and_tokens_are_in_no_file_log_or_answer() -> Result<()> {
     let master_key = fs::read_to_string(fleet.control_plane.master_key_file())?;
     let secrets = [
         Secret::key("an uploaded private key", &issued.key_pkcs8),
+        Secret::key("the key of a client certificate", &client.key_pkcs8),
         Secret::text("the first token", &fleet.control_plane.admin_token()?),
         Secret::text("a token", &token),
         Secret::text("a wrong token", "sy_of-somewhere-else"),
@@ -84,6 +93,7 @@ async fn keys_and_tokens_are_in_no_file_log_or_answer() -> Result<()> {
     for command in [
         &["domain", "list"][..],
         &["service", "list"],
+        &["service", "get", "strict"],
         &["backend", "list"],
         &["certificate", "list"],
         &["certificate", "get", "uploaded"],

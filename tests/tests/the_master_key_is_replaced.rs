@@ -3,7 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use switchyard_tests::{fleet::Fleet, on_both_databases, shop::Shop};
+use switchyard_proto::v1::{BackendClientCertificate, BackendTls, CreateServiceRequest, Service};
+use switchyard_tests::{authority::Authority, fleet::Fleet, on_both_databases, shop::Shop};
 
 on_both_databases! {
     async fn rekeying_while_changes_are_made_loses_nothing(database: Database) -> Result<()> {
@@ -13,6 +14,16 @@ on_both_databases! {
         for number in 0..5 {
             api.create_internal_domain(&format!("before-{number}.example"), "shop", "a").await?;
         }
+        let client = Authority::generate()?.issue(&["edges.example"])?;
+        let tls = BackendTls {
+            client_certificate: Some(BackendClientCertificate {
+                chain_pem: client.chain_pem, private_key_pem: client.key_pem, ..BackendClientCertificate::default()
+            }),
+            ..BackendTls::default()
+        };
+        let strict = Service { name: "services/strict".to_owned(), tls: Some(tls), ..Service::default() };
+        let request = CreateServiceRequest { service: Some(strict), validate_only: false };
+        api.services.clone().create_service(request).await?;
         let (old, new) = (fleet.control_plane.master_key_file(), fleet.dir().join("new-key"));
         fs::write(&new, "7e".repeat(32))?;
         fleet.control_plane.terminate().await?;

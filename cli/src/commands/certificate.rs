@@ -1,32 +1,25 @@
 use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Instant, SystemTime},
 };
 
 use clap::{Args, Subcommand};
-use switchyard_proto::{
-    v1::{
-        Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest, GetInternalCaRequest,
-        ListCertificatesResponse, UpdateCertificateRequest,
-    },
-    vocab::limits::CERTIFICATE_CHAIN_BYTES_MAX,
+use switchyard_proto::v1::{
+    Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest, GetInternalCaRequest,
+    ListCertificatesResponse, UpdateCertificateRequest,
 };
 
 use super::{Change, Session};
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::Failure,
-    names,
+    files, names,
     output::{Show, age, moment, word},
     wait::Outcome,
 };
 
 /// Names of a certificate that a list shows; the rest is counted.
 const NAMES_LISTED_MAX: usize = 3;
-/// Bytes of a file that is read: more than the control plane takes of either, so that it is what refuses.
-const FILE_BYTES_MAX: usize = 2 * CERTIFICATE_CHAIN_BYTES_MAX;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -145,23 +138,9 @@ async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) 
 /// Reads chain and key; returns the certificate and its private key.
 fn read(material: Material) -> Result<(Certificate, String), Failure> {
     let Material { name, chain, key } = material;
-    let chain_pem = read_text(&chain)?;
-    let private_key_pem = read_text(&key)?;
+    let chain_pem = files::read_text(&chain)?;
+    let private_key_pem = files::read_text(&key)?;
     Ok((Certificate { name: names::certificate(&name), chain_pem, ..Certificate::default() }, private_key_pem))
-}
-
-fn read_text(path: &Path) -> Result<String, Failure> {
-    let refused = |reason: String| Failure::File { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => refused("not a text; PEM is required".to_owned()),
-        _ => refused(error.to_string()),
-    })?;
-    if text.len() > FILE_BYTES_MAX {
-        return Err(refused(format!("larger than {FILE_BYTES_MAX} bytes; is it the right file?")));
-    }
-    Ok(text)
 }
 
 fn change<'a>(certificate: &'a Certificate, done: &'a str, began: Instant) -> Change<'a, Certificate> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod backend;
+mod backend_tls;
 pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod context;

@@ -7,7 +7,10 @@ use switchyard_proto::v1::{
     ListServicesResponse, Service, ServiceTimeouts, UpdateServiceRequest,
 };
 
-use super::{Change, Session};
+use super::{
+    Change, Session,
+    backend_tls::{self, TlsArgs},
+};
 use crate::{
     args::{EtagArg, WriteArgs, duration},
     failure::Failure,
@@ -52,7 +55,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
-    .args(["balancing", "protocol", "connect_timeout", "first_byte_timeout", "idle_timeout"]))]
+    .args(["balancing", "protocol", "connect_timeout", "first_byte_timeout", "idle_timeout", "tls", "no_tls", "tls_ca_file",
+        "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name", "tls_client_chain", "no_tls_client"]))]
 pub(crate) struct UpdateArgs {
     /// The id of the service
     #[arg(value_name = "SERVICE")]
@@ -83,6 +87,8 @@ pub(crate) struct Policy {
     /// How long nothing may come between two pieces of a body: `5m`, or `default`
     #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
     idle_timeout: Option<Timeout>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// How a backend is chosen.
@@ -99,7 +105,7 @@ enum Protocol {
     Automatic,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 without TLS.
+    /// HTTP/2: with prior knowledge, over TLS by ALPN.
     Http2,
 }
 
@@ -129,8 +135,8 @@ impl Timeout {
 
 impl Policy {
     /// Writes what is given into `service`; returns the paths of the fields.
-    fn apply(self, service: &mut Service) -> FieldMask {
-        let Self { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout } = self;
+    fn apply(self, service: &mut Service) -> Result<FieldMask, Failure> {
+        let Self { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout, tls } = self;
         let mut mask = FieldMask::default();
         if let Some(balancing) = balancing {
             mask.paths.push("balancing".to_owned());
@@ -157,7 +163,8 @@ impl Policy {
                 *field = timeout.to_message();
             }
         }
-        mask
+        tls.apply(service, &mut mask)?;
+        Ok(mask)
     }
 }
 
@@ -181,7 +188,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 
 async fn create(session: &Session, name: &str, policy: Policy, write: WriteArgs) -> Result<Outcome, Failure> {
     let mut service = Service { name: names::service(name), ..Service::default() };
-    policy.apply(&mut service);
+    policy.apply(&mut service)?;
     let look = look(&service.name);
     let request = CreateServiceRequest { service: Some(service), validate_only: write.dry_run };
     let began = Instant::now();
@@ -193,7 +200,7 @@ async fn create(session: &Session, name: &str, policy: Policy, write: WriteArgs)
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
     let UpdateArgs { name, policy, etag, write } = args;
     let mut service = Service { name: names::service(&name), etag: etag.etag, ..Service::default() };
-    let mask = policy.apply(&mut service);
+    let mask = policy.apply(&mut service)?;
     let look = look(&service.name);
     let request =
         UpdateServiceRequest { service: Some(service), update_mask: Some(mask), validate_only: write.dry_run };
@@ -235,7 +242,7 @@ fn timeout_text(timeout: Option<&pbjson_types::Duration>) -> String {
 impl Show for Service {
     const PLURAL: &'static str = "services";
     const COLUMNS: &'static [&'static str] =
-        &["SERVICE", "BALANCING", "PROTOCOL", "CONNECT", "FIRST BYTE", "IDLE", "REVISION", "CHANGED"];
+        &["SERVICE", "BALANCING", "PROTOCOL", "TLS", "CONNECT", "FIRST BYTE", "IDLE", "REVISION", "CHANGED"];
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         let ServiceTimeouts { connect, first_byte, idle } = self.timeouts.unwrap_or_default();
@@ -243,6 +250,7 @@ impl Show for Service {
             names::id(&self.name).to_owned(),
             word(self.balancing().as_str_name(), "BALANCING_POLICY_"),
             word(self.protocol().as_str_name(), "BACKEND_PROTOCOL_"),
+            backend_tls::short(self.tls.as_ref()).to_owned(),
             timeout_text(connect.as_ref()),
             timeout_text(first_byte.as_ref()),
             timeout_text(idle.as_ref()),
@@ -253,10 +261,11 @@ impl Show for Service {
 
     fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
         let ServiceTimeouts { connect, first_byte, idle } = self.timeouts.unwrap_or_default();
-        vec![
+        let mut details = vec![
             ("service", names::id(&self.name).to_owned()),
             ("balancing", word(self.balancing().as_str_name(), "BALANCING_POLICY_")),
             ("protocol", word(self.protocol().as_str_name(), "BACKEND_PROTOCOL_")),
+            ("tls", backend_tls::short(self.tls.as_ref()).to_owned()),
             ("connect timeout", timeout_text(connect.as_ref())),
             ("first byte timeout", timeout_text(first_byte.as_ref())),
             ("idle timeout", timeout_text(idle.as_ref())),
@@ -264,6 +273,8 @@ impl Show for Service {
             ("etag", self.etag.clone()),
             ("created", moment(self.create_time.as_ref(), now)),
             ("changed", moment(self.update_time.as_ref(), now)),
-        ]
+        ];
+        details.extend(self.tls.iter().flat_map(|tls| backend_tls::details(tls, now)));
+        details
     }
 }

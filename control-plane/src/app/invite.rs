@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use switchyard_proto::vocab::{
     InviteId, Labels, Revision,
     limits::{EDGES_MAX, INVITES_MAX},
@@ -10,7 +9,7 @@ use switchyard_proto::vocab::{
 
 use super::{App, AppError, Mode, Page, PageRequest, page};
 use crate::{
-    model::{Actor, Invite, Secret, Stored, Timestamp, rules::BrokenRule},
+    model::{Actor, Invite, Secret, Stored, Timestamp, fingerprint_sha256, rules::BrokenRule},
     pki::IssueError,
     seal::hex,
 };
@@ -86,7 +85,7 @@ pub async fn create(
     aws_lc_rs::rand::fill(&mut id).map_err(|_| IssueError::NoRandomness)?;
     let id = InviteId::parse(&hex(&id)).expect("hexadecimal digits are an id");
     let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
-    let fingerprint = hex(digest(&SHA256, app.fleet_ca.certificate()).as_ref());
+    let fingerprint = fingerprint_sha256(app.fleet_ca.certificate());
     let token = format!("{id}.{}.{fingerprint}", secret.expose());
     let invite = Invite { id, hash: secret.hash(), labels, uses, expires_at };
     let stored = change.transaction.put_invite(None, invite).await?;

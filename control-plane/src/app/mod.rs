@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod backend_tls;
 pub mod bootstrap;
 pub mod certificate;
 pub mod domain;

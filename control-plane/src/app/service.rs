@@ -3,15 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{Revision, ServiceId};
+use tracing::warn;
 
-use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
+use super::{
+    App, AppError, Mode, Page, PageRequest,
+    backend_tls::{TlsFields, TlsUpdate},
+    check_etag, page, scope,
+};
 use crate::{
-    model::{Actor, BackendProtocol, Balancing, Service, Stored, Timeouts, rules},
+    model::{Actor, BackendProtocol, BackendTrust, Balancing, Service, Stored, Timeouts, rules},
     store::Transaction,
 };
 
 /// The fields of a service to be changed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ServiceUpdate {
     /// Another way to choose a backend.
     pub balancing: Option<Balancing>,
@@ -23,6 +28,8 @@ pub struct ServiceUpdate {
     pub first_byte_timeout: Option<Duration>,
     /// Another time between two pieces of a body.
     pub idle_timeout: Option<Duration>,
+    /// Another way to speak TLS to the backends, or none.
+    pub tls: Option<TlsUpdate>,
 }
 
 /// One page of all services, by name.
@@ -50,19 +57,27 @@ pub fn get(app: &App, actor: &Actor, id: &ServiceId) -> Result<Arc<Stored<Servic
     app.feed.state().services().get(id).cloned().ok_or_else(|| not_found(id))
 }
 
-/// Creates a service.
+/// Creates a service, with TLS toward its backends if `tls` is given.
 ///
 /// # Errors
 ///
-/// It exists.
-pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> Result<Stored<Service>, AppError> {
+/// It exists, or its client certificate could not be used.
+pub async fn create(
+    app: &App,
+    actor: &Actor,
+    service: Service,
+    tls: Option<TlsFields>,
+    mode: Mode,
+) -> Result<Stored<Service>, AppError> {
     scope::check_service(actor, &service.id)?;
     let mut change = app.begin(actor, mode).await?;
     if change.transaction.service(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
     }
-    let stored = change.transaction.put_service(None, service).await?;
+    let tls = tls.map_or(Ok(None), |fields| TlsUpdate::On(fields).apply(None, change.now))?;
+    let stored = change.transaction.put_service(None, Service { tls, ..service }).await?;
     app.finish(change).await?;
+    warn_of_insecurity(&stored, mode);
     Ok(stored)
 }
 
@@ -70,7 +85,7 @@ pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> R
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or a timeout is out of bounds.
+/// There is none of this name, the etag is stale, a timeout is out of bounds, or its client certificate could not be used.
 pub async fn update(
     app: &App,
     actor: &Actor,
@@ -82,7 +97,7 @@ pub async fn update(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let ServiceUpdate { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout } = update;
+    let ServiceUpdate { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout, tls } = update;
     let timeouts = Timeouts::new(
         connect_timeout.unwrap_or(old.value.timeouts.connect()),
         first_byte_timeout.unwrap_or(old.value.timeouts.first_byte()),
@@ -94,12 +109,17 @@ pub async fn update(
         balancing: balancing.unwrap_or(old.value.balancing),
         protocol: protocol.unwrap_or(old.value.protocol),
         timeouts,
+        tls: match tls {
+            Some(update) => update.apply(old.value.tls.as_ref(), change.now)?,
+            None => old.value.tls.clone(),
+        },
     };
     if new == old.value {
         return Ok(old);
     }
     let stored = change.transaction.put_service(Some(&old), new).await?;
     app.finish(change).await?;
+    warn_of_insecurity(&stored, mode);
     Ok(stored)
 }
 
@@ -122,6 +142,14 @@ pub async fn delete(
     rules::can_delete_service(id, user)?;
     change.transaction.delete_service(&old).await?;
     app.finish(change).await
+}
+
+/// Whoever reads the log is to know as well.
+fn warn_of_insecurity(stored: &Stored<Service>, mode: Mode) {
+    let is_insecure = stored.value.tls.as_ref().is_some_and(|tls| tls.trust == BackendTrust::Anybody);
+    if is_insecure && mode == Mode::Commit {
+        warn!(service = %stored.value.id, "the certificates of its backends are not verified: insecure_skip_verify is set");
+    }
 }
 
 async fn existing(

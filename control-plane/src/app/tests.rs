@@ -284,8 +284,8 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let id = ServiceId::parse("shop").unwrap();
-    service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await.unwrap();
-    let refused = service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await;
+    service::create(app, &actor(), Service::new(id.clone()), None, Mode::Commit).await.unwrap();
+    let refused = service::create(app, &actor(), Service::new(id.clone()), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::AlreadyExists(name)) if name == "services/shop"));
     running.create_domain(Domain { service: id.clone(), ..domain("a.example", CertificateSource::Uploaded) }).await;
     let refused = service::delete(app, &actor(), &id, None, Mode::Commit).await;
@@ -396,7 +396,7 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     let app = &running.app;
     let (keeper, all) = (shopkeeper(), PageRequest::parse(0, "").unwrap());
     let shop = ServiceId::parse("shop").unwrap();
-    service::create(app, &keeper, Service::new(shop.clone()), Mode::Commit).await.unwrap();
+    service::create(app, &keeper, Service::new(shop.clone()), None, Mode::Commit).await.unwrap();
     running.create_backend("foreign", "a").await;
     running.create_domain(domain("other.example", CertificateSource::Uploaded)).await;
     let own = Domain { service: shop, ..domain("www.shop.example", CertificateSource::Uploaded) };

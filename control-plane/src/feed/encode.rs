@@ -7,7 +7,8 @@ use prost::Message;
 use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
-    Backend, BackendProtocol, BackendState, Balancing, Certificate, CertificateChain, Domain, Resource, Service,
+    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
+    CertificateChain, ClientCertificate, Domain, Resource, Service,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -44,7 +45,7 @@ fn domain(domain: &Domain) -> wire::Domain {
 }
 
 fn service(service: &Service) -> wire::Service {
-    let Service { id: _, balancing, protocol, timeouts } = service;
+    let Service { id: _, balancing, protocol, timeouts, tls } = service;
     let balancing = match balancing {
         Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
     };
@@ -59,7 +60,34 @@ fn service(service: &Service) -> wire::Service {
         connect_timeout_ms: milliseconds(timeouts.connect()),
         first_byte_timeout_ms: milliseconds(timeouts.first_byte()),
         idle_timeout_ms: milliseconds(timeouts.idle()),
+        tls: tls.as_ref().map(backend_tls),
     }
+}
+
+fn backend_tls(tls: &BackendTls) -> wire::BackendTls {
+    let BackendTls { trust, server_name, client_certificate } = tls;
+    let (trust, authorities) = match trust {
+        BackendTrust::System => (wire::BackendTrust::System, Vec::new()),
+        BackendTrust::Authorities(CaBundle(certificates)) => (wire::BackendTrust::Authorities, der(certificates)),
+        BackendTrust::Anybody => (wire::BackendTrust::Anybody, Vec::new()),
+    };
+    let (client_chain, client_private_key) = match client_certificate {
+        Some(ClientCertificate { chain, private_key }) => {
+            (der(chain), Bytes::copy_from_slice(private_key.expose_pkcs8()))
+        }
+        None => Default::default(),
+    };
+    wire::BackendTls {
+        trust: trust.into(),
+        authorities,
+        server_name: server_name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        client_chain,
+        client_private_key,
+    }
+}
+
+fn der(certificates: &[Vec<u8>]) -> Vec<Bytes> {
+    certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect()
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -88,7 +116,7 @@ fn certificate(certificate: &Certificate) -> wire::Certificate {
         chain;
     wire::Certificate {
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
-        chain: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+        chain: der(certificates),
         private_key: Bytes::copy_from_slice(private_key.expose_pkcs8()),
     }
 }

@@ -47,8 +47,8 @@ impl ServiceService for Services {
         let actor = caller(&request)?;
         let CreateServiceRequest { service, validate_only } = request.into_inner();
         let created = async {
-            let new = convert_service::new(service)?;
-            service::create(&self.0, &actor, new, convert::mode(validate_only)).await
+            let (new, tls) = convert_service::new(service)?;
+            service::create(&self.0, &actor, new, tls, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("service")))?;
         Ok(Response::new(convert_service::message(&stored)))

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use switchyard_proto::vocab::{CertificateId, HostPattern};
 
 use super::Timestamp;
@@ -67,6 +68,15 @@ pub struct CertificateChain {
     pub not_before: Timestamp,
     /// Valid until then.
     pub not_after: Timestamp,
+}
+
+/// CAs that somebody trusts, checked by [`crate::pki`]: DER, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaBundle(pub Vec<Vec<u8>>);
+
+/// Lower-case hexadecimal SHA-256 of a certificate.
+pub fn fingerprint_sha256(der: &[u8]) -> String {
+    digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A private key: DER, PKCS #8. Never shown.

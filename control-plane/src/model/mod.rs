@@ -5,6 +5,7 @@
 
 mod access;
 mod backend;
+mod backend_tls;
 mod certificate;
 mod domain;
 mod edge;
@@ -19,7 +20,8 @@ mod who;
 
 pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use backend::{Backend, BackendState, InvalidTags, Tags};
-pub use certificate::{Certificate, CertificateChain, CertificateSource, PrivateKey};
+pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
+pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
 pub use domain::Domain;
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use switchyard_proto::vocab::ServiceId;
 
+use super::BackendTls;
+
 /// A named group of backends, and the policy for reaching them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -13,6 +15,8 @@ pub struct Service {
     pub protocol: BackendProtocol,
     /// How long a backend may take.
     pub timeouts: Timeouts,
+    /// How TLS is spoken to the backends; `None`: in the clear.
+    pub tls: Option<BackendTls>,
 }
 
 impl Service {
@@ -23,6 +27,7 @@ impl Service {
             balancing: Balancing::RoundRobin,
             protocol: BackendProtocol::Automatic,
             timeouts: Timeouts::default(),
+            tls: None,
         }
     }
 }
@@ -55,7 +60,7 @@ pub enum BackendProtocol {
     Automatic,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2.
     Http2,
 }
 

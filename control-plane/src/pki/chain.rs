@@ -1,5 +1,4 @@
 use aws_lc_rs::{
-    digest,
     encoding::AsDer,
     rsa,
     signature::{
@@ -7,11 +6,14 @@ use aws_lc_rs::{
     },
 };
 use pem::{EncodeConfig, LineEnding, Pem};
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{RootCertStore, crypto::aws_lc_rs::sign::any_supported_type};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use switchyard_proto::vocab::{
     HostPattern,
-    limits::{CERTIFICATE_CHAIN_BYTES_MAX, CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX},
+    limits::{
+        CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX, CERTIFICATE_CHAIN_MAX,
+        CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX,
+    },
 };
 use x509_parser::{
     error::X509Error,
@@ -20,10 +22,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::{
-    model::{CertificateChain, PrivateKey, Timestamp},
-    seal::hex,
-};
+use crate::model::{CaBundle, CertificateChain, ClientCertificate, PrivateKey, Timestamp, fingerprint_sha256};
 
 /// Takes a chain and a key as people upload them, both PEM, and checks that edges can serve them: the key is the first
 /// certificate's, each certificate is signed by the next, none is expired, and no intermediate is known to be missing.
@@ -36,27 +35,103 @@ pub fn upload(
     private_key_pem: &str,
     now: Timestamp,
 ) -> Result<(CertificateChain, PrivateKey), InvalidCertificate> {
-    if chain_pem.trim().is_empty() {
+    let certificates = chain_of_pem(chain_pem)?;
+    let key = key_of_pem(private_key_pem)?;
+    let chain = inspect(certificates)?;
+    check_order(&chain.certificates, now)?;
+    check_match(&chain.certificates[0], &key)?;
+    Ok((chain, to_pkcs8(&key)?))
+}
+
+/// Takes what an edge is to prove itself with to backends, as people upload it. It is checked like what is served, but it need not
+/// be for a host.
+///
+/// # Errors
+///
+/// As in [`upload`].
+pub fn client_certificate(
+    chain_pem: &str,
+    private_key_pem: &str,
+    now: Timestamp,
+) -> Result<ClientCertificate, InvalidCertificate> {
+    let chain = chain_of_pem(chain_pem)?;
+    let key = key_of_pem(private_key_pem)?;
+    check_order(&chain, now)?;
+    check_match(&chain[0], &key)?;
+    Ok(ClientCertificate { chain, private_key: to_pkcs8(&key)? })
+}
+
+/// Takes another chain for the key of `old`.
+///
+/// # Errors
+///
+/// As in [`upload`]: it may be for another key.
+pub fn client_certificate_again(
+    chain_pem: &str,
+    old: &ClientCertificate,
+    now: Timestamp,
+) -> Result<ClientCertificate, InvalidCertificate> {
+    let chain = chain_of_pem(chain_pem)?;
+    check_order(&chain, now)?;
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(old.private_key.expose_pkcs8()));
+    check_match(&chain[0], &key).map_err(|_| InvalidCertificate::NoKey)?;
+    Ok(ClientCertificate { chain, private_key: old.private_key.clone() })
+}
+
+/// Takes CAs that people trust, PEM.
+///
+/// # Errors
+///
+/// There is none, there are too many, or one is none.
+pub fn ca_bundle(pem: &str) -> Result<CaBundle, InvalidCaBundle> {
+    if pem.len() > CA_BUNDLE_BYTES_MAX {
+        return Err(InvalidCaBundle::TooLarge);
+    }
+    let certificates = certificates_of_pem(pem).map_err(InvalidCaBundle::Pem)?;
+    if certificates.is_empty() || certificates.len() > CA_BUNDLE_CERTIFICATES_MAX {
+        return Err(InvalidCaBundle::Count);
+    }
+    for (index, der) in certificates.iter().enumerate() {
+        let taken = RootCertStore::empty().add(CertificateDer::from(der.as_slice()));
+        taken.map_err(|_| InvalidCaBundle::Unusable { position: index + 1 })?;
+    }
+    Ok(CaBundle(certificates))
+}
+
+/// Until when a certificate is valid.
+pub fn not_after(der: &[u8]) -> Option<Timestamp> {
+    Some(timestamp(parse(der, 1).ok()?.validity().not_after))
+}
+
+fn chain_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
+    if pem.trim().is_empty() {
         return Err(InvalidCertificate::NoChain);
     }
-    if chain_pem.len() > CERTIFICATE_CHAIN_BYTES_MAX {
+    if pem.len() > CERTIFICATE_CHAIN_BYTES_MAX {
         return Err(InvalidCertificate::ChainTooLarge);
     }
-    if private_key_pem.trim().is_empty() {
+    let chain = certificates_of_pem(pem).map_err(InvalidCertificate::ChainPem)?;
+    match chain.len() {
+        0 => Err(InvalidCertificate::NoChain),
+        1..=CERTIFICATE_CHAIN_MAX => Ok(chain),
+        _ => Err(InvalidCertificate::ChainTooLong),
+    }
+}
+
+fn certificates_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|certificate| certificate.map(|der| der.to_vec()).map_err(|error| error.to_string()))
+        .collect()
+}
+
+fn key_of_pem(pem: &str) -> Result<PrivateKeyDer<'static>, InvalidCertificate> {
+    if pem.trim().is_empty() {
         return Err(InvalidCertificate::NoKey);
     }
-    if private_key_pem.len() > PRIVATE_KEY_BYTES_MAX {
+    if pem.len() > PRIVATE_KEY_BYTES_MAX {
         return Err(InvalidCertificate::KeyTooLarge);
     }
-    let certificates = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-        .map(|certificate| certificate.map(|der| der.to_vec()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| InvalidCertificate::ChainPem(error.to_string()))?;
-    let chain = inspect(certificates)?;
-    check_order(&chain, now)?;
-    let key = PrivateKeyDer::from_pem_slice(private_key_pem.as_bytes()).map_err(|_| InvalidCertificate::KeyPem)?;
-    check_match(&chain, &key)?;
-    Ok((chain, to_pkcs8(&key)?))
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| InvalidCertificate::KeyPem)
 }
 
 /// Reads what the first certificate of a chain says.
@@ -74,7 +149,7 @@ pub fn inspect(certificates: Vec<Vec<u8>>) -> Result<CertificateChain, InvalidCe
     let issuer = leaf.issuer().to_string();
     let validity = leaf.validity();
     let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
-    let fingerprint_sha256 = hex(digest::digest(&digest::SHA256, first).as_ref());
+    let fingerprint_sha256 = fingerprint_sha256(first);
     Ok(CertificateChain { certificates, dns_names, issuer, fingerprint_sha256, not_before, not_after })
 }
 
@@ -83,9 +158,9 @@ pub fn certificate_pem(der: &[u8]) -> String {
     pem::encode_config(&Pem::new("CERTIFICATE", der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// A chain as PEM, in its order.
-pub fn chain_pem(chain: &CertificateChain) -> String {
-    chain.certificates.iter().map(|der| certificate_pem(der)).collect()
+/// Certificates as PEM, in their order.
+pub fn certificates_pem(certificates: &[Vec<u8>]) -> String {
+    certificates.iter().map(|der| certificate_pem(der)).collect()
 }
 
 fn parse(der: &[u8], position: usize) -> Result<X509Certificate<'_>, InvalidCertificate> {
@@ -113,13 +188,9 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
     if patterns.is_empty() { Err(InvalidCertificate::NoNames) } else { Ok(patterns) }
 }
 
-fn check_order(chain: &CertificateChain, now: Timestamp) -> Result<(), InvalidCertificate> {
-    let certificates = chain
-        .certificates
-        .iter()
-        .enumerate()
-        .map(|(index, der)| parse(der, index + 1))
-        .collect::<Result<Vec<_>, _>>()?;
+fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
+    let certificates =
+        chain.iter().enumerate().map(|(index, der)| parse(der, index + 1)).collect::<Result<Vec<_>, _>>()?;
     for (index, certificate) in certificates.iter().enumerate() {
         let position = index + 1;
         if now > timestamp(certificate.validity().not_after) {
@@ -163,10 +234,10 @@ fn names_its_issuers_address(certificate: &X509Certificate<'_>) -> bool {
     })
 }
 
-fn check_match(chain: &CertificateChain, key: &PrivateKeyDer<'_>) -> Result<(), InvalidCertificate> {
+fn check_match(leaf: &[u8], key: &PrivateKeyDer<'_>) -> Result<(), InvalidCertificate> {
     let signing = any_supported_type(key).map_err(|_| InvalidCertificate::KeyKind)?;
     let public = signing.public_key().ok_or(InvalidCertificate::KeyKind)?;
-    let leaf = parse(&chain.certificates[0], 1)?;
+    let leaf = parse(leaf, 1)?;
     if leaf.public_key().raw == public.as_ref() { Ok(()) } else { Err(InvalidCertificate::KeyMismatch) }
 }
 
@@ -282,6 +353,26 @@ pub enum InvalidCertificate {
     /// The key is another certificate's.
     #[error("the private key does not belong to the first certificate of the chain")]
     KeyMismatch,
+}
+
+/// Why a text is no bundle of CAs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCaBundle {
+    /// None, or too many.
+    #[error("1 to {CA_BUNDLE_CERTIFICATES_MAX} PEM certificates (-----BEGIN CERTIFICATE-----) are required")]
+    Count,
+    /// More bytes than allowed.
+    #[error("a bundle of CAs has at most {CA_BUNDLE_BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not PEM.
+    #[error("not PEM: {0}")]
+    Pem(String),
+    /// One that cannot be trusted.
+    #[error("certificate {position} of the bundle cannot be read as the certificate of a CA")]
+    Unusable {
+        /// Counted from 1.
+        position: usize,
+    },
 }
 
 impl InvalidCertificate {

@@ -11,5 +11,8 @@ mod request;
 pub use switchyard_proto::vocab::CONTROL_PLANE_NAME;
 
 pub use authority::{Authority, AuthorityKind, IssueError, Issued};
-pub use chain::{InvalidCertificate, UploadField, certificate_pem, chain_pem, inspect, upload};
+pub use chain::{
+    InvalidCaBundle, InvalidCertificate, UploadField, ca_bundle, certificate_pem, certificates_pem, client_certificate,
+    client_certificate_again, inspect, not_after, upload,
+};
 pub use request::{CertificateRequest, InvalidCertificateRequest, edge_of};

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use switchyard_proto::vocab::Labels;
 
 use crate::model::{
-    Access, Backend, Certificate, CertificateChain, Domain, Enrolment, Invite, Pattern, Service, Token,
+    Access, Backend, BackendTls, BackendTrust, CaBundle, Certificate, CertificateChain, Domain, Enrolment, Invite,
+    Pattern, Service, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -32,7 +33,7 @@ impl Recorded for Domain {
 
 impl Recorded for Service {
     fn recorded(&self) -> Value {
-        let Self { id, balancing, protocol, timeouts } = self;
+        let Self { id, balancing, protocol, timeouts, tls } = self;
         let millis = |duration: Duration| duration.as_millis() as u64;
         json!({
             "id": id.as_str(),
@@ -41,8 +42,29 @@ impl Recorded for Service {
             "connect_timeout_ms": millis(timeouts.connect()),
             "first_byte_timeout_ms": millis(timeouts.first_byte()),
             "idle_timeout_ms": millis(timeouts.idle()),
+            "tls": tls.as_ref().map(Recorded::recorded),
         })
     }
+}
+
+impl Recorded for BackendTls {
+    fn recorded(&self) -> Value {
+        let Self { trust, server_name, client_certificate } = self;
+        let authorities: &[Vec<u8>] = match trust {
+            BackendTrust::Authorities(CaBundle(certificates)) => certificates,
+            BackendTrust::System | BackendTrust::Anybody => &[],
+        };
+        json!({
+            "trust": trust.as_str(),
+            "authorities_sha256": fingerprints(authorities),
+            "server_name": server_name.as_ref().map(ToString::to_string),
+            "client_chain_sha256": client_certificate.as_ref().map(|it| fingerprints(&it.chain)),
+        })
+    }
+}
+
+fn fingerprints(certificates: &[Vec<u8>]) -> Vec<String> {
+    certificates.iter().map(|der| fingerprint_sha256(der)).collect()
 }
 
 impl Recorded for Backend {

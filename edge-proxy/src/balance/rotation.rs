@@ -112,6 +112,7 @@ mod tests {
             balancing: Balancing::RoundRobin,
             protocol: BackendProtocol::Automatic,
             timeouts: Timeouts { connect: second, first_byte: second, idle: second },
+            tls: None,
         });
         edit.put_domain(Domain {
             host: HostPattern::parse("shop.example").unwrap(),

@@ -45,6 +45,9 @@ impl Answer {
             Self::UnknownHost => "No site is served here under this name.".to_owned(),
             Self::NoBackend => "The site has no server that is ready now.".to_owned(),
             Self::Failed(StatusCode::GATEWAY_TIMEOUT) => "The site's server did not answer in time.".to_owned(),
+            Self::Failed(StatusCode::SERVICE_UNAVAILABLE) => {
+                "No secure connection to the site's server could be made.".to_owned()
+            }
             Self::Failed(StatusCode::BAD_GATEWAY) => "The site's server could not be reached.".to_owned(),
             Self::Failed(_) => "The request could not be completed.".to_owned(),
         }

@@ -373,5 +373,11 @@ fn is_timeout(error: &Error) -> bool {
 
 /// What a client is told when a backend failed.
 fn status_of(error: &Error) -> StatusCode {
-    if is_timeout(error) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }
+    match error.etype() {
+        _ if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }

@@ -58,7 +58,9 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 
 /// Where and how Pingora connects.
 pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> HttpPeer {
-    let mut peer = HttpPeer::new(attempt.address, false, String::new());
+    // An empty name would be no name for Pingora, and verify nothing.
+    let server_name = service.tls.as_ref().map(|tls| tls.server_name().unwrap_or(&attempt.backend.host).to_owned());
+    let mut peer = HttpPeer::new(attempt.address, service.tls.is_some(), server_name.unwrap_or_default());
     let options = &mut peer.options;
     options.connection_timeout = Some(service.timeouts.connect);
     options.total_connection_timeout = Some(service.timeouts.connect);
@@ -82,6 +84,14 @@ pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> 
         options.set_http_version(2, 2);
         options.max_h2_streams = HTTP2_STREAMS_MAX;
         options.h2_ping_interval = Some(HTTP2_PING);
+    }
+    if let Some(tls) = &service.tls {
+        options.verify_cert = tls.is_verified();
+        options.verify_hostname = tls.is_verified();
+        options.ca = tls.authorities();
+        peer.client_cert_key = tls.client_certificate();
+        // Pingora keeps connections apart neither by the CAs nor by what was agreed on with ALPN.
+        peer.group_key = tls.group() ^ u64::from(http2);
     }
     peer
 }

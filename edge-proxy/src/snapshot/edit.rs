@@ -62,7 +62,8 @@ impl Edit {
     /// Adds a backend, or replaces the one with the same id.
     pub fn put_backend(&mut self, backend: Backend) {
         let handle = self.next.known_backends.handle(&backend.address);
-        let backend = Arc::new(PooledBackend { backend, handle });
+        let host = backend.address.host().to_string();
+        let backend = Arc::new(PooledBackend { backend, host, handle });
         let Backend { id, service, address: _, tags, state } = &backend.backend;
         // Before the old one is let go: a pool that both are in keeps its place.
         let slots: Vec<_> = tags.iter().map(|tag| self.next.pools.acquire(&(service.clone(), tag.clone()))).collect();

@@ -60,6 +60,8 @@ pub struct Pool {
 pub struct PooledBackend {
     /// What it is.
     pub backend: Backend,
+    /// The host of its address, as text.
+    pub host: String,
     /// How it is.
     pub handle: Arc<BackendHandle>,
 }

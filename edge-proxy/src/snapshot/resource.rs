@@ -1,6 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
+
+use crate::tls::BackendTls;
 
 /// What is served for the names of one host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Service {
     pub protocol: BackendProtocol,
     /// How long to wait for them.
     pub timeouts: Timeouts,
+    /// How TLS is spoken to them; `None`: in the clear.
+    pub tls: Option<Arc<BackendTls>>,
 }
 
 /// How the backend of a request is chosen from its pool.
@@ -51,7 +55,7 @@ pub enum BackendProtocol {
     Automatic,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2: with prior knowledge, over TLS by ALPN.
     Http2,
 }
 

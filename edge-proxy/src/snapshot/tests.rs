@@ -19,7 +19,7 @@ fn service(id: &str) -> Service {
     let timeouts =
         Timeouts { connect: Duration::from_secs(1), first_byte: Duration::from_secs(1), idle: Duration::from_secs(1) };
     let (balancing, protocol) = (Balancing::RoundRobin, BackendProtocol::Automatic);
-    Service { id: ServiceId::parse(id).unwrap(), balancing, protocol, timeouts }
+    Service { id: ServiceId::parse(id).unwrap(), balancing, protocol, timeouts, tls: None }
 }
 
 fn backend(id: &str, service: &str, tags: &[&str]) -> Backend {

@@ -1,6 +1,6 @@
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use switchyard_proto::vocab::{Digest, Revision};
+use switchyard_proto::vocab::{Digest, Revision, ServiceId};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -22,6 +22,8 @@ pub struct Applier {
     live: LiveSnapshot,
     status: watch::Sender<Status>,
     metrics: SyncMetrics,
+    /// The services whose backends are not verified, as far as the log says so.
+    warned_of: BTreeSet<ServiceId>,
 }
 
 /// How far this edge is.
@@ -86,8 +88,15 @@ impl Applier {
         let had_rejections = kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
         let (held, record) = Held::restore(known_backends, revision, kept);
         live.store(held.snapshot().clone());
-        let mut applier =
-            Self { held, store, needs_everything: false, live, status: watch::Sender::new(Status::default()), metrics };
+        let mut applier = Self {
+            held,
+            store,
+            needs_everything: false,
+            live,
+            status: watch::Sender::new(Status::default()),
+            metrics,
+            warned_of: BTreeSet::new(),
+        };
         if had_rejections || applier.held.rejected() > 0 {
             applier.persist(record);
         }
@@ -151,9 +160,15 @@ impl Applier {
         persistence
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
         let (revision, digest, rejected) = (self.held.revision(), self.held.digest(), self.held.rejected());
-        self.metrics.position(revision, rejected);
+        let unverified = self.held.unverified();
+        if !unverified.is_subset(&self.warned_of) {
+            let services = unverified.iter().map(ServiceId::as_str).collect::<Vec<_>>().join(", ");
+            warn!(services, "the backends' certificates are not verified: insecure_skip_verify is set");
+        }
+        self.warned_of.clone_from(unverified);
+        self.metrics.position(revision, rejected, unverified.len());
         self.status.send_modify(|status| {
             status.revision = revision;
             status.digest = digest;

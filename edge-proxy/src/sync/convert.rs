@@ -1,23 +1,26 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
-        BackendAddress, BackendId, CertificateId, HostPattern, InvalidBackendAddress, InvalidHostPattern, InvalidId,
-        InvalidTag, ResourceKind, ServiceId, Tag,
+        BackendAddress, BackendHost, BackendId, CertificateId, HostPattern, InvalidBackendAddress, InvalidHostPattern,
+        InvalidId, InvalidTag, ResourceKind, ServiceId, Tag,
         limits::{
-            BACKEND_TAGS_MAX, CERTIFICATE_CHAIN_BYTES_MAX, CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX,
-            PRIVATE_KEY_BYTES_MAX,
+            BACKEND_TAGS_MAX, CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX,
+            CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX,
         },
     },
 };
 
 use super::batch::Received;
-use crate::snapshot::{
-    Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
-    Timeouts,
+use crate::{
+    snapshot::{
+        Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
+        Timeouts,
+    },
+    tls::{BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls},
 };
 
 /// The longest timeout.
@@ -96,7 +99,7 @@ fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
 
 fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource> {
     let (balancing, protocol) = (message.balancing(), message.protocol());
-    let wire::Service { balancing: _, protocol: _, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms } =
+    let wire::Service { balancing: _, protocol: _, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, tls } =
         message;
     Ok(Service {
         id: ServiceId::parse(id)?,
@@ -115,7 +118,43 @@ fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource>
             first_byte: timeout("first_byte_timeout_ms", first_byte_timeout_ms)?,
             idle: timeout("idle_timeout_ms", idle_timeout_ms)?,
         },
+        tls: tls.map(backend_tls).transpose()?.map(Arc::new),
     })
+}
+
+fn backend_tls(message: wire::BackendTls) -> Result<BackendTls, InvalidResource> {
+    let trust = message.trust();
+    let wire::BackendTls { trust: _, authorities, server_name, client_chain, client_private_key } = message;
+    let trust = match trust {
+        wire::BackendTrust::Unspecified => return Err(InvalidResource::Unknown("tls.trust")),
+        wire::BackendTrust::System => BackendTrust::System,
+        wire::BackendTrust::Authorities => BackendTrust::Authorities(
+            der(&authorities, CA_BUNDLE_CERTIFICATES_MAX, CA_BUNDLE_BYTES_MAX)
+                .ok_or(InvalidResource::Authorities("tls.authorities"))?,
+        ),
+        wire::BackendTrust::Anybody => BackendTrust::Anybody,
+    };
+    let server_name = match server_name.as_str() {
+        "" => None,
+        name => Some(BackendHost::parse(name).map_err(InvalidResource::ServerName)?),
+    };
+    let client_certificate = match (client_chain.is_empty(), client_private_key.len()) {
+        (true, 0) => None,
+        (false, 1..=PRIVATE_KEY_BYTES_MAX) => Some(ClientCertificate {
+            chain: der(&client_chain, CERTIFICATE_CHAIN_MAX, CERTIFICATE_CHAIN_BYTES_MAX)
+                .ok_or(InvalidResource::ClientCertificate)?,
+            private_key: client_private_key.to_vec(),
+        }),
+        _ => return Err(InvalidResource::ClientCertificate),
+    };
+    Ok(BackendTls::new(trust, server_name, client_certificate)?)
+}
+
+/// Certificates, if there is one, and neither too many nor too large.
+fn der(certificates: &[bytes::Bytes], count_max: usize, bytes_max: usize) -> Option<Vec<Vec<u8>>> {
+    let bytes: usize = certificates.iter().map(bytes::Bytes::len).sum();
+    let is_bounded = (1..=count_max).contains(&certificates.len()) && bytes <= bytes_max;
+    is_bounded.then(|| certificates.iter().map(|der| der.to_vec()).collect())
 }
 
 fn timeout(field: &'static str, millis: u64) -> Result<Duration, InvalidResource> {
@@ -148,10 +187,7 @@ fn certificate(id: &str, message: wire::Certificate, trust: Trust) -> Result<Cer
     if dns_names.is_empty() || dns_names.len() > CERTIFICATE_NAMES_MAX {
         return Err(InvalidResource::Names);
     }
-    let chain_bytes: usize = chain.iter().map(bytes::Bytes::len).sum();
-    if chain.is_empty() || chain.len() > CERTIFICATE_CHAIN_MAX || chain_bytes > CERTIFICATE_CHAIN_BYTES_MAX {
-        return Err(InvalidResource::Chain);
-    }
+    let chain = der(&chain, CERTIFICATE_CHAIN_MAX, CERTIFICATE_CHAIN_BYTES_MAX).ok_or(InvalidResource::Chain)?;
     if private_key.is_empty() || private_key.len() > PRIVATE_KEY_BYTES_MAX {
         return Err(InvalidResource::PrivateKey);
     }
@@ -161,7 +197,7 @@ fn certificate(id: &str, message: wire::Certificate, trust: Trust) -> Result<Cer
         .map(|name| HostPattern::parse(name))
         .collect::<Result<_, _>>()
         .map_err(InvalidResource::Name)?;
-    let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
     let private_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(private_key.to_vec()));
     Ok(match trust {
         Trust::Checked => Certificate::parse(id, names, chain, private_key)?,
@@ -192,6 +228,14 @@ pub(super) enum InvalidResource {
     Unknown(&'static str),
     #[error("{0}: a timeout is from 1 ms to 24 h")]
     Timeout(&'static str),
+    #[error("tls.server_name: {0}")]
+    ServerName(InvalidBackendAddress),
+    #[error("{0}: 1 to {CA_BUNDLE_CERTIFICATES_MAX} certificates of at most {CA_BUNDLE_BYTES_MAX} bytes together")]
+    Authorities(&'static str),
+    #[error("tls.client_chain: a chain and its key are required, within the bounds of certificates")]
+    ClientCertificate,
+    #[error("tls: {0}")]
+    BackendTls(#[from] InvalidBackendTls),
     #[error("dns_names: {0}")]
     Name(InvalidHostPattern),
     #[error("dns_names: a certificate is for 1 to {CERTIFICATE_NAMES_MAX} names")]

@@ -4,6 +4,8 @@
 //! name, so that a change needs no new one, and its ticket keys are common to all workers, so that a client resumes
 //! at whichever it reaches. Which connection is terminated at all is decided in `listen`.
 
+mod backend;
+
 use std::sync::Arc;
 
 use rustls::{
@@ -14,6 +16,10 @@ use rustls::{
 use switchyard_proto::vocab::normalize_host;
 
 use crate::snapshot::LiveSnapshot;
+
+pub use backend::{
+    BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities, system_authorities,
+};
 
 /// One is enough to resume with, and cheaper than rustls's two.
 const TICKETS_PER_CONNECTION: usize = 1;

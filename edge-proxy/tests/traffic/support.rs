@@ -326,6 +326,7 @@ pub(crate) fn service(protocol: BackendProtocol) -> Service {
         balancing: Balancing::RoundRobin,
         protocol,
         timeouts: Timeouts { connect: PATIENCE, first_byte: PATIENCE, idle: PATIENCE },
+        tls: None,
     }
 }
 

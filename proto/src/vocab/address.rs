@@ -37,11 +37,7 @@ impl BackendAddress {
             let address: SocketAddr = text.parse().map_err(|_| InvalidBackendAddress::Ip)?;
             return Ok(Self { host: BackendHost::Ip(address.ip()), port });
         }
-        let name = HostPattern::parse(host).map_err(InvalidBackendAddress::Host)?;
-        if name.wildcard_suffix().is_some() {
-            return Err(InvalidBackendAddress::Wildcard);
-        }
-        Ok(Self { host: BackendHost::Name(name), port })
+        Ok(Self { host: BackendHost::parse(host)?, port })
     }
 
     /// The address or name.
@@ -60,6 +56,27 @@ impl fmt::Display for BackendAddress {
         match &self.host {
             BackendHost::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
             BackendHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl BackendHost {
+    /// Parses `10.0.0.5`, `2001:db8::5` or `shop.internal`.
+    pub fn parse(text: &str) -> Result<Self, InvalidBackendAddress> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::Ip(ip));
+        }
+        let name = HostPattern::parse(text).map_err(InvalidBackendAddress::Host)?;
+        if name.wildcard_suffix().is_some() { Err(InvalidBackendAddress::Wildcard) } else { Ok(Self::Name(name)) }
+    }
+}
+
+/// As in an address, without brackets.
+impl fmt::Display for BackendHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => name.fmt(f),
         }
     }
 }

@@ -18,6 +18,10 @@ pub const CERTIFICATE_CHAIN_MAX: usize = 10;
 pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one private key, as PEM or DER.
 pub const PRIVATE_KEY_BYTES_MAX: usize = 16 * 1024;
+/// Certificates in one bundle of CAs.
+pub const CA_BUNDLE_CERTIFICATES_MAX: usize = 50;
+/// Bytes of one bundle of CAs, as PEM or DER.
+pub const CA_BUNDLE_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of one encoded resource on the change feed.
 pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of resources and removals in one part of a batch. Each stream keeps a buffer for one.

@@ -41,7 +41,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Certificate>) -> wire::Certificat
     wire::Certificate {
         name: id.to_resource_name(),
         source: source(*from).into(),
-        chain_pem: pki::chain_pem(chain),
+        chain_pem: pki::certificates_pem(&chain.certificates),
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
         issuer: issuer.clone(),
         fingerprint_sha256: fingerprint_sha256.clone(),

@@ -3,6 +3,7 @@
 
 pub(super) mod audit;
 pub(super) mod backend;
+mod backend_tls;
 pub(super) mod certificate;
 pub(super) mod domain;
 pub(super) mod edge;

@@ -6,20 +6,31 @@ use switchyard_proto::{
     vocab::{Revision, ServiceId},
 };
 
-use super::{Mask, Violations, etag, parse_etag, timestamp};
+use super::{Mask, Violations, backend_tls, etag, parse_etag, timestamp};
 use crate::{
-    app::{AppError, service::ServiceUpdate},
+    app::{AppError, backend_tls::TlsFields, service::ServiceUpdate},
     model::{BackendProtocol, Balancing, InvalidTimeout, Service, Stored, Timeouts},
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 6] =
-    ["balancing", "protocol", "timeouts", "timeouts.connect", "timeouts.first_byte", "timeouts.idle"];
+const PATHS: [&str; 11] = [
+    "balancing",
+    "protocol",
+    "timeouts",
+    "timeouts.connect",
+    "timeouts.first_byte",
+    "timeouts.idle",
+    "tls",
+    "tls.ca_bundle_pem",
+    "tls.server_name",
+    "tls.client_certificate",
+    "tls.insecure_skip_verify",
+];
 
 /// A service as a message.
 pub(in crate::grpc) fn message(stored: &Stored<Service>) -> wire::Service {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Service { id, balancing, protocol, timeouts } = value;
+    let Service { id, balancing, protocol, timeouts, tls } = value;
     let balancing = match balancing {
         Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
     };
@@ -42,12 +53,13 @@ pub(in crate::grpc) fn message(stored: &Stored<Service>) -> wire::Service {
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
+        tls: tls.as_ref().map(backend_tls::message),
     }
 }
 
 /// A service to be created. Fields that are for output only are ignored (AIP-203).
-pub(in crate::grpc) fn new(service: Option<wire::Service>) -> Result<Service, AppError> {
-    let Fields { name, balancing, protocol, connect, first_byte, idle, etag: _ } = Fields::take(service)?;
+pub(in crate::grpc) fn new(service: Option<wire::Service>) -> Result<(Service, Option<TlsFields>), AppError> {
+    let Fields { name, balancing, protocol, connect, first_byte, idle, tls, etag: _ } = Fields::take(service)?;
     let mut violations = Violations::default();
     let id = violations.check("service.name", ServiceId::parse_resource_name(&name));
     let balancing = match balancing {
@@ -63,9 +75,10 @@ pub(in crate::grpc) fn new(service: Option<wire::Service>) -> Result<Service, Ap
     let connect = timeout(CONNECT, connect, defaults.connect());
     let first_byte = timeout(FIRST_BYTE, first_byte, defaults.first_byte());
     let idle = timeout(IDLE, idle, defaults.idle());
+    let tls = tls.map(|tls| backend_tls::new(tls, &mut violations));
     let service = || {
         let timeouts = Timeouts::new(connect?, first_byte?, idle?).ok()?;
-        Some(Service { id: id?, balancing: balancing?, protocol: protocol?, timeouts })
+        Some((Service { balancing: balancing?, protocol: protocol?, timeouts, ..Service::new(id?) }, tls))
     };
     let service = service();
     violations.finish(service)
@@ -76,7 +89,7 @@ pub(in crate::grpc) fn update(
     service: Option<wire::Service>,
     mask: Option<FieldMask>,
 ) -> Result<(ServiceId, ServiceUpdate, Option<Revision>), AppError> {
-    let Fields { name, balancing, protocol, connect, first_byte, idle, etag } = Fields::take(service)?;
+    let Fields { name, balancing, protocol, connect, first_byte, idle, tls, etag } = Fields::take(service)?;
     let mask = Mask::parse(mask, &PATHS)?;
     let mut violations = Violations::default();
     let id = violations.check("service.name", ServiceId::parse_resource_name(&name));
@@ -98,6 +111,7 @@ pub(in crate::grpc) fn update(
     update.connect_timeout = timeout("timeouts.connect", CONNECT, connect, defaults.connect());
     update.first_byte_timeout = timeout("timeouts.first_byte", FIRST_BYTE, first_byte, defaults.first_byte());
     update.idle_timeout = timeout("timeouts.idle", IDLE, idle, defaults.idle());
+    update.tls = backend_tls::update(tls, &mask, &mut violations);
     violations.finish(id.map(|id| (id, update, parse_etag(&etag))))
 }
 
@@ -144,20 +158,30 @@ struct Fields {
     connect: Option<pbjson_types::Duration>,
     first_byte: Option<pbjson_types::Duration>,
     idle: Option<pbjson_types::Duration>,
+    tls: Option<wire::BackendTls>,
     etag: String,
 }
 
 impl Fields {
     fn take(service: Option<wire::Service>) -> Result<Self, AppError> {
         let service = service.ok_or_else(|| AppError::invalid("service", "a service is required"))?;
-        let wire::Service { name, balancing, protocol, timeouts, revision: _, etag, create_time: _, update_time: _ } =
-            service;
+        let wire::Service {
+            name,
+            balancing,
+            protocol,
+            timeouts,
+            revision: _,
+            etag,
+            create_time: _,
+            update_time: _,
+            tls,
+        } = service;
         let wire::ServiceTimeouts { connect, first_byte, idle } = timeouts.unwrap_or_default();
         let balancing = wire::BalancingPolicy::try_from(balancing)
             .map_err(|_| AppError::invalid("service.balancing", "a policy that this version does not know"))?;
         let protocol = wire::BackendProtocol::try_from(protocol)
             .map_err(|_| AppError::invalid("service.protocol", "a protocol that this version does not know"))?;
-        Ok(Self { name, balancing, protocol, connect, first_byte, idle, etag })
+        Ok(Self { name, balancing, protocol, connect, first_byte, idle, tls, etag })
     }
 }
 
@@ -172,7 +196,8 @@ mod tests {
 
     #[test]
     fn unset_timeouts_have_their_defaults() {
-        let service = new(Some(wire_service(Some(Duration::from_millis(250).into())))).unwrap();
+        let (service, tls) = new(Some(wire_service(Some(Duration::from_millis(250).into())))).unwrap();
+        assert!(tls.is_none());
         assert_eq!(service.timeouts.connect(), Duration::from_millis(250));
         assert_eq!(service.timeouts.idle(), Timeouts::default().idle());
     }
@@ -180,7 +205,7 @@ mod tests {
     #[test]
     fn timeouts_out_of_bounds_are_refused_by_name() {
         for (seconds, nanos) in [(-1, 0), (0, 0), (0, 999_999), (86_400, 1_000_000), (i64::MAX, 0), (0, -1)] {
-            let error = new(Some(wire_service(Some(pbjson_types::Duration { seconds, nanos })))).unwrap_err();
+            let error = new(Some(wire_service(Some(pbjson_types::Duration { seconds, nanos })))).err().unwrap();
             assert!(error.to_string().starts_with("service.timeouts.connect: "), "{error}");
         }
     }

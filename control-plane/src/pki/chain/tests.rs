@@ -87,7 +87,7 @@ fn a_whole_chain_is_accepted_and_says_what_it_is_for() {
         assert_eq!((accepted.not_before, accepted.not_after), (Timestamp(NOW.0 - 86_400_000), NOW.plus(DAY)));
         assert_eq!(accepted.certificates, chain.iter().map(|made| made.der.clone()).collect::<Vec<_>>());
         assert_eq!(key.expose_pkcs8(), leaf.key.serialize_der());
-        assert_eq!(chain_pem(&accepted), pem(&chain));
+        assert_eq!(certificates_pem(&accepted.certificates), pem(&chain));
     }
 }
 

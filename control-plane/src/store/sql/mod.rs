@@ -20,7 +20,8 @@ use crate::{
         Changes, Store, StoreError, Transaction,
         rows::{
             BackendRow, CertificateRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow, KeyRow, ServiceRow,
-            TokenRow, TokenUseRow, private_key_identity, rejections_column, revision_column, secret_identity,
+            TokenRow, TokenUseRow, client_key_identity, private_key_identity, rejections_column, revision_column,
+            secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -48,6 +49,12 @@ const SEALED_CERTIFICATES: SealedTable = SealedTable {
     select: "SELECT id, sealed_private_key FROM certificate WHERE id > $1 ORDER BY id LIMIT $2",
     update: "UPDATE certificate SET sealed_private_key = $1 WHERE id = $2 AND sealed_private_key = $3",
     identity: private_key_identity,
+};
+const SEALED_CLIENT_KEYS: SealedTable = SealedTable {
+    select: "SELECT id, tls_sealed_client_key FROM service WHERE id > $1 AND tls_sealed_client_key IS NOT NULL \
+             ORDER BY id LIMIT $2",
+    update: "UPDATE service SET tls_sealed_client_key = $1 WHERE id = $2 AND tls_sealed_client_key = $3",
+    identity: client_key_identity,
 };
 const SEALED_SECRETS: SealedTable = SealedTable {
     select: "SELECT name, sealed FROM secret WHERE name > $1 ORDER BY name LIMIT $2",
@@ -121,7 +128,7 @@ impl SqlStore {
             .fetch_all(&mut *transaction)
             .await?
         {
-            put.push(Object::Served(Resource::Service(Arc::new(row.service()?))));
+            put.push(Object::Served(Resource::Service(Arc::new(row.service(&self.sealer)?))));
         }
         for row in sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE revision > $1")
             .bind(after)
@@ -294,7 +301,10 @@ impl Store for SqlStore {
         let mut resealed = 0;
         // Another process may still seal under the key before: until nothing of that is found.
         loop {
-            let found = self.reseal_table(&SEALED_CERTIFICATES).await? + self.reseal_table(&SEALED_SECRETS).await?;
+            let mut found = 0;
+            for table in [&SEALED_CERTIFICATES, &SEALED_CLIENT_KEYS, &SEALED_SECRETS] {
+                found += self.reseal_table(table).await?;
+            }
             if found == 0 {
                 return Ok(resealed);
             }

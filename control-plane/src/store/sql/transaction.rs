@@ -14,9 +14,9 @@ use crate::{
         StoreError, TOMBSTONES_MAX, Transaction,
         history::Recorded,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EnrolmentRow, InviteRow, ServiceRow, TokenRow, labels_column,
-            millis_column, names_column, patterns_column, private_key_identity, revision_column, secret_identity,
-            tags_column,
+            BackendRow, CertificateRow, DomainRow, EnrolmentRow, InviteRow, ServiceRow, TlsColumns, TokenRow,
+            labels_column, millis_column, names_column, patterns_column, private_key_identity, revision_column,
+            secret_identity, tags_column,
         },
     },
 };
@@ -214,7 +214,7 @@ impl Transaction for SqlTransaction {
             .bind(id.as_str())
             .fetch_optional(&mut *self.transaction)
             .await?
-            .map(ServiceRow::service)
+            .map(|row| row.service(&self.sealer))
             .transpose()
     }
 
@@ -241,13 +241,18 @@ impl Transaction for SqlTransaction {
         new: Service,
     ) -> Result<Stored<Service>, StoreError> {
         let stored = self.stored(old, new);
-        let Service { id, balancing, protocol, timeouts } = &stored.value;
+        let Service { id, balancing, protocol, timeouts, tls } = &stored.value;
+        let tls = TlsColumns::of(id, tls.as_ref(), &self.sealer)?;
         sqlx::query::<Database>(
             "INSERT INTO service (id, balancing, protocol, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, \
-             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             tls_trust, tls_authorities, tls_server_name, tls_client_chain, tls_sealed_client_key, \
+             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
              ON CONFLICT (id) DO UPDATE SET balancing = excluded.balancing, protocol = excluded.protocol, \
              connect_timeout_ms = excluded.connect_timeout_ms, first_byte_timeout_ms = excluded.first_byte_timeout_ms, \
-             idle_timeout_ms = excluded.idle_timeout_ms, revision = excluded.revision, \
+             idle_timeout_ms = excluded.idle_timeout_ms, tls_trust = excluded.tls_trust, \
+             tls_authorities = excluded.tls_authorities, tls_server_name = excluded.tls_server_name, \
+             tls_client_chain = excluded.tls_client_chain, \
+             tls_sealed_client_key = excluded.tls_sealed_client_key, revision = excluded.revision, \
              updated_at = excluded.updated_at",
         )
         .bind(id.as_str())
@@ -256,6 +261,11 @@ impl Transaction for SqlTransaction {
         .bind(millis_column(timeouts.connect()))
         .bind(millis_column(timeouts.first_byte()))
         .bind(millis_column(timeouts.idle()))
+        .bind(tls.trust)
+        .bind(tls.authorities)
+        .bind(tls.server_name)
+        .bind(tls.client_chain)
+        .bind(tls.sealed_client_key)
         .bind(revision_column(stored.revision))
         .bind(stored.created_at.0)
         .bind(stored.updated_at.0)

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use switchyard_proto::vocab::{
-    Digest, ResourceKey, ResourceKind, Revision,
+    Digest, ResourceKey, ResourceKind, Revision, ServiceId,
     limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
 };
 
@@ -238,6 +238,11 @@ impl Held {
                 reason: pending.reason[..pending.reason.floor_char_boundary(REJECTION_REASON_BYTES_MAX)].to_owned(),
             })
             .collect()
+    }
+
+    /// The served services whose backends are not verified.
+    pub(in crate::sync) fn unverified(&self) -> &BTreeSet<ServiceId> {
+        self.served.unverified()
     }
 
     /// How many resources are not served as they were received.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, ServiceId, Tag};
 
@@ -11,6 +11,8 @@ pub(super) type PoolKey = (ServiceId, Tag);
 #[derive(Debug, Default)]
 pub(super) struct Served {
     pub(super) services: HashMap<ServiceId, ServiceUsers>,
+    /// The services whose backends are not verified.
+    unverified: BTreeSet<ServiceId>,
     pub(super) backends: HashMap<BackendId, (ServiceId, Vec<Tag>)>,
     pub(super) domains: HashMap<HostPattern, PoolKey>,
     certificates: HashMap<CertificateId, Vec<HostPattern>>,
@@ -40,6 +42,11 @@ impl Served {
         self.services.get(id).is_some_and(|users| users.is_served)
     }
 
+    /// The services whose backends are not verified.
+    pub(super) fn unverified(&self) -> &BTreeSet<ServiceId> {
+        &self.unverified
+    }
+
     /// Whether a certificate for this host, or for all it stands for, is served.
     pub(super) fn has_certificate_for(&self, host: &HostPattern) -> bool {
         let parent = || HostPattern::parse(&format!("*.{}", host.as_str().split_once('.')?.1)).ok();
@@ -50,7 +57,12 @@ impl Served {
     pub(super) fn put(&mut self, key: &ResourceKey, valid: &Valid) {
         self.remove(key);
         match valid {
-            Valid::Service(service) => self.services.entry(service.id.clone()).or_default().is_served = true,
+            Valid::Service(service) => {
+                self.services.entry(service.id.clone()).or_default().is_served = true;
+                if service.tls.as_ref().is_some_and(|tls| !tls.is_verified()) {
+                    self.unverified.insert(service.id.clone());
+                }
+            }
             Valid::Backend(backend) => {
                 self.services.entry(backend.service.clone()).or_default().backends += 1;
                 self.backends.insert(backend.id.clone(), (backend.service.clone(), backend.tags.clone()));
@@ -73,6 +85,7 @@ impl Served {
             ResourceKind::Service => {
                 if let Some(id) = service_id(key) {
                     self.change_users(&id, |users| users.is_served = false);
+                    self.unverified.remove(&id);
                 }
             }
             ResourceKind::Backend => {

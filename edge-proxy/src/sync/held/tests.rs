@@ -76,6 +76,7 @@ fn service(id: &str) -> (ResourceKey, Vec<u8>) {
         connect_timeout_ms: 1,
         first_byte_timeout_ms: 1,
         idle_timeout_ms: 1,
+        tls: None,
     };
     (key(ResourceKind::Service, id), message.encode_to_vec())
 }

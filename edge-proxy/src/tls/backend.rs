@@ -1,0 +1,269 @@
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
+use rustls::{
+    InconsistentKeys, RootCertStore,
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::CertifiedKey,
+};
+use switchyard_proto::vocab::BackendHost;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// How TLS is spoken to the backends of a service, in the form that connecting takes it.
+///
+/// Pingora has more options for it. Those that have no effect with rustls (another name that is accepted as well, the curves)
+/// are not offered.
+#[derive(Clone)]
+pub struct BackendTls {
+    identity: [u8; 32],
+    trust: Trust,
+    server_name: Option<String>,
+    client: Option<Arc<CertKey>>,
+}
+
+#[derive(Clone)]
+enum Trust {
+    System,
+    Authorities(Arc<[WrappedX509]>),
+    Anybody,
+}
+
+/// Whose certificates are accepted from backends.
+#[derive(Clone, Debug)]
+pub enum BackendTrust {
+    /// Those of the CAs that the system trusts.
+    System,
+    /// Those of these CAs: DER.
+    Authorities(Vec<Vec<u8>>),
+    /// Anybody's.
+    Anybody,
+}
+
+/// What this edge proves itself with.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// DER: the certificate, then its intermediates in order.
+    pub chain: Vec<Vec<u8>>,
+    /// DER, PKCS #8.
+    pub private_key: Vec<u8>,
+}
+
+impl BackendTls {
+    /// Checks that all of it can be used, so that no connection fails for it.
+    pub fn new(
+        trust: BackendTrust,
+        server_name: Option<BackendHost>,
+        client_certificate: Option<ClientCertificate>,
+    ) -> Result<Self, InvalidBackendTls> {
+        let server_name = server_name.map(|name| name.to_string());
+        let identity = identity(&trust, server_name.as_deref(), client_certificate.as_ref());
+        let trust = match trust {
+            BackendTrust::System => Trust::System,
+            BackendTrust::Authorities(authorities) => Trust::Authorities(anchors(authorities)?),
+            BackendTrust::Anybody => Trust::Anybody,
+        };
+        let client = client_certificate.map(client_key).transpose()?.map(Arc::new);
+        Ok(Self { identity, trust, server_name, client })
+    }
+
+    /// The name that all backends are asked for; `None`: each has that of its address.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// Whether backends must prove themselves.
+    pub fn is_verified(&self) -> bool {
+        !matches!(self.trust, Trust::Anybody)
+    }
+
+    /// The CAs of which one must have issued the certificate of a backend; `None`: those of the system.
+    pub(crate) fn authorities(&self) -> Option<Arc<[WrappedX509]>> {
+        /// Nobody's: Pingora asks for a CA also when it verifies nothing, and a system may have none.
+        static NOBODY: LazyLock<Option<Arc<[WrappedX509]>>> = LazyLock::new(|| {
+            let key = rcgen::KeyPair::generate().ok()?;
+            let certificate = rcgen::CertificateParams::default().self_signed(&key).ok()?;
+            anchors(vec![certificate.der().to_vec()]).ok()
+        });
+        match &self.trust {
+            Trust::System => None,
+            Trust::Authorities(authorities) => Some(authorities.clone()),
+            Trust::Anybody => NOBODY.clone(),
+        }
+    }
+
+    pub(crate) fn client_certificate(&self) -> Option<Arc<CertKey>> {
+        self.client.clone()
+    }
+
+    /// A number that is different for what is different: connections are kept apart by it.
+    pub(crate) fn group(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.identity;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// How many CAs the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` change which). Pingora ends the process where they cannot
+/// be read.
+pub fn system_authorities() -> Result<usize, UnreadableAuthorities> {
+    let mut store = RootCertStore::empty();
+    let loaded = pingora_core::tls::load_platform_certs_incl_env_into_store(&mut store);
+    loaded.map_err(|error| UnreadableAuthorities(error.to_string()))?;
+    Ok(store.len())
+}
+
+/// The CAs that the system trusts cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the CAs that the system trusts cannot be read (SSL_CERT_FILE, SSL_CERT_DIR): {0}")]
+pub struct UnreadableAuthorities(String);
+
+/// A digest over everything, each part with its length.
+fn identity(trust: &BackendTrust, server_name: Option<&str>, client: Option<&ClientCertificate>) -> [u8; 32] {
+    let mut digest = Context::new(&SHA256);
+    let mut part = |bytes: &[u8]| {
+        digest.update(&(bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    let (word, authorities): (&[u8], &[Vec<u8>]) = match trust {
+        BackendTrust::System => (b"system", &[]),
+        BackendTrust::Authorities(authorities) => (b"authorities", authorities),
+        BackendTrust::Anybody => (b"anybody", &[]),
+    };
+    part(word);
+    part(&(authorities.len() as u64).to_le_bytes());
+    authorities.iter().for_each(|der| part(der));
+    part(server_name.unwrap_or_default().as_bytes());
+    if let Some(ClientCertificate { chain, private_key }) = client {
+        chain.iter().for_each(|der| part(der));
+        part(private_key);
+    }
+    digest.finish().as_ref().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+fn anchors(authorities: Vec<Vec<u8>>) -> Result<Arc<[WrappedX509]>, InvalidBackendTls> {
+    for der in &authorities {
+        RootCertStore::empty().add(CertificateDer::from(der.as_slice())).map_err(|_| InvalidBackendTls::Authority)?;
+    }
+    let wrapped = authorities.into_iter().map(|der| wrap(der).ok_or(InvalidBackendTls::Authority));
+    wrapped.collect()
+}
+
+fn client_key(certificate: ClientCertificate) -> Result<CertKey, InvalidBackendTls> {
+    let ClientCertificate { chain, private_key } = certificate;
+    let signer = any_supported_type(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(private_key.as_slice())))
+        .map_err(|_| InvalidBackendTls::ClientKey)?;
+    let certified = CertifiedKey::new(chain.iter().map(|der| CertificateDer::from(der.clone())).collect(), signer);
+    match certified.keys_match() {
+        Ok(()) => {}
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            return Err(InvalidBackendTls::KeyMismatch);
+        }
+        Err(_) => return Err(InvalidBackendTls::ClientChain),
+    }
+    // Pingora panics on what it cannot read.
+    if chain.is_empty() || !chain.iter().all(|der| is_certificate(der)) {
+        return Err(InvalidBackendTls::ClientChain);
+    }
+    Ok(CertKey::new(chain, private_key))
+}
+
+fn wrap(der: Vec<u8>) -> Option<WrappedX509> {
+    // Pingora panics on what it cannot read.
+    is_certificate(&der).then(|| WrappedX509::new(der, parse_x509))
+}
+
+fn is_certificate(der: &[u8]) -> bool {
+    matches!(X509Certificate::from_der(der), Ok(([], _)))
+}
+
+impl PartialEq for BackendTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+}
+
+impl Eq for BackendTls {}
+
+/// Without the private key.
+impl fmt::Debug for BackendTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendTls")
+            .field("server_name", &self.server_name)
+            .field("is_verified", &self.is_verified())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why TLS cannot be spoken so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBackendTls {
+    /// A CA that is none.
+    #[error("a certificate of the authorities cannot be read as that of a CA")]
+    Authority,
+    /// A client certificate that is none.
+    #[error("the client certificate cannot be read")]
+    ClientChain,
+    /// A key that TLS cannot use.
+    #[error("the key of the client certificate cannot be read: PKCS #8 of RSA, ECDSA or Ed25519 is required")]
+    ClientKey,
+    /// The key of another certificate.
+    #[error("the key does not belong to the client certificate")]
+    KeyMismatch,
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn certificate() -> (Vec<u8>, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["edge.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.der().to_vec(), key.serialize_der())
+    }
+
+    fn tls(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> Result<BackendTls, InvalidBackendTls> {
+        let client = client.map(|(der, private_key)| ClientCertificate { chain: vec![der], private_key });
+        BackendTls::new(trust, None, client)
+    }
+
+    #[test]
+    fn connections_are_shared_only_by_those_who_ask_for_the_same() {
+        let (one, two) = (certificate(), certificate());
+        let bundle = |certificates: &[&(Vec<u8>, Vec<u8>)]| {
+            BackendTrust::Authorities(certificates.iter().map(|(der, _)| der.clone()).collect())
+        };
+        let different = [
+            tls(BackendTrust::System, None).unwrap(),
+            tls(BackendTrust::Anybody, None).unwrap(),
+            tls(bundle(&[&one]), None).unwrap(),
+            tls(bundle(&[&two]), None).unwrap(),
+            tls(bundle(&[&one, &two]), None).unwrap(),
+            tls(bundle(&[&one]), Some(two.clone())).unwrap(),
+            tls(BackendTrust::System, Some(one.clone())).unwrap(),
+            BackendTls::new(BackendTrust::System, Some(BackendHost::parse("a.example").unwrap()), None).unwrap(),
+        ];
+        for (index, left) in different.iter().enumerate() {
+            for (other, right) in different.iter().enumerate() {
+                assert_eq!(left.group() == right.group(), index == other, "{index} and {other}");
+            }
+        }
+        assert_eq!(tls(bundle(&[&one]), None).unwrap().group(), tls(bundle(&[&one]), None).unwrap().group());
+    }
+
+    #[test]
+    fn what_no_connection_could_use_is_refused() {
+        let (one, two) = (certificate(), certificate());
+        let garbage = BackendTrust::Authorities(vec![vec![1, 2, 3]]);
+        assert_eq!(tls(garbage, None).unwrap_err(), InvalidBackendTls::Authority);
+        let mixed = Some((one.0.clone(), two.1));
+        assert_eq!(tls(BackendTrust::System, mixed).unwrap_err(), InvalidBackendTls::KeyMismatch);
+        assert_eq!(tls(BackendTrust::System, Some((one.0, vec![1]))).unwrap_err(), InvalidBackendTls::ClientKey);
+        assert_eq!(tls(BackendTrust::System, Some((vec![1], one.1))).unwrap_err(), InvalidBackendTls::ClientChain);
+    }
+}
