@@ -125,7 +125,7 @@ impl Edge {
         if tls::system_authorities()? == 0 {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
-        let tls = tls::server_config(live.clone())?;
+        let tls = tls::ServerConfigs::new(live.clone())?;
         let drain = Drain::new();
         let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
             EdgeService::new(

@@ -8,6 +8,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioExecutor};
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::client::IntoClientRequest};
 use tonic::transport::{Channel, Endpoint};
@@ -46,6 +47,11 @@ impl Client {
     /// HTTPS that knows only HTTP/1.1.
     pub fn https1(listener: SocketAddr, root_pem: &str) -> Result<Self> {
         Ok(Self::new(Connector::tls(listener, root_pem, &["http/1.1"])?, false))
+    }
+
+    /// HTTPS as this says.
+    pub fn https_with(listener: SocketAddr, config: ClientConfig) -> Self {
+        Self::new(Connector::tls_with(listener, config), false)
     }
 
     fn new(connector: Connector, http2_only: bool) -> Self {

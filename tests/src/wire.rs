@@ -263,7 +263,12 @@ impl Feed {
 
     /// Puts a domain.
     pub fn domain(&mut self, host: &str, service: &str, tag: &str) -> &mut Self {
-        let domain = Domain { service: service.to_owned(), active_tag: tag.to_owned(), http_to_https: false };
+        let domain = Domain {
+            service: service.to_owned(),
+            active_tag: tag.to_owned(),
+            http_to_https: false,
+            client_authentication: None,
+        };
         self.put(ResourceKind::Domain, host, domain.encode_to_vec())
     }
 

@@ -156,7 +156,8 @@ on_both_databases! {
         fleet.control_plane.start().await?;
         // An edge that was not there before, too.
         let fresh = fleet.new_edge("fresh", Vec::new()).await?;
-        fleet.live(fleet.api()?.list_edges().await?.revision).await?;
+        let revision = fleet.api()?.list_edges().await?.revision;
+        eventually("both edges are there", async || fleet.live(revision).await).await?;
         seen(&Client::http(fresh.http), "strict").await?;
         fleet.edge_mut().kill().await?;
         fleet.edge_mut().start().await?;

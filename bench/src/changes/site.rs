@@ -70,6 +70,6 @@ fn host(number: usize) -> String {
 }
 
 fn internal(host: &str) -> Domain {
-    let tls = DomainTls { certificate_source: CertificateSource::Internal.into() };
+    let tls = DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None };
     Domain { tls: Some(tls), ..domain(host, "bench", "a") }
 }

@@ -1,10 +1,13 @@
-use std::time::{Instant, SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
-    CertificateSource, CreateDomainRequest, DeleteDomainRequest, Domain, DomainTls, GetDomainRequest,
-    ListDomainsResponse, UpdateDomainRequest,
+    CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest, DeleteDomainRequest, Domain,
+    DomainTls, GetDomainRequest, ListDomainsResponse, UpdateDomainRequest,
 };
 
 use super::{
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::Failure,
-    names,
+    files, names,
     output::{Show, age, moment, or_dash, word},
     wait::Outcome,
 };
@@ -67,6 +70,8 @@ pub(crate) struct CreateArgs {
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
     edge_labels: Vec<(String, String)>,
     #[command(flatten)]
+    clients: ClientArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
@@ -84,7 +89,9 @@ pub(crate) struct UpdateArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
+    .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca"]))]
+#[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
     #[arg(long)]
@@ -105,6 +112,35 @@ struct Changes {
     /// All edges serve it
     #[arg(long)]
     all_edges: bool,
+    #[command(flatten)]
+    clients: ClientArgs,
+    /// Ask clients for no certificate
+    #[arg(long, conflicts_with = "client_ca_file")]
+    no_client_ca: bool,
+}
+
+/// How clients prove themselves to a domain.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct ClientArgs {
+    /// A PEM file: the CAs that clients must have a certificate from
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// Let clients without a certificate in as well; requests of those with one say whose they are
+    #[arg(long, requires = "client_ca_file")]
+    client_certificate_optional: bool,
+}
+
+impl ClientArgs {
+    fn to_message(&self) -> Result<Option<ClientAuthentication>, Failure> {
+        let Some(path) = &self.client_ca_file else { return Ok(None) };
+        let mode = if self.client_certificate_optional {
+            ClientCertificateMode::Optional
+        } else {
+            ClientCertificateMode::Required
+        };
+        Ok(Some(ClientAuthentication { ca_bundle_pem: files::read_text(path)?, mode: mode.into() }))
+    }
 }
 
 /// Where a domain's certificate comes from.
@@ -117,12 +153,11 @@ pub(crate) enum Tls {
 }
 
 impl Tls {
-    fn to_message(self) -> DomainTls {
-        let source = match self {
+    fn to_message(self) -> CertificateSource {
+        match self {
             Self::Internal => CertificateSource::Internal,
             Self::Uploaded => CertificateSource::Uploaded,
-        };
-        DomainTls { certificate_source: source.into() }
+        }
     }
 }
 
@@ -145,12 +180,17 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, write } = args;
+    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, clients, write } = args;
+    let clients = clients.to_message()?;
+    let tls = (tls.is_some() || clients.is_some()).then(|| DomainTls {
+        certificate_source: tls.map_or(CertificateSource::Unspecified, Tls::to_message).into(),
+        client_authentication: clients,
+    });
     let domain = Domain {
         name: names::domain(&name),
         service: service.map(|service| names::service(&service)).unwrap_or_default(),
         active_tag: tag,
-        tls: tls.map(Tls::to_message),
+        tls,
         http_to_https,
         edge_selector: edge_labels.into_iter().collect(),
         ..Domain::default()
@@ -165,7 +205,7 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
     let UpdateArgs { name, changes, etag, write } = args;
-    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges } = changes;
+    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges, clients, no_client_ca } = changes;
     let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
     let mut mask = FieldMask::default();
     if let Some(service) = service {
@@ -178,7 +218,11 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     }
     if let Some(tls) = tls {
         mask.paths.push("tls.certificate_source".to_owned());
-        domain.tls = Some(tls.to_message());
+        domain.tls.get_or_insert_default().set_certificate_source(tls.to_message());
+    }
+    if no_client_ca || clients.client_ca_file.is_some() {
+        mask.paths.push("tls.client_authentication".to_owned());
+        domain.tls.get_or_insert_default().client_authentication = clients.to_message()?;
     }
     if let Some(http_to_https) = http_to_https {
         mask.paths.push("http_to_https".to_owned());
@@ -227,6 +271,14 @@ fn tls_word(domain: &Domain) -> String {
     }
 }
 
+fn clients_word(domain: &Domain) -> String {
+    let clients = domain.tls.as_ref().and_then(|tls| tls.client_authentication.as_ref());
+    clients.map_or_else(
+        || "not asked for".to_owned(),
+        |clients| word(clients.mode().as_str_name(), "CLIENT_CERTIFICATE_MODE_"),
+    )
+}
+
 fn redirect_word(domain: &Domain) -> String {
     if domain.http_to_https { "yes" } else { "no" }.to_owned()
 }
@@ -256,6 +308,7 @@ impl Show for Domain {
             ("active tag", self.active_tag.clone()),
             ("previous tag", or_dash(&self.previous_tag)),
             ("certificate", tls_word(self)),
+            ("client certificates", clients_word(self)),
             ("http to https", redirect_word(self)),
             ("edges", if self.edge_selector.is_empty() { "all".to_owned() } else { label_text(&self.edge_selector) }),
             ("revision", self.revision.to_string()),

@@ -15,7 +15,7 @@ fn domain(host: &str) -> Domain {
         name: format!("domains/{host}"),
         service: "services/shop".to_owned(),
         active_tag: "a".to_owned(),
-        tls: Some(DomainTls { certificate_source: CertificateSource::Internal.into() }),
+        tls: Some(DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None }),
         http_to_https: true,
         revision: 12,
         etag: "12".to_owned(),
@@ -78,8 +78,8 @@ async fn one_resource_is_shown_whole() {
     let fake = Fake::start().await;
     fake.state.domains.lock().unwrap().push(domain("shop.example"));
     let shown = fake.run(&["domain", "get", "shop.example"]).await.stdout;
-    assert!(shown.contains("active tag:      a\n"), "{shown}");
-    assert!(shown.contains("changed:         1970-01-12T13:46:40Z ("), "{shown}");
+    assert!(shown.contains("active tag:            a\n"), "{shown}");
+    assert!(shown.contains("changed:               1970-01-12T13:46:40Z ("), "{shown}");
     let json = fake.run(&["domain", "get", "shop.example", "-o", "json"]).await.stdout;
     assert_eq!(serde_json::from_str::<Domain>(&json).unwrap(), domain("shop.example"));
 }

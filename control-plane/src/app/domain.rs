@@ -7,7 +7,7 @@ use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
 use crate::{
     model::{
-        Actor, CertificateSource, Domain, Stored,
+        Actor, CertificateSource, ClientAuthentication, Domain, Stored,
         rules::{self, BrokenRule},
     },
     store::Transaction,
@@ -26,6 +26,8 @@ pub struct DomainUpdate {
     pub http_to_https: Option<bool>,
     /// Other labels that an edge must have to serve it.
     pub edge_selector: Option<Labels>,
+    /// Another way for clients to prove themselves, or none.
+    pub client_authentication: Option<Option<ClientAuthentication>>,
 }
 
 /// Whether a switch asks for an active backend with the new tag.
@@ -103,7 +105,8 @@ pub async fn update(
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
-    let DomainUpdate { service, active_tag, certificate_source, http_to_https, edge_selector } = update;
+    let DomainUpdate { service, active_tag, certificate_source, http_to_https, edge_selector, client_authentication } =
+        update;
     if let Some(service) = &service {
         scope::check_service(actor, service)?;
     }
@@ -115,6 +118,7 @@ pub async fn update(
         certificate_source: certificate_source.unwrap_or(old.value.certificate_source),
         http_to_https: http_to_https.unwrap_or(old.value.http_to_https),
         edge_selector: edge_selector.unwrap_or_else(|| old.value.edge_selector.clone()),
+        client_authentication: client_authentication.unwrap_or_else(|| old.value.client_authentication.clone()),
     };
     if new == old.value {
         return Ok(old);

@@ -118,6 +118,7 @@ fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
         certificate_source,
         http_to_https: false,
         edge_selector: Labels::default(),
+        client_authentication: None,
     }
 }
 

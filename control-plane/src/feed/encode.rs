@@ -8,7 +8,7 @@ use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
     Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
-    CertificateChain, ClientCertificate, Domain, Resource, Service,
+    CertificateChain, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource, Service,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -40,8 +40,21 @@ fn domain(domain: &Domain) -> wire::Domain {
         certificate_source: _,
         http_to_https,
         edge_selector: _,
+        client_authentication,
     } = domain;
-    wire::Domain { service: service.to_string(), active_tag: active_tag.to_string(), http_to_https: *http_to_https }
+    wire::Domain {
+        service: service.to_string(),
+        active_tag: active_tag.to_string(),
+        http_to_https: *http_to_https,
+        client_authentication: client_authentication.as_ref().map(|authentication| {
+            let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
+            let mode = match mode {
+                ClientCertificateMode::Required => wire::ClientCertificateMode::Required,
+                ClientCertificateMode::Optional => wire::ClientCertificateMode::Optional,
+            };
+            wire::ClientAuthentication { authorities: der(certificates), mode: mode.into() }
+        }),
+    }
 }
 
 fn service(service: &Service) -> wire::Service {
@@ -140,6 +153,7 @@ mod tests {
             certificate_source: CertificateSource::Uploaded,
             http_to_https: true,
             edge_selector: Labels::default(),
+            client_authentication: None,
         };
         let stored =
             Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };
@@ -148,7 +162,13 @@ mod tests {
         assert_eq!(envelope.revision, 7);
         assert_eq!(envelope.key, Some(resource.key().to_wire()));
         let body = wire::Domain::decode(envelope.body).unwrap();
-        assert_eq!(body, wire::Domain { service: "shop".into(), active_tag: "a".into(), http_to_https: true });
+        let expected = wire::Domain {
+            service: "shop".into(),
+            active_tag: "a".into(),
+            http_to_https: true,
+            client_authentication: None,
+        };
+        assert_eq!(body, expected);
     }
 
     #[test]

@@ -123,6 +123,7 @@ mod tests {
             certificate_source: CertificateSource::Uploaded,
             http_to_https: false,
             edge_selector: Labels::default(),
+            client_authentication: None,
         }
     }
 

@@ -1,6 +1,6 @@
 use switchyard_proto::vocab::{HostPattern, Labels, ServiceId, Tag};
 
-use super::CertificateSource;
+use super::{CaBundle, CertificateSource};
 
 /// A host name, and where its traffic goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,41 @@ pub struct Domain {
     pub http_to_https: bool,
     /// The labels that an edge must have to serve it.
     pub edge_selector: Labels,
+    /// How clients prove themselves; `None`: they are not asked.
+    pub client_authentication: Option<ClientAuthentication>,
+}
+
+/// How clients prove themselves to a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthentication {
+    /// The CAs that their certificates come from.
+    pub authorities: CaBundle,
+    /// Whether they must.
+    pub mode: ClientCertificateMode,
+}
+
+/// Whether clients must have a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateMode {
+    /// Without one there is no connection.
+    Required,
+    /// Without one requests have no identity.
+    Optional,
+}
+
+impl ClientCertificateMode {
+    /// The one word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+
+    /// The mode that a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Required, Self::Optional].into_iter().find(|mode| mode.as_str() == word)
+    }
 }
 
 impl Domain {
@@ -47,6 +82,7 @@ mod tests {
             certificate_source: CertificateSource::Uploaded,
             http_to_https: false,
             edge_selector: Labels::default(),
+            client_authentication: None,
         };
         assert_eq!(on_a.switched_to(a.clone()), on_a);
         let on_b = on_a.switched_to(b.clone());

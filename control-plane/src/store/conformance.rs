@@ -87,6 +87,7 @@ fn domain(host: &str, service: &str) -> Domain {
         certificate_source: CertificateSource::Internal,
         http_to_https: true,
         edge_selector: Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap(),
+        client_authentication: None,
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use switchyard_proto::vocab::Labels;
 
 use crate::model::{
-    Access, Backend, BackendTls, BackendTrust, CaBundle, Certificate, CertificateChain, Domain, Enrolment, Invite,
-    Pattern, Service, Token, fingerprint_sha256,
+    Access, Backend, BackendTls, BackendTrust, CaBundle, Certificate, CertificateChain, ClientAuthentication, Domain,
+    Enrolment, Invite, Pattern, Service, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -18,7 +18,16 @@ pub(super) trait Recorded {
 
 impl Recorded for Domain {
     fn recorded(&self) -> Value {
-        let Self { host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector } = self;
+        let Self {
+            host,
+            service,
+            active_tag,
+            previous_tag,
+            certificate_source,
+            http_to_https,
+            edge_selector,
+            client_authentication,
+        } = self;
         json!({
             "host": host.as_str(),
             "service": service.as_str(),
@@ -27,6 +36,10 @@ impl Recorded for Domain {
             "certificate_source": certificate_source.as_str(),
             "http_to_https": http_to_https,
             "edge_selector": labels_value(edge_selector),
+            "client_authentication": client_authentication.as_ref().map(|authentication| {
+                let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
+                json!({ "authorities_sha256": fingerprints(certificates), "mode": mode.as_str() })
+            }),
         })
     }
 }

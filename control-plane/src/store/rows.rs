@@ -14,9 +14,10 @@ use super::{StoreError, history::labels_value};
 use crate::{
     model::{
         Access, Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
-        CertificateChain, CertificateSource, ClientCertificate, Domain, Door, EdgeKey, EdgeRecord, Enrolment,
-        HistoryEntry, HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey, RejectionRecord,
-        Role, Scope, SecretHash, Service, Stored, Tags, Timeouts, Timestamp, Token,
+        CertificateChain, CertificateSource, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain,
+        Door, EdgeKey, EdgeRecord, Enrolment, HistoryEntry, HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern,
+        Patterns, PrivateKey, RejectionRecord, Role, Scope, SecretHash, Service, Stored, Tags, Timeouts, Timestamp,
+        Token,
     },
     seal::Sealer,
 };
@@ -78,6 +79,8 @@ pub(super) struct DomainRow {
     certificate_source: String,
     http_to_https: bool,
     edge_selector: String,
+    client_authorities: Option<Vec<u8>>,
+    client_certificate_mode: Option<String>,
     revision: i64,
     created_at: i64,
     updated_at: i64,
@@ -95,8 +98,20 @@ impl DomainRow {
                 .word(&self.certificate_source, CertificateSource::from_word(&self.certificate_source))?,
             http_to_https: self.http_to_https,
             edge_selector: row.labels(&self.edge_selector)?,
+            client_authentication: self.client_authentication(&row)?,
         };
         row.stored(domain, self.revision, self.created_at, self.updated_at)
+    }
+
+    fn client_authentication(&self, row: &Row<'_>) -> Result<Option<ClientAuthentication>, StoreError> {
+        match (&self.client_authorities, &self.client_certificate_mode) {
+            (None, None) => Ok(None),
+            (Some(authorities), Some(word)) => Ok(Some(ClientAuthentication {
+                authorities: CaBundle(row.check(split_chain(authorities))?),
+                mode: row.word(word, ClientCertificateMode::from_word(word))?,
+            })),
+            _ => Err(row.inconsistent("CAs of clients without a mode, or a mode without CAs")),
+        }
     }
 }
 

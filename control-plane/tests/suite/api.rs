@@ -32,7 +32,7 @@ async fn a_domain_is_created_read_changed_switched_and_deleted() {
     let created = control_plane.create_domain("Shop.Example", "a").await.unwrap();
     assert_eq!(created.name, "domains/shop.example");
     assert_eq!((created.service.as_str(), created.etag.clone()), ("services/default", created.revision.to_string()));
-    assert_eq!(created.tls.unwrap().certificate_source(), CertificateSource::Uploaded);
+    assert_eq!(created.tls.as_ref().unwrap().certificate_source(), CertificateSource::Uploaded);
 
     let get = GetDomainRequest { name: created.name.clone() };
     let got = control_plane.domains.get_domain(get.clone()).await.unwrap().into_inner();
@@ -240,7 +240,7 @@ async fn certificates_are_uploaded_checked_and_never_give_their_key_back() {
 #[tokio::test]
 async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     let mut control_plane = ControlPlane::start().await;
-    let tls = Some(DomainTls { certificate_source: CertificateSource::Internal.into() });
+    let tls = Some(DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls, ..domain("*.shop.example", "a") }), validate_only: false };
     control_plane.domains.create_domain(request).await.unwrap();
@@ -257,7 +257,7 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     control_plane.domains.delete_domain(delete).await.unwrap();
     assert_eq!(control_plane.certificates.get_certificate(get).await.unwrap_err().code(), Code::NotFound);
 
-    let acme = Some(DomainTls { certificate_source: CertificateSource::Acme.into() });
+    let acme = Some(DomainTls { certificate_source: CertificateSource::Acme.into(), client_authentication: None });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.example", "a") }), validate_only: false };
     let refused = control_plane.domains.create_domain(request).await.unwrap_err();

@@ -119,6 +119,7 @@ mod tests {
             service: service.clone(),
             active_tag: tag.clone(),
             plain_http: PlainHttp::Serve,
+            client_authentication: None,
         });
         for (number, address) in addresses.iter().enumerate() {
             edit.put_backend(Backend {

@@ -11,6 +11,8 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
 
+use crate::tls::Authenticated;
+
 /// What is known of a client's connection. Requests find it with [`Connection::of`].
 #[derive(Debug)]
 pub struct Connection {
@@ -22,6 +24,8 @@ pub struct Connection {
     pub trust: Trust,
     /// How it came.
     pub transport: Transport,
+    /// What the client has proven, where it was asked to.
+    pub authenticated: Option<Box<Authenticated>>,
     /// Whether the header of a request is awaited: then, once it has begun, it has a deadline.
     awaits_header: AtomicBool,
     /// The bytes of the last request, or [`UNKNOWN`].
@@ -76,6 +80,7 @@ impl Connection {
             client_text,
             trust,
             transport,
+            authenticated: None,
             awaits_header: AtomicBool::new(true),
             request_bytes: AtomicU64::new(UNKNOWN),
         }

@@ -1,12 +1,22 @@
-use rustls::server::ClientHello;
+use std::sync::Arc;
 
-use crate::{snapshot::LiveSnapshot, tls};
+use rustls::server::ClientHello;
+use switchyard_proto::vocab::normalize_host;
+
+use crate::{snapshot::LiveSnapshot, tls::ClientAuthentication};
 
 /// What becomes of a connection that began with a ClientHello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Decision {
     /// It is terminated here.
     Terminate,
+    /// It is terminated here, once the client has proven itself.
+    Authenticate {
+        /// Which name it is for, in lower case.
+        server_name: Box<str>,
+        /// How.
+        clients: Arc<ClientAuthentication>,
+    },
     /// The client is told that its name is unknown.
     RefuseName,
 }
@@ -16,8 +26,15 @@ pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// The one place that decides over TLS connections.
 pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
-    match tls::certificate(live, hello.server_name()) {
-        Some(_) => Decision::Terminate,
-        None => Decision::RefuseName,
+    let Some(server_name) = hello.server_name().and_then(normalize_host) else { return Decision::RefuseName };
+    let snapshot = live.load();
+    if snapshot.certificate(&server_name).is_none() {
+        return Decision::RefuseName;
+    }
+    match snapshot.client_authentication(&server_name) {
+        None => Decision::Terminate,
+        Some(clients) => {
+            Decision::Authenticate { clients: clients.clone(), server_name: server_name.into_owned().into() }
+        }
     }
 }

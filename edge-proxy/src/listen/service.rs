@@ -13,18 +13,15 @@ use pingora_core::{
     services::Service,
 };
 use pingora_proxy::HttpProxy;
-use rustls::{
-    ServerConfig,
-    server::{Accepted, Acceptor},
-};
+use rustls::server::{Accepted, Acceptor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::StartHandshake;
-use tracing::{debug, warn};
+use tokio_rustls::{StartHandshake, server::TlsStream};
+use tracing::{debug, info, warn};
 
 use super::{
     connection::{Connection, Transport},
@@ -36,6 +33,7 @@ use super::{
 use crate::{
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
+    tls::{Authenticated, ServerConfigs, TlsError},
 };
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.
@@ -78,7 +76,7 @@ pub struct EdgeService {
 /// What its connections share.
 struct Listener {
     proxy: Arc<HttpProxy<Proxy>>,
-    tls: Arc<ServerConfig>,
+    tls: ServerConfigs,
     live: LiveSnapshot,
     settings: Arc<Settings>,
     metrics: Metrics,
@@ -87,11 +85,11 @@ struct Listener {
 }
 
 impl EdgeService {
-    /// The worker that serves `live` on `sockets`, with the configuration of [`crate::tls::server_config`].
+    /// The worker that serves `live` on `sockets`, with the configurations of its TLS.
     pub fn new(
         worker: Worker,
         sockets: Sockets,
-        tls: Arc<ServerConfig>,
+        tls: ServerConfigs,
         live: LiveSnapshot,
         settings: Arc<Settings>,
         metrics: Metrics,
@@ -174,15 +172,21 @@ impl Listener {
 
     async fn serve(&self, tcp: TcpStream, peer: SocketAddr, transport: Transport, draining: ShutdownWatch) {
         let _open = self.metrics.connection_open();
-        let connection = Connection::new(peer.ip(), &self.settings.trusted_networks, transport);
+        let mut connection = Connection::new(peer.ip(), &self.settings.trusted_networks, transport);
         let mut stream = match transport {
             Transport::Plain => Box::new(EdgeStream::plain(tcp, peer, connection)),
             // What a handshake needs is let go with it.
             Transport::Tls => match Box::pin(timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp))).await {
-                Ok(Ok(tls)) => Box::new(EdgeStream::tls(tls, peer, connection)),
+                Ok(Ok((tls, authenticated))) => {
+                    connection.authenticated = authenticated.map(Box::new);
+                    Box::new(EdgeStream::tls(tls, peer, connection))
+                }
                 Ok(Err(error)) => {
                     self.metrics.handshake_failed();
-                    debug!(%peer, %error, "TLS handshake");
+                    match error {
+                        HandshakeError::Unauthenticated { .. } => info!(%peer, %error, "a client was refused"),
+                        _ => debug!(%peer, %error, "TLS handshake"),
+                    }
                     return;
                 }
                 Err(_) => {
@@ -202,16 +206,28 @@ impl Listener {
     async fn handshake(
         &self,
         mut tcp: TcpStream,
-    ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, HandshakeError> {
+    ) -> Result<(TlsStream<TcpStream>, Option<Authenticated>), HandshakeError> {
         let accepted = read_client_hello(&mut tcp).await?;
         match decide(&accepted.client_hello(), &self.live) {
-            Decision::Terminate => {}
+            Decision::Terminate => {
+                let config = self.tls.of(None)?;
+                Ok((StartHandshake::from_parts(accepted, tcp).into_stream(config).await?, None))
+            }
+            Decision::Authenticate { server_name, clients } => {
+                let config = self.tls.of(Some(&clients))?;
+                let tls = match StartHandshake::from_parts(accepted, tcp).into_stream(config).await {
+                    Ok(tls) => tls,
+                    Err(error) => return Err(HandshakeError::Unauthenticated { server_name, error }),
+                };
+                let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let authenticated = clients.authenticated(&server_name, certificate.map(AsRef::as_ref));
+                Ok((tls, Some(authenticated)))
+            }
             Decision::RefuseName => {
                 tcp.write_all(&UNRECOGNIZED_NAME).await?;
-                return Err(HandshakeError::UnknownName);
+                Err(HandshakeError::UnknownName)
             }
         }
-        Ok(StartHandshake::from_parts(accepted, tcp).into_stream(self.tls.clone()).await?)
     }
 }
 
@@ -248,8 +264,12 @@ async fn read_client_hello(tcp: &mut TcpStream) -> Result<Accepted, HandshakeErr
 enum HandshakeError {
     #[error("there is no certificate for the name")]
     UnknownName,
+    #[error("{server_name} asks for client certificates: {error}")]
+    Unauthenticated { server_name: Box<str>, error: io::Error },
     #[error("the ClientHello has more than {CLIENT_HELLO_BYTES_MAX} bytes")]
     TooLong,
+    #[error(transparent)]
+    Config(#[from] TlsError),
     #[error(transparent)]
     Tls(#[from] rustls::Error),
     #[error(transparent)]

@@ -20,6 +20,8 @@ pub(super) enum Answer {
     Redirect(HeaderValue),
     /// 404: nobody has configured the host.
     UnknownHost,
+    /// 421: its connection was opened for another name, or proves something else than is asked for.
+    Misdirected,
     /// 503: the domain has no backend.
     NoBackend,
     /// What became of a request that could not be completed.
@@ -32,6 +34,7 @@ impl Answer {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Redirect(_) => StatusCode::PERMANENT_REDIRECT,
             Self::UnknownHost => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(status) => *status,
         }
@@ -43,6 +46,9 @@ impl Answer {
             Self::BadRequest(reason) => format!("The request cannot be served: {reason}."),
             Self::Redirect(_) => "This is served over HTTPS.".to_owned(),
             Self::UnknownHost => "No site is served here under this name.".to_owned(),
+            Self::Misdirected => {
+                "The site is not served over this connection: connect to it by its own name.".to_owned()
+            }
             Self::NoBackend => "The site has no server that is ready now.".to_owned(),
             Self::Failed(StatusCode::GATEWAY_TIMEOUT) => "The site's server did not answer in time.".to_owned(),
             Self::Failed(StatusCode::SERVICE_UNAVAILABLE) => {

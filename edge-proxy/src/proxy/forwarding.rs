@@ -9,7 +9,10 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::request_id::{Randomness, is_request_id, is_traceparent};
-use crate::listen::{Connection, Transport, Trust};
+use crate::{
+    listen::{Connection, Transport, Trust},
+    tls::VerifiedCertificate,
+};
 
 // Text and not `HeaderName`, of which Pingora makes a copy whenever one is inserted.
 const FORWARDED: &str = "forwarded";
@@ -21,9 +24,22 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
-/// What backends believe as well and is not set here: removed unless it comes from somebody who is trusted.
-const OTHER_CLAIMS: [&str; 5] =
-    ["x-real-ip", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server", "x-forwarded-ssl"];
+const CLIENT_CERT: &str = "client-cert";
+const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
+const X_FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+/// What backends believe as well, and is not set for every request: removed unless it comes from somebody who is trusted.
+const OTHER_CLAIMS: [&str; 8] = [
+    "x-real-ip",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    CLIENT_CERT,
+    CLIENT_CERT_CHAIN,
+    X_FORWARDED_CLIENT_CERT,
+];
+/// What is set for every request.
+const OWN_CLAIMS: [&str; 3] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
 
 /// The scheme that the client used, as far as can be believed.
 pub(super) fn scheme(request: &RequestHeader, connection: &Connection) -> Transport {
@@ -63,11 +79,7 @@ pub(super) fn to_backend(
     let own = forwarded_element(connection, authority, proto);
     match connection.trust {
         Trust::Untrusted => {
-            if request.headers.keys().any(|name| OTHER_CLAIMS.contains(&name.as_str())) {
-                for claim in OTHER_CLAIMS {
-                    request.remove_header(claim);
-                }
-            }
+            remove(request, is_claim);
             request.insert_header(X_FORWARDED_FOR, connection.client_text.clone())?;
             request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
             match host {
@@ -87,12 +99,51 @@ pub(super) fn to_backend(
             append_element(request, FORWARDED, own.as_bytes())?;
         }
     }
+    if let Some(authenticated) = &connection.authenticated {
+        tell_client(request, authenticated.certificate())?;
+    }
     request.insert_header(X_REQUEST_ID, request_id.clone())?;
     continue_trace(request, request_id, randomness)?;
     if client == Version::HTTP_2 && request.version != Version::HTTP_2 {
         join_cookies(request)?;
     }
     Ok(())
+}
+
+/// Says who the client has proven to be, whatever somebody else says.
+fn tell_client(request: &mut RequestHeader, certificate: Option<&VerifiedCertificate>) -> Result<()> {
+    remove(request, |name| {
+        [CLIENT_CERT, CLIENT_CERT_CHAIN, X_FORWARDED_CLIENT_CERT].iter().any(|own| is_read_as(name, own))
+    });
+    if let Some(certificate) = certificate {
+        request.insert_header(CLIENT_CERT, certificate.client_cert.clone())?;
+        request.insert_header(X_FORWARDED_CLIENT_CERT, certificate.forwarded.clone())?;
+    }
+    Ok(())
+}
+
+/// Whether a header would be believed that is not set here. What is set replaces what came, but not under names that backends may
+/// read as the same.
+fn is_claim(name: &str) -> bool {
+    // Most names are told apart by this alone.
+    name.starts_with(['x', 'c'])
+        && (OTHER_CLAIMS.iter().any(|claim| is_read_as(name, claim))
+            || OWN_CLAIMS.iter().any(|claim| name != *claim && is_read_as(name, claim)))
+}
+
+/// Whether a backend may take one name for the other: where headers become variables (RFC 3875, section 4.1.18), `_` is `-`.
+fn is_read_as(name: &str, other: &str) -> bool {
+    name.len() == other.len()
+        && name.bytes().zip(other.bytes()).all(|(byte, other)| byte == other || (byte == b'_' && other == b'-'))
+}
+
+fn remove(request: &mut RequestHeader, is_unwanted: impl Fn(&str) -> bool) {
+    if request.headers.keys().any(|name| is_unwanted(name.as_str())) {
+        let unwanted: Vec<_> = request.headers.keys().filter(|name| is_unwanted(name.as_str())).cloned().collect();
+        for name in unwanted {
+            request.remove_header(&name);
+        }
+    }
 }
 
 /// Removes from an answer what is between the backend and this edge, and says which request it is for.

@@ -26,6 +26,7 @@ use crate::{
     balance::{Attempt, Attempts, InFlight},
     listen::{Connection, KEEPALIVE, Transport},
     snapshot::{PlainHttp, PooledBackend, Route},
+    tls::{ClientAuthentication, ClientCertificateMode},
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -290,10 +291,20 @@ impl Proxy {
         let route = self.live.load().route(&host);
         let Some(route) = route else { return Some(Answer::UnknownHost) };
         let plain = forwarding::scheme(request, connection) == Transport::Plain;
-        if plain && route.domain().plain_http == PlainHttp::RedirectToHttps {
+        let domain = route.domain();
+        let passage = passage(domain.client_authentication.as_deref(), connection, &host, plain);
+        let to_https = match passage {
+            Passage::Refused => return Some(Answer::Misdirected),
+            Passage::OverTls => true,
+            Passage::Open => plain && domain.plain_http == PlainHttp::RedirectToHttps,
+        };
+        if to_https {
             let path = request.uri.path_and_query().map_or(request.raw_path(), |path| path.as_str().as_bytes());
             if let Some(location) = https_location(&host, self.settings.https_port, path) {
                 return Some(Answer::Redirect(location));
+            }
+            if passage == Passage::OverTls {
+                return Some(Answer::Misdirected);
             }
         }
         let attempts = route.target().map(|target| self.rotation.begin(target.pool_index));
@@ -309,6 +320,32 @@ impl Proxy {
         self.metrics.attempt_failed();
         context.in_flight = None;
         context.failure = Some(Failure { status: status_of(error), reason: error.to_string() });
+    }
+}
+
+/// Whether a request may use the connection that it came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passage {
+    /// It may.
+    Open,
+    /// It may not, but another one over TLS.
+    OverTls,
+    /// Not this one.
+    Refused,
+}
+
+/// A domain that asks its clients to prove themselves, and a connection on which one did so, belong together, or to nobody.
+fn passage(clients: Option<&ClientAuthentication>, connection: &Connection, host: &str, plain: bool) -> Passage {
+    match (clients, connection.authenticated.as_deref()) {
+        (None, None) => Passage::Open,
+        (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => Passage::Open,
+        (Some(clients), None) if connection.transport == Transport::Plain => match clients.mode() {
+            ClientCertificateMode::Optional => Passage::Open,
+            ClientCertificateMode::Required if plain => Passage::OverTls,
+            // Whoever terminated TLS did not say to us who the client is.
+            ClientCertificateMode::Required => Passage::Refused,
+        },
+        (Some(_), _) | (None, Some(_)) => Passage::Refused,
     }
 }
 

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use switchyard_proto::vocab::{BackendId, CertificateId, ServiceId, Tag};
 
-use crate::balance::{BackendHandle, Backends};
+use crate::{
+    balance::{BackendHandle, Backends},
+    tls::ClientAuthentication,
+};
 use hosts::HostTable;
 use slots::Slots;
 
@@ -106,7 +109,7 @@ impl Snapshot {
     /// Where requests for `host` go; see [`switchyard_proto::vocab::normalize_host`]. An exact name comes before a
     /// wildcard.
     pub fn route(&self, host: &str) -> Option<Route> {
-        let entry = self.domains.exact(host).or_else(|| self.domains.wildcard(host))?.clone();
+        let entry = self.entry(host)?.clone();
         let target = self.target(&entry);
         Some(Route { entry, target })
     }
@@ -128,6 +131,15 @@ impl Snapshot {
             .exact(server_name)
             .and_then(usable)
             .or_else(|| self.certificates_by_name.wildcard(server_name).and_then(usable))
+    }
+
+    /// How clients that ask for `server_name`, in lower case, are to prove themselves, if its domain says so.
+    pub fn client_authentication(&self, server_name: &str) -> Option<&Arc<ClientAuthentication>> {
+        self.entry(server_name)?.domain.client_authentication.as_ref()
+    }
+
+    fn entry(&self, host: &str) -> Option<&Arc<DomainEntry>> {
+        self.domains.exact(host).or_else(|| self.domains.wildcard(host))
     }
 
     /// All domains, in no order.

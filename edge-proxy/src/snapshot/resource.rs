@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
 
-use crate::tls::BackendTls;
+use crate::tls::{BackendTls, ClientAuthentication};
 
 /// What is served for the names of one host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Domain {
     pub active_tag: Tag,
     /// What plain HTTP gets.
     pub plain_http: PlainHttp,
+    /// How clients prove themselves; `None`: they are not asked.
+    pub client_authentication: Option<Arc<ClientAuthentication>>,
 }
 
 /// What a request over plain HTTP gets.

@@ -12,6 +12,7 @@ fn domain(host: &str, service: &str, tag: &str) -> Domain {
         service: ServiceId::parse(service).unwrap(),
         active_tag: Tag::parse(tag).unwrap(),
         plain_http: PlainHttp::Serve,
+        client_authentication: None,
     }
 }
 

@@ -20,7 +20,10 @@ use crate::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
         Timeouts,
     },
-    tls::{BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls},
+    tls::{
+        BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
+        InvalidClientAuthentication,
+    },
 };
 
 /// The longest timeout.
@@ -88,13 +91,29 @@ pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid
 }
 
 fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
-    let wire::Domain { service, active_tag, http_to_https } = message;
+    let wire::Domain { service, active_tag, http_to_https, client_authentication } = message;
+    let host = HostPattern::parse(id)?;
     Ok(Domain {
-        host: HostPattern::parse(id)?,
         service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
         active_tag: Tag::parse(&active_tag).map_err(InvalidResource::ActiveTag)?,
         plain_http: if http_to_https { PlainHttp::RedirectToHttps } else { PlainHttp::Serve },
+        client_authentication: client_authentication.map(|message| clients(&host, message)).transpose()?.map(Arc::new),
+        host,
     })
+}
+
+fn clients(host: &HostPattern, message: wire::ClientAuthentication) -> Result<ClientAuthentication, InvalidResource> {
+    let mode = match message.mode() {
+        wire::ClientCertificateMode::Unspecified => {
+            return Err(InvalidResource::Unknown("client_authentication.mode"));
+        }
+        wire::ClientCertificateMode::Required => ClientCertificateMode::Required,
+        wire::ClientCertificateMode::Optional => ClientCertificateMode::Optional,
+    };
+    let wire::ClientAuthentication { authorities, mode: _ } = message;
+    let authorities = der(&authorities, CA_BUNDLE_CERTIFICATES_MAX, CA_BUNDLE_BYTES_MAX)
+        .ok_or(InvalidResource::Authorities("client_authentication.authorities"))?;
+    Ok(ClientAuthentication::new(host, mode, &authorities)?)
 }
 
 fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource> {
@@ -236,6 +255,8 @@ pub(super) enum InvalidResource {
     ClientCertificate,
     #[error("tls: {0}")]
     BackendTls(#[from] InvalidBackendTls),
+    #[error("client_authentication: {0}")]
+    ClientAuthentication(#[from] InvalidClientAuthentication),
     #[error("dns_names: {0}")]
     Name(InvalidHostPattern),
     #[error("dns_names: a certificate is for 1 to {CERTIFICATE_NAMES_MAX} names")]

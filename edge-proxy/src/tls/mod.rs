@@ -1,16 +1,18 @@
 //! How connections from clients are encrypted.
 //!
-//! There is one [`ServerConfig`] for all connections. Its certificates are looked up in the live snapshot by server
-//! name, so that a change needs no new one, and its ticket keys are common to all workers, so that a client resumes
-//! at whichever it reaches. Which connection is terminated at all is decided in `listen`.
+//! There is one [`ServerConfig`] for all connections, but one of its own for each domain that asks for client certificates. Their
+//! certificates are looked up in the live snapshot by server name, so that a change needs no new one. The ticket keys of the common
+//! one are common to all workers, so that a client resumes at whichever it reaches; the others resume nothing, because a session that
+//! is resumed verifies no certificate. Which connection is terminated at all is decided in `listen`.
 
 mod backend;
+mod client;
 
 use std::sync::Arc;
 
 use rustls::{
     ServerConfig, crypto,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use switchyard_proto::vocab::normalize_host;
@@ -20,27 +22,54 @@ use crate::snapshot::LiveSnapshot;
 pub use backend::{
     BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities, system_authorities,
 };
+pub(crate) use client::VerifiedCertificate;
+pub use client::{Authenticated, ClientAuthentication, ClientCertificateMode, InvalidClientAuthentication};
 
 /// One is enough to resume with, and cheaper than rustls's two.
 const TICKETS_PER_CONNECTION: usize = 1;
 
-/// The configuration for connections that are terminated here: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-pub fn server_config(live: LiveSnapshot) -> Result<Arc<ServerConfig>, TlsError> {
+/// The configurations for connections that are terminated here: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerConfigs {
+    certificates: Arc<SnapshotCertificates>,
+    common: Arc<ServerConfig>,
+}
+
+impl ServerConfigs {
+    /// With the certificates of `live`.
+    pub fn new(live: LiveSnapshot) -> Result<Self, TlsError> {
+        let certificates = Arc::new(SnapshotCertificates { live });
+        let mut common = server_config(certificates.clone(), Arc::new(NoClientAuth))?;
+        common.ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
+        common.send_tls13_tickets = TICKETS_PER_CONNECTION;
+        Ok(Self { certificates, common: Arc::new(common) })
+    }
+
+    /// The one for a domain whose clients are asked to prove themselves, or for any other.
+    pub(crate) fn of(&self, clients: Option<&ClientAuthentication>) -> Result<Arc<ServerConfig>, TlsError> {
+        let Some(clients) = clients else { return Ok(self.common.clone()) };
+        if let Some(config) = clients.config().get() {
+            return Ok(config.clone());
+        }
+        let mut config = server_config(self.certificates.clone(), clients.verifier())?;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(clients.config().get_or_init(|| Arc::new(config)).clone())
+    }
+}
+
+fn server_config(
+    certificates: Arc<SnapshotCertificates>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Config)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SnapshotCertificates { live }));
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
-    config.send_tls13_tickets = TICKETS_PER_CONNECTION;
-    Ok(Arc::new(config))
-}
-
-/// The certificate for a server name as clients send it; none for no name.
-pub fn certificate(live: &LiveSnapshot, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-    live.load().certificate(&normalize_host(server_name?)?)
+    Ok(config)
 }
 
 #[derive(Debug)]
@@ -50,7 +79,7 @@ struct SnapshotCertificates {
 
 impl ResolvesServerCert for SnapshotCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        certificate(&self.live, hello.server_name())
+        self.live.load().certificate(&normalize_host(hello.server_name()?)?)
     }
 }
 

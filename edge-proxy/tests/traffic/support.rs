@@ -80,7 +80,7 @@ impl Edge {
             https_port: https_address.port(),
         });
         let metrics = Metrics::register(&mut Registry::default());
-        let tls = tls::server_config(live.clone()).unwrap();
+        let tls = tls::ServerConfigs::new(live.clone()).unwrap();
         let drain = Drain::new();
         let service = |(index, (http, https))| {
             let worker = Worker { index, count: WORKERS };
@@ -317,6 +317,7 @@ pub(crate) fn domain(host: &str, tag: &str) -> Domain {
         service: ServiceId::parse("shop").unwrap(),
         active_tag: Tag::parse(tag).unwrap(),
         plain_http: PlainHttp::Serve,
+        client_authentication: None,
     }
 }
 

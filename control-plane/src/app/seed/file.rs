@@ -194,6 +194,7 @@ fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
             certificate_source: CertificateSource::Uploaded,
             http_to_https,
             edge_selector: Labels::default(),
+            client_authentication: None,
         });
     }
     Ok(domains)

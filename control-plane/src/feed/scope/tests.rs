@@ -99,6 +99,7 @@ fn domain(number: u8, service: u8, selector: u8) -> Domain {
         certificate_source: CertificateSource::Uploaded,
         http_to_https: false,
         edge_selector: labels(selector),
+        client_authentication: None,
     }
 }
 

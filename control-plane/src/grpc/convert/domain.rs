@@ -9,17 +9,38 @@ use switchyard_proto::{
 use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
-    model::{Domain, Stored},
+    model::{CaBundle, ClientAuthentication, ClientCertificateMode, Domain, Stored},
+    pki,
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 6] = ["service", "active_tag", "tls", "tls.certificate_source", "http_to_https", "edge_selector"];
+const PATHS: [&str; 7] = [
+    "service",
+    "active_tag",
+    "tls",
+    "tls.certificate_source",
+    "tls.client_authentication",
+    "http_to_https",
+    "edge_selector",
+];
 
 /// A domain as a message.
 pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Domain { host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector } = value;
-    let tls = wire::DomainTls { certificate_source: certificate::source(*certificate_source).into() };
+    let Domain {
+        host,
+        service,
+        active_tag,
+        previous_tag,
+        certificate_source,
+        http_to_https,
+        edge_selector,
+        client_authentication,
+    } = value;
+    let tls = wire::DomainTls {
+        certificate_source: certificate::source(*certificate_source).into(),
+        client_authentication: client_authentication.as_ref().map(client_authentication_message),
+    };
     wire::Domain {
         name: host.to_resource_name(),
         service: service.to_resource_name(),
@@ -33,6 +54,34 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
     }
+}
+
+fn client_authentication_message(authentication: &ClientAuthentication) -> wire::ClientAuthentication {
+    let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
+    let mode = match mode {
+        ClientCertificateMode::Required => wire::ClientCertificateMode::Required,
+        ClientCertificateMode::Optional => wire::ClientCertificateMode::Optional,
+    };
+    wire::ClientAuthentication { ca_bundle_pem: pki::certificates_pem(certificates), mode: mode.into() }
+}
+
+/// How clients are to prove themselves; what is wrong with it is added.
+fn parse_client_authentication(
+    message: wire::ClientAuthentication,
+    violations: &mut Violations,
+) -> Option<ClientAuthentication> {
+    let wire::ClientAuthentication { ca_bundle_pem, mode } = message;
+    let mode = match wire::ClientCertificateMode::try_from(mode) {
+        Ok(wire::ClientCertificateMode::Unspecified | wire::ClientCertificateMode::Required) => {
+            Ok(ClientCertificateMode::Required)
+        }
+        Ok(wire::ClientCertificateMode::Optional) => Ok(ClientCertificateMode::Optional),
+        Err(_) => Err("a mode that this version does not know"),
+    };
+    let mode = violations.check("domain.tls.client_authentication.mode", mode);
+    let authorities =
+        violations.check("domain.tls.client_authentication.ca_bundle_pem", pki::ca_bundle(&ca_bundle_pem));
+    Some(ClientAuthentication { authorities: authorities?, mode: mode? })
 }
 
 /// A domain to be created. Fields that are for output only are ignored (AIP-203).
@@ -50,6 +99,8 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
         source => violations.check(SOURCE, certificate::parse_source(source)),
     };
     let edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
+    let client_authentication =
+        fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations));
     let domain = || {
         Some(Domain {
             host: host?,
@@ -59,6 +110,7 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
             certificate_source: certificate_source?,
             http_to_https: fields.http_to_https,
             edge_selector: edge_selector?,
+            client_authentication,
         })
     };
     let domain = domain();
@@ -85,6 +137,11 @@ pub(in crate::grpc) fn update(
     if mask.covers("tls.certificate_source", source != wire::CertificateSource::Unspecified) {
         update.certificate_source = violations.check(SOURCE, certificate::parse_source(source));
     }
+    if mask.covers("tls.client_authentication", fields.client_authentication.is_some()) {
+        update.client_authentication = Some(
+            fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations)),
+        );
+    }
     if mask.covers("http_to_https", fields.http_to_https) {
         update.http_to_https = Some(fields.http_to_https);
     }
@@ -103,6 +160,7 @@ struct Fields {
     service: String,
     active_tag: String,
     certificate_source: wire::CertificateSource,
+    client_authentication: Option<wire::ClientAuthentication>,
     http_to_https: bool,
     edge_selector: HashMap<String, String>,
     etag: String,
@@ -124,10 +182,19 @@ impl Fields {
             update_time: _,
             edge_selector,
         } = domain;
-        let wire::DomainTls { certificate_source } = tls.unwrap_or_default();
+        let wire::DomainTls { certificate_source, client_authentication } = tls.unwrap_or_default();
         let certificate_source = wire::CertificateSource::try_from(certificate_source)
             .map_err(|_| AppError::invalid(SOURCE, "a certificate source that this version does not know"))?;
-        Ok(Self { name, service, active_tag, certificate_source, http_to_https, edge_selector, etag })
+        Ok(Self {
+            name,
+            service,
+            active_tag,
+            certificate_source,
+            client_authentication,
+            http_to_https,
+            edge_selector,
+            etag,
+        })
     }
 }
 
@@ -150,7 +217,10 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let tls = Some(wire::DomainTls { certificate_source: wire::CertificateSource::Acme.into() });
+        let tls = Some(wire::DomainTls {
+            certificate_source: wire::CertificateSource::Acme.into(),
+            client_authentication: None,
+        });
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();

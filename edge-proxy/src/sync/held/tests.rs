@@ -92,7 +92,12 @@ fn backend(id: &str, service: &str, tag: &str, address: &str) -> (ResourceKey, V
 }
 
 fn domain(host: &str, service: &str, tag: &str) -> (ResourceKey, Vec<u8>) {
-    let message = wire::Domain { service: service.into(), active_tag: tag.into(), http_to_https: false };
+    let message = wire::Domain {
+        service: service.into(),
+        active_tag: tag.into(),
+        http_to_https: false,
+        client_authentication: None,
+    };
     (key(ResourceKind::Domain, host), message.encode_to_vec())
 }
 
