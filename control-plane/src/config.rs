@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -21,6 +22,8 @@ use crate::{
 
 /// Bytes of a configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Calls of the API that a token may make in a second, when nothing else is said.
+const TOKEN_RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 /// The shortest and the longest life of an edge's certificate.
 const LIFETIME_MIN: Duration = Duration::from_secs(3);
 const LIFETIME_MAX: Duration = Duration::from_hours(365 * 24);
@@ -65,6 +68,9 @@ pub struct Args {
     /// How long the certificates of edges live; they are renewed at two thirds of it. [default: 30days]
     #[arg(long, env = "SWITCHYARD_EDGE_CERTIFICATE_LIFETIME", value_name = "DURATION")]
     edge_certificate_lifetime: Option<CertificateLifetime>,
+    /// How many calls of the API a token may make in a second. [default: 1000]
+    #[arg(long, env = "SWITCHYARD_TOKEN_RATE", value_name = "CALLS")]
+    token_rate: Option<NonZeroU32>,
     /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY or the systemd
     /// credential switchyard-master-key holds it.
     /// [default: master-key in the data directory, made if there is none]
@@ -114,6 +120,7 @@ struct File {
     fleet: Option<SocketAddr>,
     #[serde(default, deserialize_with = "parsed")]
     edge_certificate_lifetime: Option<CertificateLifetime>,
+    token_rate: Option<NonZeroU32>,
     master_key_file: Option<PathBuf>,
     #[serde(default)]
     previous_master_key_file: Vec<PathBuf>,
@@ -144,6 +151,8 @@ pub struct Settings {
     pub fleet: SocketAddr,
     /// How long the certificates of edges live.
     pub edge_certificate_lifetime: Duration,
+    /// How many calls a token may make in a second.
+    pub token_rate: NonZeroU32,
     /// Where the master key comes from.
     pub master_key: MasterKeySource,
     /// Where the keys are that some secrets are still sealed under.
@@ -171,6 +180,7 @@ impl Settings {
             insecure_admin_without_tls,
             fleet,
             edge_certificate_lifetime,
+            token_rate,
             master_key_file,
             previous_master_key_file,
             seed,
@@ -211,6 +221,7 @@ impl Settings {
                 .or(file.edge_certificate_lifetime)
                 .unwrap_or_default()
                 .0,
+            token_rate: token_rate.or(file.token_rate).unwrap_or(TOKEN_RATE_DEFAULT),
             master_key,
             previous_master_keys: if previous_master_key_file.is_empty() {
                 file.previous_master_key_file

@@ -82,6 +82,7 @@ impl Server {
             admin,
             fleet,
             edge_certificate_lifetime,
+            token_rate,
             master_key,
             previous_master_keys,
             command: _,
@@ -152,7 +153,7 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         lifecycle.spawn("admin listener", accept);
-        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, ending)));
+        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, token_rate, ending)));
         Ok(Self { admin, fleet, revision, lifecycle, store })
     }
 

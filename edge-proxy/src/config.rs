@@ -31,7 +31,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const TOKEN_VARIABLE: &str = "SWITCHYARD_TOKEN";
 /// The credential of the service manager that holds the store's key.
 const STORE_KEY_CREDENTIAL: &str = "switchyard-store-key";
-/// More workers than any machine has cores.
+/// Workers: more than any machine has cores.
 const WORKERS_MAX: usize = 1_024;
 /// The longest time to drain.
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -427,7 +427,7 @@ pub enum InvalidSettings {
     /// A control plane, and nothing to join with.
     #[error("this edge has not joined the fleet: give it a token with --token-file, made by `switchyard edge invite`")]
     NoToken,
-    /// More workers than any machine has cores.
+    /// Workers: more than any machine has cores.
     #[error("there are at most {WORKERS_MAX} workers; give fewer with --workers")]
     Workers,
     /// No default can be made.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{BackendAddress, BackendId, Revision, ServiceId};
+use switchyard_proto::vocab::{BackendAddress, BackendId, Revision, ServiceId, limits::SERVICE_BACKENDS_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain, page, scope};
 use crate::{
@@ -53,7 +53,7 @@ pub fn get(app: &App, actor: &Actor, id: &BackendId) -> Result<Arc<Stored<Backen
 ///
 /// # Errors
 ///
-/// It exists, or its service does not.
+/// It exists, its service does not, or has too many backends.
 pub async fn create(app: &App, actor: &Actor, backend: Backend, mode: Mode) -> Result<Stored<Backend>, AppError> {
     scope::check_service(actor, &backend.service)?;
     let mut change = app.begin(actor, mode).await?;
@@ -67,6 +67,7 @@ pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<S
         return Err(AppError::AlreadyExists(backend.id.to_resource_name()));
     }
     domain::check_service(&mut *change.transaction, &backend.service).await?;
+    check_room(change, &backend.service).await?;
     Ok(change.transaction.put_backend(None, backend).await?)
 }
 
@@ -74,7 +75,7 @@ pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<S
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or the new service does not exist.
+/// There is none of this name, the etag is stale, or the new service does not exist or has too many backends.
 pub async fn update(
     app: &App,
     actor: &Actor,
@@ -100,6 +101,9 @@ pub async fn update(
         return Ok(old);
     }
     domain::check_service(&mut *change.transaction, &new.service).await?;
+    if new.service != old.value.service {
+        check_room(&mut change, &new.service).await?;
+    }
     replace(app, change, &old, new).await
 }
 
@@ -152,6 +156,12 @@ async fn replace(
     let stored = change.transaction.put_backend(Some(old), new).await?;
     app.finish(change).await?;
     Ok(stored)
+}
+
+/// A service has room for another backend.
+async fn check_room(change: &mut Change, service: &ServiceId) -> Result<(), AppError> {
+    let count = change.transaction.count_backends(service).await?;
+    Ok(rules::can_add("backends of one service", count, SERVICE_BACKENDS_MAX)?)
 }
 
 async fn existing(

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{CertificateId, HostPattern, Revision};
+use switchyard_proto::vocab::{CertificateId, HostPattern, Revision, limits::CERTIFICATES_MAX};
 use tracing::error;
 
 use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page, scope};
@@ -79,6 +79,7 @@ pub async fn create(
     if change.transaction.certificate(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
     }
+    rules::can_add("certificates", app.feed.state().certificates().len(), CERTIFICATES_MAX)?;
     let certificate = Certificate { id, source: CertificateSource::Uploaded, chain, private_key };
     let stored = change.transaction.put_certificate(None, certificate).await?;
     app.finish(change).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
+use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag, limits::DOMAINS_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
 use crate::{
@@ -82,6 +82,7 @@ pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) ->
     if change.transaction.domain(&domain.host).await?.is_some() {
         return Err(AppError::AlreadyExists(domain.host.to_resource_name()));
     }
+    rules::can_add("domains", app.feed.state().domains().len(), DOMAINS_MAX)?;
     check_service(&mut *change.transaction, &domain.service).await?;
     if domain.certificate_source == CertificateSource::Internal {
         certificate::issue_internal(app, change, &domain.host).await?;

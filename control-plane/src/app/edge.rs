@@ -8,7 +8,7 @@ use tracing::info;
 use super::{App, AppError, Mode};
 use crate::{
     feed::State,
-    model::{Access, Actor, Door, Enrolment, Invite, SecretHash, Stored, rules::BrokenRule},
+    model::{Access, Actor, Door, Enrolment, Invite, SecretHash, Stored, rules},
     pki::CertificateRequest,
 };
 
@@ -70,9 +70,7 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
     if there.is_some() {
         return Err(AppError::AlreadyExists(edge.to_resource_name()));
     }
-    if app.feed.state().edges().len() >= EDGES_MAX {
-        return Err(BrokenRule::TooMany { what: "edges", max: EDGES_MAX }.into());
-    }
+    rules::can_add("edges", app.feed.state().edges().len(), EDGES_MAX)?;
     // Before the commit: nobody joins whom no certificate can be given.
     let certificate = issue(app, &edge, &request)?;
     let used = Invite { uses: invite.value.uses - 1, ..invite.value.clone() };

@@ -9,14 +9,14 @@ use switchyard_proto::vocab::{
 
 use super::{App, AppError, Mode, Page, PageRequest, page};
 use crate::{
-    model::{Actor, Invite, Secret, Stored, Timestamp, fingerprint_sha256, rules::BrokenRule},
+    model::{Actor, Invite, Secret, Stored, Timestamp, fingerprint_sha256, rules},
     pki::IssueError,
     seal::hex,
 };
 
 /// How long an invitation lives when nothing else is said.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(60 * 60);
-/// How long it may live.
+/// How long an invitation may live.
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long one that has expired is still listed.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -78,9 +78,7 @@ pub async fn create(
             left -= 1;
         }
     }
-    if left >= INVITES_MAX {
-        return Err(BrokenRule::TooMany { what: "invitations", max: INVITES_MAX }.into());
-    }
+    rules::can_add("invitations", left, INVITES_MAX)?;
     let mut id = [0; ID_BYTES];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| IssueError::NoRandomness)?;
     let id = InviteId::parse(&hex(&id)).expect("hexadecimal digits are an id");

@@ -69,12 +69,17 @@ impl<T> Page<T> {
         Self::of_more(items, request, |item| id(item).to_owned())
     }
 
+    /// The token of the page that begins after the element of this id.
+    pub fn token_after(id: &str) -> String {
+        URL_SAFE_NO_PAD.encode(id)
+    }
+
     /// Makes a page of its elements and, if there is one, the first of the next page.
     pub(super) fn of_more(mut items: Vec<T>, request: &PageRequest, place: impl Fn(&T) -> String) -> Self {
         let mut next_page_token = String::new();
         if items.len() > request.size {
             items.truncate(request.size);
-            next_page_token = items.last().map(|last| URL_SAFE_NO_PAD.encode(place(last))).unwrap_or_default();
+            next_page_token = items.last().map(|last| Self::token_after(&place(last))).unwrap_or_default();
         }
         Self { items, next_page_token }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{Revision, ServiceId};
+use switchyard_proto::vocab::{Revision, ServiceId, limits::SERVICES_MAX};
 use tracing::warn;
 
 use super::{
@@ -74,6 +74,7 @@ pub async fn create(
     if change.transaction.service(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
     }
+    rules::can_add("services", app.feed.state().services().len(), SERVICES_MAX)?;
     let tls = tls.map_or(Ok(None), |fields| TlsUpdate::On(fields).apply(None, change.now))?;
     let stored = change.transaction.put_service(None, Service { tls, ..service }).await?;
     app.finish(change).await?;

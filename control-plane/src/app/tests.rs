@@ -10,6 +10,7 @@ use std::{
 
 use switchyard_proto::vocab::{
     BackendAddress, BackendId, CertificateId, HostPattern, Labels, Revision, ServiceId, Tag, TokenId,
+    limits::SERVICE_BACKENDS_MAX,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -476,4 +477,15 @@ async fn the_last_token_that_can_do_everything_stays() {
     token::create(app, &actor(), second.clone(), Access::EVERYTHING, None, Mode::Commit).await.unwrap();
     token::delete(app, &actor(), &first, None, Mode::Commit).await.unwrap();
     assert!(token::delete(app, &actor(), &second, None, Mode::Commit).await.is_err());
+}
+
+#[tokio::test]
+async fn a_service_has_so_many_backends_and_no_more() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let backends = (0..=SERVICE_BACKENDS_MAX).map(|number| backend(&format!("shop-{number}"), "a")).collect();
+    let refused = seed::load(app, &Seed { backends, domains: vec![], notes: vec![] }).await;
+    let Err(AppError::Rule(rule)) = refused else { panic!("{refused:?}") };
+    assert_eq!(rule, BrokenRule::TooMany { what: "backends of one service", max: SERVICE_BACKENDS_MAX });
+    assert!(app.feed.state().backends().is_empty(), "all of it, or nothing");
 }

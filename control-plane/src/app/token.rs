@@ -11,10 +11,7 @@ use tracing::debug;
 
 use super::{App, AppError, Mode, Page, PageRequest, check_etag, page};
 use crate::{
-    model::{
-        Access, Actor, Secret, SecretHash, Stored, Timestamp, Token,
-        rules::{self, BrokenRule},
-    },
+    model::{Access, Actor, Secret, SecretHash, Stored, Timestamp, Token, rules},
     pki::IssueError,
     store::Store,
     telemetry::chain,
@@ -74,9 +71,7 @@ pub async fn create(
     if change.transaction.token(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
     }
-    if app.feed.state().tokens().len() >= TOKENS_MAX {
-        return Err(BrokenRule::TooMany { what: "tokens", max: TOKENS_MAX }.into());
-    }
+    rules::can_add("tokens", app.feed.state().tokens().len(), TOKENS_MAX)?;
     let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
     let token = Token { id, hash: secret.hash(), access, expires_at };
     let stored = change.transaction.create_token(token).await?;

@@ -1,6 +1,6 @@
 //! What people and programs call.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use switchyard_proto::{
@@ -37,26 +37,32 @@ const CALLS_PER_CONNECTION_MAX: u32 = 256;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves the API until `ending` is cancelled and all calls have ended.
+/// Serves the API, to each token so many calls a second, until `ending` is cancelled and all calls have ended.
 pub async fn serve(
     connections: mpsc::Receiver<Connection>,
     app: Arc<App>,
     tracker: Tracker,
+    token_rate: NonZeroU32,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
-    let router = router(app, tracker, ending.clone()).await;
+    let router = router(app, tracker, token_rate, ending.clone()).await;
     router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await
 }
 
-async fn router(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Router<Stack<Authentication, Identity>> {
+async fn router(
+    app: Arc<App>,
+    tracker: Tracker,
+    token_rate: NonZeroU32,
+    ending: CancellationToken,
+) -> Router<Stack<Authentication, Identity>> {
     let domains = DomainServiceServer::new(Domains(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let services = ServiceServiceServer::new(Services(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let authentication = Authentication::new(app.clone());
+    let authentication = Authentication::new(app.clone(), token_rate);
     let certificates =
         CertificateServiceServer::new(Certificates(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let edges =

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    num::NonZeroU32,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,7 +15,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{info, warn};
 
-use super::{connection::ConnectInfo, permissions::Permission, refusals::Refusals};
+use super::{connection::ConnectInfo, permissions::Permission, rates::Rates, refusals::Refusals};
 use crate::{
     app::{App, token},
     model::{Actor, Door},
@@ -25,11 +26,12 @@ use crate::{
 pub(super) struct Authentication {
     app: Arc<App>,
     refusals: Refusals,
+    rates: Rates,
 }
 
 impl Authentication {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, refusals: Refusals::default() }
+    pub(super) fn new(app: Arc<App>, token_rate: NonZeroU32) -> Self {
+        Self { app, refusals: Refusals::default(), rates: Rates::new(token_rate) }
     }
 
     /// Who makes a call, if they may.
@@ -55,6 +57,7 @@ impl Authentication {
         if let Some(connection) = connection {
             connection.admission.admit();
         }
+        self.rates.count(&token.value.id)?;
         let permission = Permission::of(path).ok_or_else(|| Status::unimplemented("there is no such method"))?;
         permission.check(&token.value.access).map_err(|refused| {
             info!(token = %token.value.id, method = permission.method(), "refused: {refused}");

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use prost::Message;
 use switchyard_proto::{
     v1::{
         Certificate, CreateCertificateRequest, DeleteCertificateRequest, DeleteCertificateResponse,
@@ -14,16 +13,13 @@ use tonic::{Request, Response, Status};
 use super::{
     caller,
     convert::{self, certificate as convert_certificate},
+    pages,
     status::status,
 };
 use crate::{
-    app::{App, AppError, Page, PageRequest, certificate},
-    model::Actor,
+    app::{App, PageRequest, certificate},
     pki,
 };
-
-/// Bytes of certificates on one page: clients take messages of 4 MiB as a rule.
-const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Certificates.
 pub(super) struct Certificates(pub(super) Arc<App>);
@@ -36,8 +32,12 @@ impl CertificateService for Certificates {
     ) -> Result<Response<ListCertificatesResponse>, Status> {
         let actor = caller(&request)?;
         let ListCertificatesRequest { page_size, page_token } = request.into_inner();
-        let response = list(&self.0, &actor, page_size, &page_token).map_err(|error| status(error, None))?;
-        Ok(Response::new(response))
+        let page = PageRequest::parse(page_size, &page_token)
+            .and_then(|page| certificate::list(&self.0, &actor, &page))
+            .map_err(|error| status(error, None))?;
+        let (certificates, next_page_token) =
+            pages::fitting(page, convert_certificate::message, |certificate| certificate.id.as_str());
+        Ok(Response::new(ListCertificatesResponse { certificates, next_page_token }))
     }
 
     async fn get_certificate(&self, request: Request<GetCertificateRequest>) -> Result<Response<Certificate>, Status> {
@@ -96,25 +96,4 @@ impl CertificateService for Certificates {
         let certificate_pem = pki::certificate_pem(certificate::internal_ca(&self.0));
         Ok(Response::new(InternalCa { certificate_pem }))
     }
-}
-
-/// A page that fits into a message: shorter than asked for where chains are long.
-fn list(app: &App, actor: &Actor, page_size: i32, page_token: &str) -> Result<ListCertificatesResponse, AppError> {
-    let page = certificate::list(app, actor, &PageRequest::parse(page_size, page_token)?)?;
-    let mut certificates = Vec::with_capacity(page.items.len());
-    let mut bytes = 0;
-    for stored in &page.items {
-        let message = convert_certificate::message(stored);
-        bytes += message.encoded_len();
-        // One is far smaller than a page, so at least one fits.
-        if bytes > PAGE_BYTES_MAX && !certificates.is_empty() {
-            let size = i32::try_from(certificates.len()).expect("a page has far fewer elements");
-            let request = PageRequest::parse(size, page_token)?;
-            let Page { next_page_token, .. } =
-                Page::cut(page.items.iter(), &request, |stored| stored.value.id.as_str());
-            return Ok(ListCertificatesResponse { certificates, next_page_token });
-        }
-        certificates.push(message);
-    }
-    Ok(ListCertificatesResponse { certificates, next_page_token: page.next_page_token })
 }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller,
     convert::{self, domain as convert_domain},
+    pages,
     status::status,
 };
 use crate::app::{
@@ -33,8 +34,8 @@ impl DomainService for Domains {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| domain::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let domains = page.items.iter().map(|stored| convert_domain::message(stored)).collect();
-        Ok(Response::new(ListDomainsResponse { domains, next_page_token: page.next_page_token }))
+        let (domains, next_page_token) = pages::fitting(page, convert_domain::message, |domain| domain.host.as_str());
+        Ok(Response::new(ListDomainsResponse { domains, next_page_token }))
     }
 
     async fn get_domain(&self, request: Request<GetDomainRequest>) -> Result<Response<Domain>, Status> {

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller,
     convert::{self, service as convert_service},
+    pages,
     status::status,
 };
 use crate::app::{App, PageRequest, service};
@@ -30,8 +31,8 @@ impl ServiceService for Services {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| service::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let services = page.items.iter().map(|stored| convert_service::message(stored)).collect();
-        Ok(Response::new(ListServicesResponse { services, next_page_token: page.next_page_token }))
+        let (services, next_page_token) = pages::fitting(page, convert_service::message, |service| service.id.as_str());
+        Ok(Response::new(ListServicesResponse { services, next_page_token }))
     }
 
     async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<Response<Service>, Status> {

@@ -82,6 +82,11 @@ pub fn can_delete_token<'a>(token: &Token, all: impl IntoIterator<Item = &'a Tok
     Err(BrokenRule::LastFullToken)
 }
 
+/// There is a bound to everything.
+pub fn can_add(what: &'static str, count: usize, max: usize) -> Result<(), BrokenRule> {
+    if count < max { Ok(()) } else { Err(BrokenRule::TooMany { what, max }) }
+}
+
 /// People may not choose the ids of the internal CA's certificates.
 pub fn can_upload_as(id: &CertificateId) -> Result<(), BrokenRule> {
     if id.as_str().starts_with(Certificate::INTERNAL_PREFIX) {

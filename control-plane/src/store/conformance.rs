@@ -131,6 +131,7 @@ async fn what_is_put_is_read_back_after_a_restart(fixture: Fixture) {
     assert_eq!(transaction.domain(&domain.value.host).await.unwrap(), Some(domain));
     assert_eq!(transaction.certificate(&certificate.value.id).await.unwrap(), Some(certificate));
     assert_eq!(transaction.backends_of_service(&service.value.id).await.unwrap(), std::slice::from_ref(&backend));
+    assert_eq!(transaction.count_backends(&service.value.id).await.unwrap(), 1);
     let user = transaction.user_of_service(&service.value.id).await.unwrap().unwrap();
     assert_eq!(user.to_string(), "domains/*.shop.example");
 

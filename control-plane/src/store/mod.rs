@@ -157,6 +157,8 @@ pub trait Transaction: Send {
     async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError>;
     /// The backends of a service.
     async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError>;
+    /// How many backends a service has.
+    async fn count_backends(&mut self, id: &ServiceId) -> Result<usize, StoreError>;
     /// Creates a backend (`old` is `None`), or replaces the one that was read.
     async fn put_backend(&mut self, old: Option<&Stored<Backend>>, new: Backend)
     -> Result<Stored<Backend>, StoreError>;

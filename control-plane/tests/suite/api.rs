@@ -1,18 +1,22 @@
 //! The API as a gRPC client sees it.
 
+use std::num::NonZeroU32;
+
 use pbjson_types::FieldMask;
+use switchyard_control_plane::{config::Settings, server::Server};
 use switchyard_proto::v1::{
-    Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
+    Backend, BackendState, BackendTls, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
     CreateDomainRequest, CreateServiceRequest, DeleteCertificateRequest, DeleteDomainRequest, DeleteServiceRequest,
     Domain, DomainTls, DrainBackendRequest, GetCertificateRequest, GetDomainRequest, GetInternalCaRequest,
-    ListBackendsRequest, ListCertificatesRequest, ListDomainsRequest, Service, ServiceTimeouts, SwitchDomainRequest,
-    UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest,
+    ListBackendsRequest, ListCertificatesRequest, ListDomainsRequest, ListServicesRequest, Service, ServiceTimeouts,
+    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest,
+    domain_service_client::DomainServiceClient,
 };
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{ControlPlane, domain};
+use crate::support::{ControlPlane, channel, domain, settings};
 
 fn mask(paths: &[&str]) -> Option<FieldMask> {
     Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
@@ -344,5 +348,53 @@ async fn reflection_tells_of_every_service_in_both_versions() {
     let mut answers = client.server_reflection_info(iter([request])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     assert!(matches!(answer, v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_)));
+    control_plane.server.end().await;
+}
+
+#[tokio::test]
+async fn a_token_that_calls_too_often_is_told_to_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Settings { token_rate: NonZeroU32::MIN, ..settings(dir.path()) }).await.unwrap();
+    let domains = DomainServiceClient::new(channel(server.admin, dir.path()));
+    let calls = (0..20).map(|_| {
+        let mut domains = domains.clone();
+        async move { domains.list_domains(ListDomainsRequest::default()).await }
+    });
+    // Twenty in a second are too many; slower ones show nothing.
+    let answers = futures::future::join_all(calls).await;
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert!(answers.iter().any(Result::is_ok) && !refused.is_empty(), "{answers:?}");
+    for status in refused {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some(), "{status:?}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_long_services_fits_into_a_message() {
+    let mut control_plane = ControlPlane::start().await;
+    let issued = rcgen::generate_simple_self_signed(vec!["backends.example".to_owned()]).unwrap();
+    let bundle = issued.cert.pem().repeat(45);
+    for number in 0..200 {
+        let tls = BackendTls { ca_bundle_pem: bundle.clone(), ..BackendTls::default() };
+        let service = Service { name: format!("services/s{number:03}"), tls: Some(tls), ..Service::default() };
+        let request = CreateServiceRequest { service: Some(service), validate_only: false };
+        control_plane.services.create_service(request).await.unwrap();
+    }
+    let (mut names, mut pages, mut page_token) = (Vec::new(), 0, String::new());
+    loop {
+        let request = ListServicesRequest { page_size: 1_000, page_token };
+        // Clients take 4 MiB unless they are told otherwise.
+        let page = control_plane.services.list_services(request).await.unwrap().into_inner();
+        names.extend(page.services.into_iter().map(|service| service.name));
+        pages += 1;
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert!(pages > 1, "they are longer than a message");
+    assert!(names.is_sorted() && names.len() == 201, "{names:?}");
     control_plane.server.end().await;
 }

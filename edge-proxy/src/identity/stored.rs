@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "identity.json";
-/// Bytes of the file.
+/// Bytes of the file with an edge's identity.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]

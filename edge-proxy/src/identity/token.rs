@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 use aws_lc_rs::digest;
 use switchyard_proto::vocab::InviteId;
 
-/// Bytes of a token: an id, a secret, 64 digits, and dots between.
+/// Bytes of an invitation: an id, a secret, 64 digits, and dots between.
 const TOKEN_BYTES_MAX: usize = 1_024;
 /// Bytes of a SHA-256.
 const FINGERPRINT_BYTES: usize = 32;

@@ -38,9 +38,9 @@ use crate::{
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16 * 1024;
-/// For everything before HTTP.
+/// How long a client may take for everything before HTTP.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A ClientHello is one or two records, and a record has 16 KiB at most.
+/// Bytes of a ClientHello: it is one or two records, and a record has 16 KiB at most.
 const CLIENT_HELLO_BYTES_MAX: usize = 32 * 1024;
 /// What a usual one has.
 const CLIENT_HELLO_BYTES_USUAL: usize = 2 * 1024;

@@ -37,6 +37,10 @@ pub use settings::{AccessLog, Settings};
 
 /// Unused connections to backends that the whole program keeps.
 const POOLED_CONNECTIONS_MAX: usize = 4096;
+/// Requests at a time on one HTTP/2 connection of a client.
+const HTTP2_REQUESTS_MAX: u32 = 100;
+/// Bytes of the header of one request over HTTP/2.
+const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// A client's HTTP/2 connection without requests is closed after this time.
 const HTTP2_IDLE: Duration = Duration::from_secs(75);
 
@@ -76,7 +80,9 @@ pub(crate) fn http_proxy(
     options.h2c = true;
     options.h2_idle_timeout = Some(HTTP2_IDLE);
     proxy.server_options = Some(options);
-    proxy.h2_options = Some(default_h2_options());
+    let mut http2 = default_h2_options();
+    http2.max_concurrent_streams(HTTP2_REQUESTS_MAX).max_header_list_size(HTTP2_HEADER_BYTES_MAX);
+    proxy.h2_options = Some(http2);
     proxy.handle_init_modules();
     proxy
 }

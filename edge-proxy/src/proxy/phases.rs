@@ -31,7 +31,7 @@ use crate::{
 
 /// What Pingora calls a connection that is kept forever.
 const KEEPALIVE_FOREVER: u64 = 0;
-/// A client that takes nothing for this time is gone.
+/// How long a client may take nothing of its answer before it is gone.
 const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is known of one request.

@@ -6,7 +6,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// Characters of an id that is taken over.
+/// Characters of a request's id that is taken over.
 const TAKEN_LENGTH_MAX: usize = 128;
 
 /// Where the random numbers of requests come from: a counter, hashed under two secret random keys. That is enough to

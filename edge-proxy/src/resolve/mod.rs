@@ -25,14 +25,14 @@ use crate::balance::{BackendHandle, Backends};
 
 /// How long an answer is used at least, whatever it says: DNS servers are not to be flooded.
 const TTL_MIN: Duration = Duration::from_secs(1);
-/// How long an answer is used at most.
+/// How long an answer of DNS is used before it is asked for anew.
 const TTL_MAX: Duration = Duration::from_secs(300);
 /// Pauses after a name that has no answer: the first, and the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Names that are looked up at the same time.
 const LOOKUPS_MAX: usize = 32;
-/// How long one server may take, and how often it is asked.
+/// How long one server of DNS may take, and how often it is asked.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 const SERVER_ATTEMPTS: usize = 2;
 /// Addresses of one name that are used.

@@ -213,7 +213,8 @@ mod tests {
     fn a_connection_is_for_one_host_and_for_what_held_when_it_was_opened() {
         let (host, other) = (HostPattern::parse("*.shop.example").unwrap(), HostPattern::parse("b.example").unwrap());
         let (one, two) = (certificate("one"), certificate("two"));
-        let with = |host, mode, der: &Vec<u8>| ClientAuthentication::new(host, mode, std::slice::from_ref(der)).unwrap();
+        let with =
+            |host, mode, der: &Vec<u8>| ClientAuthentication::new(host, mode, std::slice::from_ref(der)).unwrap();
         let domain = with(&host, ClientCertificateMode::Required, &one);
         let connection = domain.authenticated("a.shop.example", Some(&one));
         assert!(with(&host, ClientCertificateMode::Required, &one).admits(&connection, "a.shop.example"));

@@ -8,6 +8,14 @@ pub const CERTIFICATE_ID_BYTES_MAX: usize = 280;
 pub const HOST_BYTES_MAX: usize = 253;
 /// Bytes of one label of a host name (RFC 1035, section 2.3.4).
 pub const HOST_LABEL_BYTES_MAX: usize = 63;
+/// Domains of a fleet.
+pub const DOMAINS_MAX: usize = 1_000_000;
+/// Services of a fleet.
+pub const SERVICES_MAX: usize = 100_000;
+/// Backends of one service.
+pub const SERVICE_BACKENDS_MAX: usize = 1_000;
+/// Certificates of a fleet.
+pub const CERTIFICATES_MAX: usize = 1_000_000;
 /// Tags on one backend.
 pub const BACKEND_TAGS_MAX: usize = 16;
 /// Names in one certificate.

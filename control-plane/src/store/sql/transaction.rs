@@ -306,6 +306,14 @@ impl Transaction for SqlTransaction {
             .transpose()
     }
 
+    async fn count_backends(&mut self, id: &ServiceId) -> Result<usize, StoreError> {
+        let count: i64 = sqlx::query_scalar::<Database, _>("SELECT COUNT(*) FROM backend WHERE service = $1")
+            .bind(id.as_str())
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError> {
         sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE service = $1 ORDER BY id")
             .bind(id.as_str())
