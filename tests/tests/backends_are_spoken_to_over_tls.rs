@@ -100,6 +100,34 @@ async fn backends_prove_themselves_by_the_name_and_the_ca_that_their_service_say
 }
 
 #[tokio::test]
+async fn a_backend_may_prove_itself_by_the_alternative_name() -> Result<()> {
+    install_crypto_provider();
+    let fleet = Fleet::start(Database::Sqlite).await?;
+    let authority = Authority::generate()?;
+    let client = fleet.http();
+    let old = Origin::start_tls("old", "a", authority.issue(&["old.example"])?.server_config(None)?).await?;
+    let new = Origin::start_tls("new", "a", authority.issue(&["new.example"])?.server_config(None)?).await?;
+    let tls = BackendTls { server_name: "new.example".to_owned(), ..trusting(&authority) };
+    site(&fleet, "shop", &old.address(), over_tls(tls)).await?;
+    is_refused(&client, "shop", "it has only the old name").await?;
+    let both = BackendTls { alternative_name: "old.example".to_owned(), ..BackendTls::default() };
+    change(&fleet, "shop", Some(both), "tls.alternative_name").await?;
+    // Both names are there while backends move from one to the other, and no request fails for it.
+    let api = fleet.api()?;
+    fleet.live(api.create_backend("new", "shop", &new.address(), &["a"]).await?.revision).await?;
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        names.insert(seen(&client.another(false), "shop").await?["tls"]["server_name"].as_str().map(str::to_owned));
+    }
+    ensure!(names.len() == 2, "both are asked for by their own names: {names:?}");
+    let neither = BackendTls { alternative_name: "other.example".to_owned(), ..BackendTls::default() };
+    change(&fleet, "shop", Some(neither), "tls.alternative_name").await?;
+    fleet.live(api.delete_backend("new").await?).await?;
+    is_refused(&client, "shop", "it has neither name").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_edge_proves_itself_to_backends_with_the_certificate_of_their_service() -> Result<()> {
     install_crypto_provider();
     let fleet = Fleet::start(Database::Sqlite).await?;
@@ -259,6 +287,18 @@ async fn what_cannot_be_used_is_refused_by_its_field() -> Result<()> {
         (client("", &own.key_pem), "service.tls.client_certificate.chain_pem"),
         (client(&own.chain_pem, ""), key),
         (client(&own.chain_pem, &other_key), key),
+        (
+            BackendTls {
+                insecure_skip_verify: true,
+                alternative_name: "a.example".to_owned(),
+                ..BackendTls::default()
+            },
+            "service.tls.alternative_name",
+        ),
+        (
+            BackendTls { alternative_name: "*.a.example".to_owned(), ..BackendTls::default() },
+            "service.tls.alternative_name",
+        ),
         (BackendTls { insecure_skip_verify: true, ..trusting(&authority) }, "service.tls.insecure_skip_verify"),
     ] {
         let service = Service { name: "services/bad".to_owned(), ..over_tls(tls) };

@@ -17,7 +17,7 @@ pub(super) struct TlsArgs {
     tls: bool,
     /// Speak to the backends in the clear
     #[arg(long, conflicts_with_all = ["tls", "tls_ca_file", "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name",
-        "tls_client_chain", "no_tls_client"])]
+        "tls_alternative_name", "tls_client_chain", "no_tls_client"])]
     no_tls: bool,
     /// A PEM file: the CAs that the backends' certificates come from
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_system_ca", "tls_insecure_skip_verify"])]
@@ -32,6 +32,9 @@ pub(super) struct TlsArgs {
     /// host of each backend's address
     #[arg(long, value_name = "NAME")]
     tls_server_name: Option<String>,
+    /// A name that is accepted as well: backends without a certificate for the first one are asked for it; `none`: none is
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_insecure_skip_verify")]
+    tls_alternative_name: Option<String>,
     /// A PEM file: the client certificate that is shown to backends, then its intermediates
     #[arg(long, value_name = "FILE", requires = "tls_client_key", conflicts_with = "no_tls_client")]
     tls_client_chain: Option<PathBuf>,
@@ -53,6 +56,7 @@ impl TlsArgs {
             tls_system_ca,
             tls_insecure_skip_verify,
             tls_server_name,
+            tls_alternative_name,
             tls_client_chain,
             tls_client_key,
             no_tls_client,
@@ -71,6 +75,10 @@ impl TlsArgs {
         if let Some(name) = tls_server_name {
             paths.push("tls.server_name");
             message.server_name = if name == "default" { String::new() } else { name };
+        }
+        if let Some(name) = tls_alternative_name {
+            paths.push("tls.alternative_name");
+            message.alternative_name = if name == "none" { String::new() } else { name };
         }
         if let (Some(chain), Some(key)) = (&tls_client_chain, &tls_client_key) {
             paths.push("tls.client_certificate");
@@ -107,6 +115,9 @@ pub(super) fn short(tls: Option<&BackendTls>) -> &'static str {
 pub(super) fn details(tls: &BackendTls, now: SystemTime) -> Vec<(&'static str, String)> {
     let name = if tls.server_name.is_empty() { "of each backend's address" } else { &tls.server_name };
     let mut details = vec![("tls server name", name.to_owned())];
+    if !tls.alternative_name.is_empty() {
+        details.push(("tls alternative name", tls.alternative_name.clone()));
+    }
     if let Some(certificate) = &tls.client_certificate {
         details.push(("tls client certificate", certificate.fingerprint_sha256.clone()));
         details.push(("tls client certificate ends", moment(certificate.not_after_time.as_ref(), now)));

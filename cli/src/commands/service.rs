@@ -56,7 +56,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
     .args(["balancing", "protocol", "connect_timeout", "first_byte_timeout", "idle_timeout", "tls", "no_tls", "tls_ca_file",
-        "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name", "tls_client_chain", "no_tls_client"]))]
+        "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name", "tls_alternative_name", "tls_client_chain", "no_tls_client"]))]
 pub(crate) struct UpdateArgs {
     /// The id of the service
     #[arg(value_name = "SERVICE")]

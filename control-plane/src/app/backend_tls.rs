@@ -24,6 +24,8 @@ pub struct TlsFields {
     pub authorities: Option<Option<CaBundle>>,
     /// The name of all backends; `None`: each has that of its address.
     pub server_name: Option<Option<BackendHost>>,
+    /// A name that is accepted as well, or none.
+    pub alternative_name: Option<Option<BackendHost>>,
     /// What the edge proves itself with. Without a key, that of the certificate before.
     pub client_certificate: Option<Option<Upload>>,
     /// Whether anybody is trusted.
@@ -42,7 +44,7 @@ impl TlsUpdate {
 
 impl TlsFields {
     fn apply(self, old: Option<&BackendTls>, now: Timestamp) -> Result<BackendTls, AppError> {
-        let Self { authorities, server_name, client_certificate, insecure_skip_verify } = self;
+        let Self { authorities, server_name, alternative_name, client_certificate, insecure_skip_verify } = self;
         let old = old.cloned().unwrap_or_default();
         let (old_authorities, was_insecure) = match old.trust {
             BackendTrust::System => (None, false),
@@ -61,6 +63,13 @@ impl TlsFields {
                 ));
             }
         };
+        let alternative_name = alternative_name.unwrap_or(old.alternative_name);
+        if trust == BackendTrust::Anybody && alternative_name.is_some() {
+            return Err(AppError::invalid(
+                "service.tls.alternative_name",
+                "a second name has no effect when nothing is verified: unset one of them",
+            ));
+        }
         let client_certificate = match client_certificate {
             None => old.client_certificate,
             Some(None) => None,
@@ -72,7 +81,12 @@ impl TlsFields {
                 AppError::invalid(field, error)
             })?),
         };
-        Ok(BackendTls { trust, server_name: server_name.unwrap_or(old.server_name), client_certificate })
+        Ok(BackendTls {
+            trust,
+            server_name: server_name.unwrap_or(old.server_name),
+            alternative_name,
+            client_certificate,
+        })
     }
 }
 

@@ -78,7 +78,7 @@ fn service(service: &Service) -> wire::Service {
 }
 
 fn backend_tls(tls: &BackendTls) -> wire::BackendTls {
-    let BackendTls { trust, server_name, client_certificate } = tls;
+    let BackendTls { trust, server_name, alternative_name, client_certificate } = tls;
     let (trust, authorities) = match trust {
         BackendTrust::System => (wire::BackendTrust::System, Vec::new()),
         BackendTrust::Authorities(CaBundle(certificates)) => (wire::BackendTrust::Authorities, der(certificates)),
@@ -94,6 +94,7 @@ fn backend_tls(tls: &BackendTls) -> wire::BackendTls {
         trust: trust.into(),
         authorities,
         server_name: server_name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        alternative_name: alternative_name.as_ref().map(ToString::to_string).unwrap_or_default(),
         client_chain,
         client_private_key,
     }

@@ -9,6 +9,8 @@ pub struct BackendTls {
     pub trust: BackendTrust,
     /// What backends are asked for and their certificates must be for; `None`: the host of the backend's address.
     pub server_name: Option<BackendHost>,
+    /// What backends are asked for that have no certificate for the first name; never where anybody is trusted.
+    pub alternative_name: Option<BackendHost>,
     /// What the edge proves itself with.
     pub client_certificate: Option<ClientCertificate>,
 }
@@ -38,7 +40,7 @@ impl BackendTrust {
 /// The system's trust, and the names of the addresses.
 impl Default for BackendTls {
     fn default() -> Self {
-        Self { trust: BackendTrust::System, server_name: None, client_certificate: None }
+        Self { trust: BackendTrust::System, server_name: None, alternative_name: None, client_certificate: None }
     }
 }
 

@@ -62,7 +62,7 @@ impl Recorded for Service {
 
 impl Recorded for BackendTls {
     fn recorded(&self) -> Value {
-        let Self { trust, server_name, client_certificate } = self;
+        let Self { trust, server_name, alternative_name, client_certificate } = self;
         let authorities: &[Vec<u8>] = match trust {
             BackendTrust::Authorities(CaBundle(certificates)) => certificates,
             BackendTrust::System | BackendTrust::Anybody => &[],
@@ -71,6 +71,7 @@ impl Recorded for BackendTls {
             "trust": trust.as_str(),
             "authorities_sha256": fingerprints(authorities),
             "server_name": server_name.as_ref().map(ToString::to_string),
+            "alternative_name": alternative_name.as_ref().map(ToString::to_string),
             "client_chain_sha256": client_certificate.as_ref().map(|it| fingerprints(&it.chain)),
         })
     }

@@ -126,6 +126,7 @@ pub(super) struct ServiceRow {
     tls_trust: Option<String>,
     tls_authorities: Option<Vec<u8>>,
     tls_server_name: Option<String>,
+    tls_alternative_name: Option<String>,
     tls_client_chain: Option<Vec<u8>>,
     tls_sealed_client_key: Option<Vec<u8>>,
     revision: i64,
@@ -158,8 +159,8 @@ impl ServiceRow {
             ("anybody", None) => Some(BackendTrust::Anybody),
             _ => None,
         };
-        let server_name =
-            self.tls_server_name.as_deref().map(|name| row.check(BackendHost::parse(name))).transpose()?;
+        let name = |text: &Option<String>| text.as_deref().map(|text| row.check(BackendHost::parse(text))).transpose();
+        let (server_name, alternative_name) = (name(&self.tls_server_name)?, name(&self.tls_alternative_name)?);
         let client_certificate = match (&self.tls_client_chain, &self.tls_sealed_client_key) {
             (None, None) => None,
             (Some(chain), Some(sealed)) => {
@@ -168,7 +169,7 @@ impl ServiceRow {
             }
             _ => return Err(row.inconsistent("a client certificate without its key, or a key without its certificate")),
         };
-        Ok(Some(BackendTls { trust: row.word(word, trust)?, server_name, client_certificate }))
+        Ok(Some(BackendTls { trust: row.word(word, trust)?, server_name, alternative_name, client_certificate }))
     }
 }
 
@@ -269,13 +270,16 @@ pub(super) struct TlsColumns {
     pub(super) trust: Option<&'static str>,
     pub(super) authorities: Option<Vec<u8>>,
     pub(super) server_name: Option<String>,
+    pub(super) alternative_name: Option<String>,
     pub(super) client_chain: Option<Vec<u8>>,
     pub(super) sealed_client_key: Option<Vec<u8>>,
 }
 
 impl TlsColumns {
     pub(super) fn of(service: &ServiceId, tls: Option<&BackendTls>, sealer: &Sealer) -> Result<Self, StoreError> {
-        let Some(BackendTls { trust, server_name, client_certificate }) = tls else { return Ok(Self::default()) };
+        let Some(BackendTls { trust, server_name, alternative_name, client_certificate }) = tls else {
+            return Ok(Self::default());
+        };
         let (client_chain, sealed_client_key) = match client_certificate {
             Some(ClientCertificate { chain, private_key }) => {
                 let sealed = sealer.seal(&client_key_identity(service.as_str()), private_key.expose_pkcs8())?;
@@ -290,6 +294,7 @@ impl TlsColumns {
                 BackendTrust::System | BackendTrust::Anybody => None,
             },
             server_name: server_name.as_ref().map(ToString::to_string),
+            alternative_name: alternative_name.as_ref().map(ToString::to_string),
             client_chain,
             sealed_client_key,
         })

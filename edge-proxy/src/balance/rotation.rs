@@ -6,7 +6,10 @@ use std::{
     },
 };
 
-use crate::snapshot::{Pool, PooledBackend};
+use crate::{
+    snapshot::{Pool, PooledBackend},
+    tls::BackendName,
+};
 
 /// Positions that one worker keeps. Pools whose numbers are this far apart share one, which is harmless.
 const POSITIONS: usize = 1024;
@@ -50,6 +53,10 @@ pub struct Attempt {
     pub backend: Arc<PooledBackend>,
     /// Where it is.
     pub address: SocketAddr,
+    /// By which of its names it is asked for, over TLS.
+    pub name: BackendName,
+    /// Whether the other name was tried before.
+    pub both_names: bool,
 }
 
 impl Attempts {
@@ -68,7 +75,12 @@ impl Attempts {
             match backend.handle.address(index as usize) {
                 Some((address, addresses)) if (round as usize) < addresses => {
                     self.made += 1;
-                    return Some(Attempt { backend: backend.clone(), address });
+                    return Some(Attempt {
+                        backend: backend.clone(),
+                        address,
+                        name: backend.name(),
+                        both_names: false,
+                    });
                 }
                 _ => skipped += 1,
             }

@@ -49,6 +49,8 @@ pub(crate) struct Context {
     /// To be tried again when no other is left: its connection was an old one, which may have been closed before the
     /// request came.
     again: Option<Attempt>,
+    /// To be tried next: it did not prove itself by the one name, and may by the other.
+    by_other_name: Option<Attempt>,
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
     /// Why the last attempt failed.
@@ -82,6 +84,7 @@ impl ProxyHttp for Proxy {
             header_bytes: None,
             attempts: None,
             again: None,
+            by_other_name: None,
             last: None,
             in_flight: None,
             failure: None,
@@ -122,10 +125,11 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "no backends are known for the request");
         };
         // Another backend first: one that fails on every kept connection must not use up the attempts.
-        let attempt = match attempts.next(&target.pool) {
-            None => context.again.take().filter(|_| attempts.repeat()),
-            next => next,
+        let attempt = match context.by_other_name.take().filter(|_| attempts.repeat()) {
+            None => attempts.next(&target.pool),
+            by_other_name => by_other_name,
         };
+        let attempt = attempt.or_else(|| context.again.take().filter(|_| attempts.repeat()));
         let Some(attempt) = attempt else {
             return Err(nothing_left(context.failure.take()));
         };
@@ -142,6 +146,9 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if let Some(last) = &context.last {
+            last.backend.proved(last.name);
+        }
         let client = session.req_header();
         if request.version != Version::HTTP_2 {
             // Backends expect the origin form of the target (RFC 9112, section 3.2.1), and Pingora keeps the absolute
@@ -196,6 +203,8 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.attempt_failed(context, &error);
+        context.by_other_name =
+            context.last.take().filter(|_| is_unproven(&error)).and_then(|last| other_name(last, context));
         error.set_retry(true);
         error
     }
@@ -408,13 +417,23 @@ fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
+/// Whether no TLS came about with a backend.
+fn is_unproven(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError)
+}
+
+/// The same backend by its other name, if it has one that was not tried.
+fn other_name(last: Attempt, context: &Context) -> Option<Attempt> {
+    let tls = context.route.as_ref()?.target()?.service.tls.as_ref()?;
+    let is_left = tls.has_second_name() && !last.both_names;
+    is_left.then(|| Attempt { name: last.name.other(), both_names: true, ..last })
+}
+
 /// What a client is told when a backend failed.
 fn status_of(error: &Error) -> StatusCode {
     match error.etype() {
         _ if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        _ if is_unproven(error) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_GATEWAY,
     }
 }

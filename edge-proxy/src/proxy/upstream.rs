@@ -59,7 +59,7 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 /// Where and how Pingora connects.
 pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> HttpPeer {
     // An empty name would be no name for Pingora, and verify nothing.
-    let server_name = service.tls.as_ref().map(|tls| tls.server_name().unwrap_or(&attempt.backend.host).to_owned());
+    let server_name = service.tls.as_ref().map(|tls| tls.name(&attempt.backend.host, attempt.name).to_owned());
     let mut peer = HttpPeer::new(attempt.address, service.tls.is_some(), server_name.unwrap_or_default());
     let options = &mut peer.options;
     options.connection_timeout = Some(service.timeouts.connect);

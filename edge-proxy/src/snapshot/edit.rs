@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId};
 
@@ -63,7 +63,7 @@ impl Edit {
     pub fn put_backend(&mut self, backend: Backend) {
         let handle = self.next.known_backends.handle(&backend.address);
         let host = backend.address.host().to_string();
-        let backend = Arc::new(PooledBackend { backend, host, handle });
+        let backend = Arc::new(PooledBackend { backend, host, by_second_name: AtomicBool::default(), handle });
         let Backend { id, service, address: _, tags, state } = &backend.backend;
         // Before the old one is let go: a pool that both are in keeps its place.
         let slots: Vec<_> = tags.iter().map(|tag| self.next.pools.acquire(&(service.clone(), tag.clone()))).collect();

@@ -14,14 +14,17 @@ mod live;
 mod resource;
 mod slots;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use rustls::sign::CertifiedKey;
 use switchyard_proto::vocab::{BackendId, CertificateId, ServiceId, Tag};
 
 use crate::{
     balance::{BackendHandle, Backends},
-    tls::ClientAuthentication,
+    tls::{BackendName, ClientAuthentication},
 };
 use hosts::HostTable;
 use slots::Slots;
@@ -59,12 +62,14 @@ pub struct Pool {
 }
 
 /// A backend and what this process knows of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PooledBackend {
     /// What it is.
     pub backend: Backend,
     /// The host of its address, as text.
     pub host: String,
+    /// Whether it proved itself by the second name the last time.
+    by_second_name: AtomicBool,
     /// How it is.
     pub handle: Arc<BackendHandle>,
 }
@@ -184,6 +189,22 @@ impl Route {
     /// Lets go of the backends, once nothing more will be tried.
     pub fn release_target(&mut self) {
         self.target = None;
+    }
+}
+
+impl PooledBackend {
+    /// The name by which it proved itself the last time.
+    pub fn name(&self) -> BackendName {
+        if self.by_second_name.load(Ordering::Relaxed) { BackendName::Second } else { BackendName::First }
+    }
+
+    /// Notes the name by which it proved itself.
+    pub fn proved(&self, name: BackendName) {
+        let by_second_name = name == BackendName::Second;
+        // It is read by all workers, and seldom changes.
+        if self.by_second_name.load(Ordering::Relaxed) != by_second_name {
+            self.by_second_name.store(by_second_name, Ordering::Relaxed);
+        }
     }
 }
 

@@ -143,7 +143,8 @@ fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource>
 
 fn backend_tls(message: wire::BackendTls) -> Result<BackendTls, InvalidResource> {
     let trust = message.trust();
-    let wire::BackendTls { trust: _, authorities, server_name, client_chain, client_private_key } = message;
+    let wire::BackendTls { trust: _, authorities, server_name, client_chain, client_private_key, alternative_name } =
+        message;
     let trust = match trust {
         wire::BackendTrust::Unspecified => return Err(InvalidResource::Unknown("tls.trust")),
         wire::BackendTrust::System => BackendTrust::System,
@@ -153,10 +154,12 @@ fn backend_tls(message: wire::BackendTls) -> Result<BackendTls, InvalidResource>
         ),
         wire::BackendTrust::Anybody => BackendTrust::Anybody,
     };
-    let server_name = match server_name.as_str() {
-        "" => None,
-        name => Some(BackendHost::parse(name).map_err(InvalidResource::ServerName)?),
+    let name = |field, name: &str| match name {
+        "" => Ok(None),
+        name => BackendHost::parse(name).map(Some).map_err(|error| InvalidResource::BackendName(field, error)),
     };
+    let server_name = name("tls.server_name", &server_name)?;
+    let alternative_name = name("tls.alternative_name", &alternative_name)?;
     let client_certificate = match (client_chain.is_empty(), client_private_key.len()) {
         (true, 0) => None,
         (false, 1..=PRIVATE_KEY_BYTES_MAX) => Some(ClientCertificate {
@@ -166,7 +169,7 @@ fn backend_tls(message: wire::BackendTls) -> Result<BackendTls, InvalidResource>
         }),
         _ => return Err(InvalidResource::ClientCertificate),
     };
-    Ok(BackendTls::new(trust, server_name, client_certificate)?)
+    Ok(BackendTls::new(trust, server_name, alternative_name, client_certificate)?)
 }
 
 /// Certificates, if there is one, and neither too many nor too large.
@@ -247,8 +250,8 @@ pub(super) enum InvalidResource {
     Unknown(&'static str),
     #[error("{0}: a timeout is from 1 ms to 24 h")]
     Timeout(&'static str),
-    #[error("tls.server_name: {0}")]
-    ServerName(InvalidBackendAddress),
+    #[error("{0}: {1}")]
+    BackendName(&'static str, InvalidBackendAddress),
     #[error("{0}: 1 to {CA_BUNDLE_CERTIFICATES_MAX} certificates of at most {CA_BUNDLE_BYTES_MAX} bytes together")]
     Authorities(&'static str),
     #[error("tls.client_chain: a chain and its key are required, within the bounds of certificates")]

@@ -16,13 +16,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// How TLS is spoken to the backends of a service, in the form that connecting takes it.
 ///
-/// Pingora has more options for it. Those that have no effect with rustls (another name that is accepted as well, the curves)
-/// are not offered.
+/// Pingora has more options for it. Those that have no effect with rustls are not used: of several names it verifies one (so a
+/// backend is asked again for the other), and the curves are the library's.
 #[derive(Clone)]
 pub struct BackendTls {
     identity: [u8; 32],
     trust: Trust,
     server_name: Option<String>,
+    alternative_name: Option<String>,
     client: Option<Arc<CertKey>>,
 }
 
@@ -44,6 +45,26 @@ pub enum BackendTrust {
     Anybody,
 }
 
+/// Which of its names a backend is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendName {
+    /// The service's, or that of its address.
+    #[default]
+    First,
+    /// The alternative.
+    Second,
+}
+
+impl BackendName {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// What this edge proves itself with.
 #[derive(Clone)]
 pub struct ClientCertificate {
@@ -58,22 +79,33 @@ impl BackendTls {
     pub fn new(
         trust: BackendTrust,
         server_name: Option<BackendHost>,
+        alternative_name: Option<BackendHost>,
         client_certificate: Option<ClientCertificate>,
     ) -> Result<Self, InvalidBackendTls> {
-        let server_name = server_name.map(|name| name.to_string());
-        let identity = identity(&trust, server_name.as_deref(), client_certificate.as_ref());
+        let [server_name, alternative_name] =
+            [server_name, alternative_name].map(|name| name.map(|name| name.to_string()));
+        let names = [server_name.as_deref(), alternative_name.as_deref()];
+        let identity = identity(&trust, names, client_certificate.as_ref());
         let trust = match trust {
             BackendTrust::System => Trust::System,
             BackendTrust::Authorities(authorities) => Trust::Authorities(anchors(authorities)?),
             BackendTrust::Anybody => Trust::Anybody,
         };
         let client = client_certificate.map(client_key).transpose()?.map(Arc::new);
-        Ok(Self { identity, trust, server_name, client })
+        Ok(Self { identity, trust, server_name, alternative_name, client })
     }
 
-    /// The name that all backends are asked for; `None`: each has that of its address.
-    pub(crate) fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+    /// The name that a backend of this host is asked for, and that its certificate must be for.
+    pub(crate) fn name<'a>(&'a self, host: &'a str, which: BackendName) -> &'a str {
+        match (which, &self.alternative_name) {
+            (BackendName::Second, Some(name)) => name,
+            _ => self.server_name.as_deref().unwrap_or(host),
+        }
+    }
+
+    /// Whether a backend that fails by one name is asked for another.
+    pub(crate) fn has_second_name(&self) -> bool {
+        self.alternative_name.is_some()
     }
 
     /// Whether backends must prove themselves.
@@ -122,7 +154,7 @@ pub fn system_authorities() -> Result<usize, UnreadableAuthorities> {
 pub struct UnreadableAuthorities(String);
 
 /// A digest over everything, each part with its length.
-fn identity(trust: &BackendTrust, server_name: Option<&str>, client: Option<&ClientCertificate>) -> [u8; 32] {
+fn identity(trust: &BackendTrust, names: [Option<&str>; 2], client: Option<&ClientCertificate>) -> [u8; 32] {
     let mut digest = Context::new(&SHA256);
     let mut part = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_le_bytes());
@@ -136,7 +168,7 @@ fn identity(trust: &BackendTrust, server_name: Option<&str>, client: Option<&Cli
     part(word);
     part(&(authorities.len() as u64).to_le_bytes());
     authorities.iter().for_each(|der| part(der));
-    part(server_name.unwrap_or_default().as_bytes());
+    names.iter().for_each(|name| part(name.unwrap_or_default().as_bytes()));
     if let Some(ClientCertificate { chain, private_key }) = client {
         chain.iter().for_each(|der| part(der));
         part(private_key);
@@ -229,7 +261,11 @@ mod tests {
 
     fn tls(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> Result<BackendTls, InvalidBackendTls> {
         let client = client.map(|(der, private_key)| ClientCertificate { chain: vec![der], private_key });
-        BackendTls::new(trust, None, client)
+        BackendTls::new(trust, None, None, client)
+    }
+
+    fn name() -> BackendHost {
+        BackendHost::parse("a.example").unwrap()
     }
 
     #[test]
@@ -246,7 +282,8 @@ mod tests {
             tls(bundle(&[&one, &two]), None).unwrap(),
             tls(bundle(&[&one]), Some(two.clone())).unwrap(),
             tls(BackendTrust::System, Some(one.clone())).unwrap(),
-            BackendTls::new(BackendTrust::System, Some(BackendHost::parse("a.example").unwrap()), None).unwrap(),
+            BackendTls::new(BackendTrust::System, Some(name()), None, None).unwrap(),
+            BackendTls::new(BackendTrust::System, None, Some(name()), None).unwrap(),
         ];
         for (index, left) in different.iter().enumerate() {
             for (other, right) in different.iter().enumerate() {

@@ -20,7 +20,8 @@ use switchyard_proto::vocab::normalize_host;
 use crate::snapshot::LiveSnapshot;
 
 pub use backend::{
-    BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities, system_authorities,
+    BackendName, BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities,
+    system_authorities,
 };
 pub(crate) use client::VerifiedCertificate;
 pub use client::{Authenticated, ClientAuthentication, ClientCertificateMode, InvalidClientAuthentication};

@@ -12,10 +12,11 @@ use crate::{
 
 const CA_BUNDLE: &str = "service.tls.ca_bundle_pem";
 const SERVER_NAME: &str = "service.tls.server_name";
+const ALTERNATIVE_NAME: &str = "service.tls.alternative_name";
 
 /// The TLS toward backends as a message; its private key never is in one.
 pub(super) fn message(tls: &BackendTls) -> wire::BackendTls {
-    let BackendTls { trust, server_name, client_certificate } = tls;
+    let BackendTls { trust, server_name, alternative_name, client_certificate } = tls;
     let (ca_bundle_pem, insecure_skip_verify) = match trust {
         BackendTrust::System => (String::new(), false),
         BackendTrust::Authorities(CaBundle(certificates)) => (pki::certificates_pem(certificates), false),
@@ -33,6 +34,7 @@ pub(super) fn message(tls: &BackendTls) -> wire::BackendTls {
         server_name: server_name.as_ref().map(ToString::to_string).unwrap_or_default(),
         client_certificate,
         insecure_skip_verify,
+        alternative_name: alternative_name.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -61,7 +63,8 @@ pub(super) fn update(tls: Option<wire::BackendTls>, mask: &Mask, violations: &mu
 }
 
 fn fields(tls: wire::BackendTls, mut covers: impl FnMut(&str, bool) -> bool, violations: &mut Violations) -> TlsFields {
-    let wire::BackendTls { ca_bundle_pem, server_name, client_certificate, insecure_skip_verify } = tls;
+    let wire::BackendTls { ca_bundle_pem, server_name, client_certificate, insecure_skip_verify, alternative_name } =
+        tls;
     let mut fields = TlsFields::default();
     if covers("tls.ca_bundle_pem", !ca_bundle_pem.is_empty()) {
         fields.authorities = match ca_bundle_pem.as_str() {
@@ -69,11 +72,15 @@ fn fields(tls: wire::BackendTls, mut covers: impl FnMut(&str, bool) -> bool, vio
             pem => violations.check(CA_BUNDLE, pki::ca_bundle(pem)).map(Some),
         };
     }
+    let mut host = |field: &str, name: &str| match name {
+        "" => Some(None),
+        name => violations.check(field, BackendHost::parse(name)).map(Some),
+    };
     if covers("tls.server_name", !server_name.is_empty()) {
-        fields.server_name = match server_name.as_str() {
-            "" => Some(None),
-            name => violations.check(SERVER_NAME, BackendHost::parse(name)).map(Some),
-        };
+        fields.server_name = host(SERVER_NAME, &server_name);
+    }
+    if covers("tls.alternative_name", !alternative_name.is_empty()) {
+        fields.alternative_name = host(ALTERNATIVE_NAME, &alternative_name);
     }
     if covers("tls.client_certificate", client_certificate.is_some()) {
         fields.client_certificate =

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "balancing",
     "protocol",
     "timeouts",
@@ -23,6 +23,7 @@ const PATHS: [&str; 11] = [
     "tls",
     "tls.ca_bundle_pem",
     "tls.server_name",
+    "tls.alternative_name",
     "tls.client_certificate",
     "tls.insecure_skip_verify",
 ];

@@ -259,12 +259,13 @@ impl Transaction for SqlTransaction {
         let tls = TlsColumns::of(id, tls.as_ref(), &self.sealer)?;
         sqlx::query::<Database>(
             "INSERT INTO service (id, balancing, protocol, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, \
-             tls_trust, tls_authorities, tls_server_name, tls_client_chain, tls_sealed_client_key, \
-             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             tls_trust, tls_authorities, tls_server_name, tls_alternative_name, tls_client_chain, tls_sealed_client_key, \
+             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
              ON CONFLICT (id) DO UPDATE SET balancing = excluded.balancing, protocol = excluded.protocol, \
              connect_timeout_ms = excluded.connect_timeout_ms, first_byte_timeout_ms = excluded.first_byte_timeout_ms, \
              idle_timeout_ms = excluded.idle_timeout_ms, tls_trust = excluded.tls_trust, \
              tls_authorities = excluded.tls_authorities, tls_server_name = excluded.tls_server_name, \
+             tls_alternative_name = excluded.tls_alternative_name, \
              tls_client_chain = excluded.tls_client_chain, \
              tls_sealed_client_key = excluded.tls_sealed_client_key, revision = excluded.revision, \
              updated_at = excluded.updated_at",
@@ -278,6 +279,7 @@ impl Transaction for SqlTransaction {
         .bind(tls.trust)
         .bind(tls.authorities)
         .bind(tls.server_name)
+        .bind(tls.alternative_name)
         .bind(tls.client_chain)
         .bind(tls.sealed_client_key)
         .bind(revision_column(stored.revision))
