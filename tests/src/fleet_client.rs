@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use switchyard_proto::fleet::v1::{EnrolRequest, RenewRequest, fleet_service_client::FleetServiceClient};
+use switchyard_proto::fleet::v1::{
+    EnrolRequest, Hello, RenewRequest, SyncRequest, SyncResponse, fleet_service_client::FleetServiceClient,
+    sync_request,
+};
+use tokio_stream::StreamExt;
 use tonic::{
-    Status,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -21,6 +25,29 @@ use crate::{
     socket::Connector,
     wire::{CONTROL_PLANE_NAME, fingerprint},
 };
+
+/// What edges call.
+pub type FleetClient = FleetServiceClient<Channel>;
+
+/// What an edge says that has nothing.
+pub fn nothing() -> Hello {
+    Hello { version: "test".to_owned(), digest: vec![0; 16].into(), ..Hello::default() }
+}
+
+/// Begins a stream, which the edge leaves open.
+pub async fn begin(mut client: FleetClient, hello: Hello) -> Result<Streaming<SyncResponse>, Status> {
+    let hello = SyncRequest { message: Some(sync_request::Message::Hello(hello)) };
+    Ok(client.sync(tokio_stream::iter([hello]).chain(tokio_stream::pending())).await?.into_inner())
+}
+
+/// What an attacker would like to be certified: a CA, under the name of an edge.
+pub fn edge_params(edge: &str) -> Result<CertificateParams> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, edge);
+    params.subject_alt_names = vec![SanType::URI(format!("spiffe://switchyard/edge/{edge}").try_into()?)];
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(params)
+}
 
 /// The parts of a join token.
 #[derive(Clone, Debug)]
@@ -88,7 +115,7 @@ impl Member {
     }
 
     /// A client that shows the certificate.
-    pub fn connect(&self, control_plane: SocketAddr) -> Result<FleetServiceClient<Channel>> {
+    pub fn connect(&self, control_plane: SocketAddr) -> Result<FleetClient> {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         connect(control_plane, &self.authority, Some((self.chain.clone(), key)))
     }
@@ -99,7 +126,7 @@ pub fn connect(
     control_plane: SocketAddr,
     authority: &str,
     own: Option<(Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>)>,
-) -> Result<FleetServiceClient<Channel>> {
+) -> Result<FleetClient> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Fingerprint { authority: authority.to_owned(), provider: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)

@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
-    fleet::v1::{Hello, SyncRequest, SyncResponse, sync_request},
+    fleet::v1::SyncResponse,
     v1::{DeleteInviteRequest, EdgeState},
 };
 use switchyard_tests::{
@@ -15,21 +15,16 @@ use switchyard_tests::{
     database::Database,
     eventually::eventually,
     fleet::{Edge, Fleet, Plan},
-    fleet_client::{Invitation, Member, connect},
+    fleet_client::{FleetClient, Invitation, Member, begin, connect, edge_params, nothing},
     load::Load,
     on_both_databases,
     shop::{HOST, Shop},
 };
-use tokio_stream::StreamExt;
-use tonic::{Code, Status, Streaming, transport::Channel};
-
-type FleetClient = switchyard_proto::fleet::v1::fleet_service_client::FleetServiceClient<Channel>;
+use tonic::{Code, Status, Streaming};
 
 /// What an edge that has nothing is told on its stream.
-async fn sync(mut client: FleetClient) -> Result<Streaming<SyncResponse>, Status> {
-    let hello = Hello { version: "test".to_owned(), digest: vec![0; 16].into(), ..Hello::default() };
-    let hello = SyncRequest { message: Some(sync_request::Message::Hello(hello)) };
-    let mut incoming = client.sync(tokio_stream::iter([hello]).chain(tokio_stream::pending())).await?.into_inner();
+async fn sync(client: FleetClient) -> Result<Streaming<SyncResponse>, Status> {
+    let mut incoming = begin(client, nothing()).await?;
     incoming.message().await?;
     Ok(incoming)
 }
@@ -204,15 +199,6 @@ async fn an_edge_that_has_joined_needs_no_token_and_keeps_its_name() -> Result<(
     let failed = renamed.start().await.err().context("it has a name")?;
     ensure!(format!("{failed:?}").contains("ended before it was ready"), "{failed:?}");
     Ok(())
-}
-
-/// What an attacker would like to be certified.
-fn edge_params(edge: &str) -> Result<CertificateParams> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, edge);
-    params.subject_alt_names = vec![rcgen::SanType::URI(format!("spiffe://switchyard/edge/{edge}").try_into()?)];
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(params)
 }
 
 /// What a certificate says of its subject.

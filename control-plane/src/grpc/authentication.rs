@@ -44,6 +44,11 @@ impl Authentication {
         let address = connection.map(|connection| connection.peer.ip().to_canonical());
         self.refusals.check(address)?;
         let Some(secret) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else {
+            info!(
+                address = address.map(|address| address.to_string()),
+                method = path,
+                "refused: a call without a token"
+            );
             return Err(Status::unauthenticated(
                 "a token is needed: show one with `authorization: Bearer TOKEN`; switchyard login keeps it",
             ));
@@ -60,7 +65,7 @@ impl Authentication {
         self.rates.count(&token.value.id)?;
         let permission = Permission::of(path).ok_or_else(|| Status::unimplemented("there is no such method"))?;
         permission.check(&token.value.access).map_err(|refused| {
-            info!(token = %token.value.id, method = permission.method(), "refused: {refused}");
+            info!(token = %token.value.id, method = permission.method(), "refused: the role of the token does not reach");
             Status::permission_denied(refused.to_string())
         })?;
         Ok(Actor {

@@ -17,7 +17,7 @@ use tonic::{
     Code, Request, Response, Status, Streaming,
     transport::{Server, server::Router},
 };
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, info_span, warn};
 
 use super::{connection::ConnectInfo, convert::fleet as convert, refusals::Refusals};
 use crate::{
@@ -138,7 +138,7 @@ impl Fleet {
     async fn identify<T>(&self, request: &Request<T>) -> Result<EdgeIdentity, Status> {
         let ConnectInfo { peer, certificate, admission } = connection(request)?;
         let Some((id, key)) = certificate.as_ref().and_then(|certificate| pki::edge_of(certificate)) else {
-            debug!(%peer, "a stream without a client certificate of an edge");
+            warn!(%peer, "a stream without a client certificate of an edge was refused");
             return Err(Status::unauthenticated("a client certificate is needed: join with an invitation"));
         };
         let feed = &self.app.feed;

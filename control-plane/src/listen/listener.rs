@@ -100,7 +100,12 @@ async fn handshake(
         Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Either::Right(stream),
             Ok(Err(error)) => {
-                debug!(%peer, %error, "a TLS handshake failed");
+                // A certificate that is shown and refused is somebody who wants in; the rest is noise of the network.
+                if matches!(cause(&error), Some(rustls::Error::InvalidCertificate(_))) {
+                    warn!(%peer, %error, "a client certificate was refused");
+                } else {
+                    debug!(%peer, %error, "a TLS handshake failed");
+                }
                 return;
             }
             Err(_) => {
@@ -116,4 +121,9 @@ async fn handshake(
     let connection = Connection::new(stream, peer, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
     // If nobody takes it, the program ends.
     let _ = accepted.send(connection).await;
+}
+
+/// What TLS says of a handshake that failed.
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
