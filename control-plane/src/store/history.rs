@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use switchyard_proto::vocab::Labels;
+use switchyard_proto::vocab::{BackendHost, Labels};
 
 use crate::model::{
-    Access, Backend, BackendTls, BackendTrust, CaBundle, Certificate, CertificateChain, ClientAuthentication, Domain,
-    Enrolment, Invite, Pattern, Service, Token, fingerprint_sha256,
+    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Domain, Enrolment, Invite, Pattern,
+    Service, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -36,10 +36,8 @@ impl Recorded for Domain {
             "certificate_source": certificate_source.as_str(),
             "http_to_https": http_to_https,
             "edge_selector": labels_value(edge_selector),
-            "client_authentication": client_authentication.as_ref().map(|authentication| {
-                let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
-                json!({ "authorities_sha256": fingerprints(certificates), "mode": mode.as_str() })
-            }),
+            "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
+            "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(&it.authorities.0)),
         })
     }
 }
@@ -48,6 +46,7 @@ impl Recorded for Service {
     fn recorded(&self) -> Value {
         let Self { id, balancing, protocol, timeouts, tls } = self;
         let millis = |duration: Duration| duration.as_millis() as u64;
+        let name = |name: Option<&BackendHost>| name.map(ToString::to_string);
         json!({
             "id": id.as_str(),
             "balancing": balancing.as_str(),
@@ -55,24 +54,15 @@ impl Recorded for Service {
             "connect_timeout_ms": millis(timeouts.connect()),
             "first_byte_timeout_ms": millis(timeouts.first_byte()),
             "idle_timeout_ms": millis(timeouts.idle()),
-            "tls": tls.as_ref().map(Recorded::recorded),
-        })
-    }
-}
-
-impl Recorded for BackendTls {
-    fn recorded(&self) -> Value {
-        let Self { trust, server_name, alternative_name, client_certificate } = self;
-        let authorities: &[Vec<u8>] = match trust {
-            BackendTrust::Authorities(CaBundle(certificates)) => certificates,
-            BackendTrust::System | BackendTrust::Anybody => &[],
-        };
-        json!({
-            "trust": trust.as_str(),
-            "authorities_sha256": fingerprints(authorities),
-            "server_name": server_name.as_ref().map(ToString::to_string),
-            "alternative_name": alternative_name.as_ref().map(ToString::to_string),
-            "client_chain_sha256": client_certificate.as_ref().map(|it| fingerprints(&it.chain)),
+            "tls": tls.as_ref().map(|tls| tls.trust.as_str()),
+            "tls_authorities_sha256": tls.as_ref().and_then(|tls| match &tls.trust {
+                BackendTrust::Authorities(CaBundle(certificates)) => Some(fingerprints(certificates)),
+                BackendTrust::System | BackendTrust::Anybody => None,
+            }),
+            "tls_server_name": name(tls.as_ref().and_then(|tls| tls.server_name.as_ref())),
+            "tls_alternative_name": name(tls.as_ref().and_then(|tls| tls.alternative_name.as_ref())),
+            "tls_client_chain_sha256":
+                tls.as_ref().and_then(|tls| tls.client_certificate.as_ref()).map(|it| fingerprints(&it.chain)),
         })
     }
 }

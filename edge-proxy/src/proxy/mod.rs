@@ -12,6 +12,7 @@ mod answer;
 mod authority;
 mod forwarding;
 mod metrics;
+mod passage;
 mod phases;
 mod redirect;
 mod request_id;

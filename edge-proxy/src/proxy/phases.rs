@@ -18,6 +18,7 @@ use super::{
     answer::Answer,
     authority::{authority, check_line_ends, checked_authority},
     forwarding,
+    passage::{Passage, passage},
     redirect::https_location,
     settings::AccessLog,
     upstream::{Exchange, peer},
@@ -26,7 +27,6 @@ use crate::{
     balance::{Attempt, Attempts, InFlight},
     listen::{Connection, KEEPALIVE, Transport},
     snapshot::{PlainHttp, PooledBackend, Route},
-    tls::{ClientAuthentication, ClientCertificateMode},
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -329,32 +329,6 @@ impl Proxy {
         self.metrics.attempt_failed();
         context.in_flight = None;
         context.failure = Some(Failure { status: status_of(error), reason: error.to_string() });
-    }
-}
-
-/// Whether a request may use the connection that it came on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passage {
-    /// It may.
-    Open,
-    /// It may not, but another one over TLS.
-    OverTls,
-    /// Not this one.
-    Refused,
-}
-
-/// A domain that asks its clients to prove themselves, and a connection on which one did so, belong together, or to nobody.
-fn passage(clients: Option<&ClientAuthentication>, connection: &Connection, host: &str, plain: bool) -> Passage {
-    match (clients, connection.authenticated.as_deref()) {
-        (None, None) => Passage::Open,
-        (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => Passage::Open,
-        (Some(clients), None) if connection.transport == Transport::Plain => match clients.mode() {
-            ClientCertificateMode::Optional => Passage::Open,
-            ClientCertificateMode::Required if plain => Passage::OverTls,
-            // Whoever terminated TLS did not say to us who the client is.
-            ClientCertificateMode::Required => Passage::Refused,
-        },
-        (Some(_), _) | (None, Some(_)) => Passage::Refused,
     }
 }
 
