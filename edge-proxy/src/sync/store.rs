@@ -137,8 +137,12 @@ impl Store {
                 return if self.is_writable() { Persistence::EverythingNeeded } else { Persistence::NotPersisted };
             }
         };
+        // What happens to the file while it is open must not end the edge.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            database(&mut self.database, &self.path).and_then(|database| write_all(database, &self.key, records))
+        }));
         let result =
-            database(&mut self.database, &self.path).and_then(|database| write_all(database, &self.key, records));
+            result.unwrap_or_else(|_| Err(redb::Error::Corrupted("writing to it ended in a panic".to_owned())));
         // What is missing on disk cannot be gone on from.
         let is_gone = self.database.is_none() && !self.path.exists();
         match result {
@@ -153,7 +157,7 @@ impl Store {
                     "the disk refuses what this edge received; it is served all the same"
                 );
                 // redb takes nothing more after an error.
-                self.database = None;
+                close(&mut self.database);
                 if is_gone || records.len() > BACKLOG_MAX {
                     self.backlog = Backlog::Overflowed;
                 }
@@ -164,13 +168,27 @@ impl Store {
 
     /// Whether the disk takes anything: what it has is too old to go on from, and is taken away.
     fn is_writable(&mut self) -> bool {
-        self.database = None;
+        close(&mut self.database);
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return false,
             _ => {}
         }
         self.database = create(&self.path).ok();
         self.database.is_some()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        close(&mut self.database);
+    }
+}
+
+/// Closes the file, if it is open. redb writes to it once more, and panics if that is not possible.
+fn close(database: &mut Option<Database>) {
+    let closed = catch_unwind(AssertUnwindSafe(|| drop(database.take())));
+    if closed.is_err() {
+        warn!("closing the store ended in a panic; the next start looks at what is in it");
     }
 }
 
@@ -265,8 +283,13 @@ fn initialize(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
 }
 
 fn open_and_load(path: &Path, key: &StoreKey) -> Result<(Database, Loaded), OpenError> {
-    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
+    let mut database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
+    // Also of what is not read now: redb panics on it when it writes, or closes the file.
+    let whole = database.check_integrity()?;
     let loaded = load(&database, key)?;
+    if !whole {
+        warn!(store = %path.display(), "the file was damaged, and is back at its last whole transaction");
+    }
     Ok((database, loaded))
 }
 

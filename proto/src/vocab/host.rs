@@ -84,7 +84,8 @@ impl fmt::Debug for HostPattern {
 
 /// The host of a `Host` header or an `:authority`, ready for a look-up: lower case, without port and final dot.
 ///
-/// Allocates only if the client sent upper case. Returns `None` for what cannot be a host: nothing, or user information.
+/// Allocates only if the client sent upper case. Returns `None` for what cannot be a host: nothing, user information, a
+/// second port, a second final dot.
 pub fn normalize_host(authority: &str) -> Option<Cow<'_, str>> {
     let host = match authority.rfind(':') {
         // An IPv6 literal ends with its bracket; a colon inside it does not begin a port.
@@ -97,7 +98,9 @@ pub fn normalize_host(authority: &str) -> Option<Cow<'_, str>> {
         _ => authority,
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() || host.len() > HOST_BYTES_MAX || host.contains('@') {
+    let is_literal = host.starts_with('[') && host.ends_with(']');
+    let is_odd = host.bytes().any(|b| b == b'@' || (b == b':' && !is_literal)) || host.ends_with('.');
+    if host.is_empty() || host.len() > HOST_BYTES_MAX || is_odd {
         return None;
     }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
