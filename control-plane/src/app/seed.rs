@@ -4,7 +4,7 @@ mod file;
 
 use std::path::Path;
 
-pub use self::file::{InvalidSeed, Seed, SettingNote};
+pub use self::file::{InvalidContent, InvalidSeed, Seed, SettingNote};
 use super::{App, AppError, Mode, backend, domain};
 use crate::model::{Actor, Door};
 

@@ -13,6 +13,8 @@ mod convert;
 mod domain;
 mod edge;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod invite;
 mod pages;
 mod permissions;

@@ -9,6 +9,8 @@ mod batch;
 mod channel;
 mod client;
 mod convert;
+#[doc(hidden)]
+pub mod fuzzing;
 mod held;
 mod membership;
 mod seal;

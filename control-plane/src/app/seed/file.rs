@@ -7,6 +7,7 @@ use std::{
     io::Read,
     ops::Range,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::Deserialize;
@@ -120,11 +121,19 @@ pub(super) fn read(path: &Path) -> Result<Seed, InvalidSeed> {
         return Err(unreadable(io::Error::other(format!("a seed file has at most {FILE_BYTES_MAX} bytes"))));
     }
     let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))?;
-    parse(&text).map_err(|Fault { span, path: key, reason }| {
-        let (line, column) = position(&text, span.start);
-        let reason = if key.is_empty() { reason } else { format!("{key}: {reason}") };
-        InvalidSeed::Content { path: path.into(), line, column, reason }
-    })
+    text.parse().map_err(|error| InvalidSeed::Content { path: path.into(), error })
+}
+
+impl FromStr for Seed {
+    type Err = InvalidContent;
+
+    fn from_str(text: &str) -> Result<Self, InvalidContent> {
+        parse(text).map_err(|Fault { span, path: key, reason }| {
+            let (line, column) = position(text, span.start);
+            let reason = if key.is_empty() { reason } else { format!("{key}: {reason}") };
+            InvalidContent { line, column, reason }
+        })
+    }
 }
 
 /// What is wrong, and where in the text.
@@ -320,17 +329,25 @@ pub enum InvalidSeed {
         error: io::Error,
     },
     /// It says something that cannot be.
-    #[error("seed file {}, line {line}, column {column}: {reason}", path.display())]
+    #[error("seed file {}, {error}", path.display())]
     Content {
         /// Which file.
         path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// In characters, counted from 1.
-        column: usize,
-        /// Where in the document, and what is wrong: `virtual_hosts[0].domain: ...`
-        reason: String,
+        /// Where, and what.
+        error: InvalidContent,
     },
+}
+
+/// Why a text is no [`Seed`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {reason}")]
+pub struct InvalidContent {
+    /// Counted from 1.
+    line: usize,
+    /// In characters, counted from 1.
+    column: usize,
+    /// Where in the document, and what is wrong: `virtual_hosts[0].domain: ...`
+    reason: String,
 }
 
 #[cfg(test)]

@@ -141,6 +141,13 @@ pub(in crate::sync) struct DigestMismatch {
     expected: Digest,
 }
 
+impl DigestMismatch {
+    /// What the digest would be.
+    pub(in crate::sync) fn computed(&self) -> Digest {
+        self.computed
+    }
+}
+
 impl Held {
     /// An edge that has received nothing.
     pub(in crate::sync) fn new(known_backends: Arc<Backends>) -> Self {
