@@ -1,7 +1,7 @@
 //! The edge proxy: serves what the fleet's configuration says, from memory and its own disk, and learns of changes from
 //! a control plane. It needs none to go on.
 //!
-//! Traffic is served by [`listen`], [`tls`], [`proxy`], [`balance`] and [`snapshot`], on one thread for each worker. The rest
+//! Traffic is served by [`listen`], [`tls`], [`verify`], [`proxy`], [`balance`] and [`snapshot`], on one thread for each worker. The rest
 //! runs beside it, on threads of its own: [`sync`] learns what to serve, [`resolve`] where backends are. [`server`] alone
 //! knows everybody.
 
@@ -17,3 +17,4 @@ pub mod snapshot;
 pub mod sync;
 pub mod telemetry;
 pub mod tls;
+pub mod verify;

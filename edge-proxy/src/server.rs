@@ -37,7 +37,8 @@ use crate::{
     snapshot::{LiveSnapshot, Snapshot},
     sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey},
     telemetry::SyncMetrics,
-    tls::{self, TlsError, UnreadableAuthorities},
+    tls::{self, TlsError},
+    verify::{self, UnreadableAuthorities},
 };
 
 /// Threads for everything that is not traffic.
@@ -122,7 +123,7 @@ impl Edge {
             access_log: settings.access_log,
             https_port: https_address.port(),
         });
-        if tls::system_authorities()? == 0 {
+        if verify::system_authorities()? == 0 {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
         let tls = tls::ServerConfigs::new(live.clone())?;

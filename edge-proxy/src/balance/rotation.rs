@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     snapshot::{Pool, PooledBackend},
-    tls::BackendName,
+    verify::BackendName,
 };
 
 /// Positions that one worker keeps. Pools whose numbers are this far apart share one, which is harmless.

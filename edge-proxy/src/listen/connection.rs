@@ -11,7 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
 
-use crate::tls::Authenticated;
+use crate::verify::Authenticated;
 
 /// What is known of a client's connection. Requests find it with [`Connection::of`].
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rustls::server::ClientHello;
 use switchyard_proto::vocab::normalize_host;
 
-use crate::{snapshot::LiveSnapshot, tls::ClientAuthentication};
+use crate::{snapshot::LiveSnapshot, verify::ClientAuthentication};
 
 /// What becomes of a connection that began with a ClientHello.
 #[derive(Debug)]

@@ -33,7 +33,8 @@ use super::{
 use crate::{
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
-    tls::{Authenticated, ServerConfigs, TlsError},
+    tls::{ServerConfigs, TlsError},
+    verify::Authenticated,
 };
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.

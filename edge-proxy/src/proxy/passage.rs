@@ -1,6 +1,6 @@
 use crate::{
     listen::{Connection, Transport},
-    tls::{ClientAuthentication, ClientCertificateMode},
+    verify::{ClientAuthentication, ClientCertificateMode},
 };
 
 /// Whether a request may use the connection that it came on.

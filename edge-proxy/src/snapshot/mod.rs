@@ -24,7 +24,7 @@ use switchyard_proto::vocab::{BackendId, CertificateId, ServiceId, Tag};
 
 use crate::{
     balance::{BackendHandle, Backends},
-    tls::{BackendName, ClientAuthentication},
+    verify::{BackendName, ClientAuthentication},
 };
 use hosts::HostTable;
 use slots::Slots;

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
 
-use crate::tls::{BackendTls, ClientAuthentication};
+use crate::verify::{BackendTls, ClientAuthentication};
 
 /// What is served for the names of one host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
         Timeouts,
     },
-    tls::{
+    verify::{
         BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
         InvalidClientAuthentication,
     },

@@ -5,9 +5,6 @@
 //! one are common to all workers, so that a client resumes at whichever it reaches; the others resume nothing, because a session that
 //! is resumed verifies no certificate. Which connection is terminated at all is decided in `listen`.
 
-mod backend;
-mod client;
-
 use std::sync::Arc;
 
 use rustls::{
@@ -17,14 +14,7 @@ use rustls::{
 };
 use switchyard_proto::vocab::normalize_host;
 
-use crate::snapshot::LiveSnapshot;
-
-pub use backend::{
-    BackendName, BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities,
-    system_authorities,
-};
-pub(crate) use client::VerifiedCertificate;
-pub use client::{Authenticated, ClientAuthentication, ClientCertificateMode, InvalidClientAuthentication};
+use crate::{snapshot::LiveSnapshot, verify::ClientAuthentication};
 
 /// One is enough to resume with, and cheaper than rustls's two.
 const TICKETS_PER_CONNECTION: usize = 1;

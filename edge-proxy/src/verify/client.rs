@@ -71,11 +71,11 @@ impl ClientAuthentication {
         self.mode
     }
 
-    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+    pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         self.verifier.clone()
     }
 
-    pub(super) fn config(&self) -> &OnceLock<Arc<ServerConfig>> {
+    pub(crate) fn config(&self) -> &OnceLock<Arc<ServerConfig>> {
         &self.config
     }
 
