@@ -149,7 +149,11 @@ impl Api {
 
     /// Creates a domain whose certificate the internal CA issues.
     pub async fn create_internal_domain(&self, host: &str, service: &str, tag: &str) -> Result<Domain, Status> {
-        let tls = DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None };
+        let tls = DomainTls {
+            certificate_source: CertificateSource::Internal.into(),
+            client_authentication: None,
+            minimum_version: 0,
+        };
         self.create(Domain { tls: Some(tls), ..domain(host, service, tag) }).await
     }
 

@@ -268,6 +268,7 @@ impl Feed {
             active_tag: tag.to_owned(),
             http_to_https: false,
             client_authentication: None,
+            minimum_tls_version: 1,
         };
         self.put(ResourceKind::Domain, host, domain.encode_to_vec())
     }

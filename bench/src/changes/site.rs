@@ -70,6 +70,10 @@ fn host(number: usize) -> String {
 }
 
 fn internal(host: &str) -> Domain {
-    let tls = DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None };
+    let tls = DomainTls {
+        certificate_source: CertificateSource::Internal.into(),
+        client_authentication: None,
+        minimum_version: 0,
+    };
     Domain { tls: Some(tls), ..domain(host, "bench", "a") }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest, DeleteDomainRequest, Domain,
-    DomainTls, GetDomainRequest, ListDomainsResponse, UpdateDomainRequest,
+    DomainTls, GetDomainRequest, ListDomainsResponse, TlsVersion, UpdateDomainRequest,
 };
 
 use super::{
@@ -69,6 +69,9 @@ pub(crate) struct CreateArgs {
     /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
     edge_labels: Vec<(String, String)>,
+    /// The oldest version of TLS that clients may use [default: 1.2]
+    #[arg(long, value_enum, value_name = "VERSION")]
+    minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
     #[command(flatten)]
@@ -90,7 +93,7 @@ pub(crate) struct UpdateArgs {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
-    .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca"]))]
+    .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca", "minimum_tls"]))]
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
@@ -112,11 +115,34 @@ struct Changes {
     /// All edges serve it
     #[arg(long)]
     all_edges: bool,
+    /// The oldest version of TLS that clients may use
+    #[arg(long, value_enum, value_name = "VERSION")]
+    minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
     /// Ask clients for no certificate
     #[arg(long, conflicts_with = "client_ca_file")]
     no_client_ca: bool,
+}
+
+/// The oldest version of TLS that clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MinimumTls {
+    /// TLS 1.2.
+    #[value(name = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[value(name = "1.3")]
+    V13,
+}
+
+impl MinimumTls {
+    fn to_message(self) -> TlsVersion {
+        match self {
+            Self::V12 => TlsVersion::V12,
+            Self::V13 => TlsVersion::V13,
+        }
+    }
 }
 
 /// How clients prove themselves to a domain.
@@ -180,11 +206,12 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, clients, write } = args;
+    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, minimum_tls, clients, write } = args;
     let clients = clients.to_message()?;
-    let tls = (tls.is_some() || clients.is_some()).then(|| DomainTls {
+    let tls = (tls.is_some() || clients.is_some() || minimum_tls.is_some()).then(|| DomainTls {
         certificate_source: tls.map_or(CertificateSource::Unspecified, Tls::to_message).into(),
         client_authentication: clients,
+        minimum_version: minimum_tls.map_or(TlsVersion::Unspecified, MinimumTls::to_message).into(),
     });
     let domain = Domain {
         name: names::domain(&name),
@@ -205,7 +232,8 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
     let UpdateArgs { name, changes, etag, write } = args;
-    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges, clients, no_client_ca } = changes;
+    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges, minimum_tls, clients, no_client_ca } =
+        changes;
     let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
     let mut mask = FieldMask::default();
     if let Some(service) = service {
@@ -219,6 +247,10 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     if let Some(tls) = tls {
         mask.paths.push("tls.certificate_source".to_owned());
         domain.tls.get_or_insert_default().set_certificate_source(tls.to_message());
+    }
+    if let Some(version) = minimum_tls {
+        mask.paths.push("tls.minimum_version".to_owned());
+        domain.tls.get_or_insert_default().set_minimum_version(version.to_message());
     }
     if no_client_ca || clients.client_ca_file.is_some() {
         mask.paths.push("tls.client_authentication".to_owned());
@@ -279,6 +311,13 @@ fn clients_word(domain: &Domain) -> String {
     )
 }
 
+fn minimum_word(domain: &Domain) -> &'static str {
+    match domain.tls.as_ref().map(DomainTls::minimum_version) {
+        Some(TlsVersion::V13) => "1.3",
+        _ => "1.2",
+    }
+}
+
 fn redirect_word(domain: &Domain) -> String {
     if domain.http_to_https { "yes" } else { "no" }.to_owned()
 }
@@ -308,6 +347,7 @@ impl Show for Domain {
             ("active tag", self.active_tag.clone()),
             ("previous tag", or_dash(&self.previous_tag)),
             ("certificate", tls_word(self)),
+            ("minimum tls", minimum_word(self).to_owned()),
             ("client certificates", clients_word(self)),
             ("http to https", redirect_word(self)),
             ("edges", if self.edge_selector.is_empty() { "all".to_owned() } else { label_text(&self.edge_selector) }),

@@ -15,7 +15,11 @@ fn domain(host: &str) -> Domain {
         name: format!("domains/{host}"),
         service: "services/shop".to_owned(),
         active_tag: "a".to_owned(),
-        tls: Some(DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None }),
+        tls: Some(DomainTls {
+            certificate_source: CertificateSource::Internal.into(),
+            client_authentication: None,
+            minimum_version: 0,
+        }),
         http_to_https: true,
         revision: 12,
         etag: "12".to_owned(),

@@ -7,7 +7,7 @@ use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag, lim
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
 use crate::{
     model::{
-        Actor, CertificateSource, ClientAuthentication, Domain, Stored,
+        Actor, CertificateSource, ClientAuthentication, Domain, Stored, TlsVersion,
         rules::{self, BrokenRule},
     },
     store::Transaction,
@@ -28,6 +28,8 @@ pub struct DomainUpdate {
     pub edge_selector: Option<Labels>,
     /// Another way for clients to prove themselves, or none.
     pub client_authentication: Option<Option<ClientAuthentication>>,
+    /// Another oldest version of TLS.
+    pub minimum_tls_version: Option<TlsVersion>,
 }
 
 /// Whether a switch asks for an active backend with the new tag.
@@ -106,8 +108,15 @@ pub async fn update(
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
-    let DomainUpdate { service, active_tag, certificate_source, http_to_https, edge_selector, client_authentication } =
-        update;
+    let DomainUpdate {
+        service,
+        active_tag,
+        certificate_source,
+        http_to_https,
+        edge_selector,
+        client_authentication,
+        minimum_tls_version,
+    } = update;
     if let Some(service) = &service {
         scope::check_service(actor, service)?;
     }
@@ -120,6 +129,7 @@ pub async fn update(
         http_to_https: http_to_https.unwrap_or(old.value.http_to_https),
         edge_selector: edge_selector.unwrap_or_else(|| old.value.edge_selector.clone()),
         client_authentication: client_authentication.unwrap_or_else(|| old.value.client_authentication.clone()),
+        minimum_tls_version: minimum_tls_version.unwrap_or(old.value.minimum_tls_version),
     };
     if new == old.value {
         return Ok(old);

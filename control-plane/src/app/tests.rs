@@ -27,7 +27,7 @@ use crate::{
     feed::{Feed, Follower},
     model::{
         Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Patterns, Role, Scope,
-        Secret, Service, Tags, Timestamp, rules::BrokenRule,
+        Secret, Service, Tags, Timestamp, TlsVersion, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::fixture::Fixture,
@@ -120,6 +120,7 @@ fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
         http_to_https: false,
         edge_selector: Labels::default(),
         client_authentication: None,
+        minimum_tls_version: TlsVersion::default(),
     }
 }
 

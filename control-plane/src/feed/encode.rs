@@ -9,6 +9,7 @@ use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 use crate::model::{
     Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
     CertificateChain, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource, Service,
+    TlsVersion,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -41,6 +42,7 @@ fn domain(domain: &Domain) -> wire::Domain {
         http_to_https,
         edge_selector: _,
         client_authentication,
+        minimum_tls_version,
     } = domain;
     wire::Domain {
         service: service.to_string(),
@@ -54,6 +56,11 @@ fn domain(domain: &Domain) -> wire::Domain {
             };
             wire::ClientAuthentication { authorities: der(certificates), mode: mode.into() }
         }),
+        minimum_tls_version: match minimum_tls_version {
+            TlsVersion::V12 => wire::TlsVersion::V12,
+            TlsVersion::V13 => wire::TlsVersion::V13,
+        }
+        .into(),
     }
 }
 
@@ -155,6 +162,7 @@ mod tests {
             http_to_https: true,
             edge_selector: Labels::default(),
             client_authentication: None,
+            minimum_tls_version: TlsVersion::V13,
         };
         let stored =
             Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };
@@ -168,6 +176,7 @@ mod tests {
             active_tag: "a".into(),
             http_to_https: true,
             client_authentication: None,
+            minimum_tls_version: wire::TlsVersion::V13.into(),
         };
         assert_eq!(body, expected);
     }

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::{
         feed::BatchKind,
-        model::{Actor, CertificateSource, Domain, Service, Stored, Timestamp},
+        model::{Actor, CertificateSource, Domain, Service, Stored, Timestamp, TlsVersion},
         store,
     };
 
@@ -124,6 +124,7 @@ mod tests {
             http_to_https: false,
             edge_selector: Labels::default(),
             client_authentication: None,
+            minimum_tls_version: TlsVersion::default(),
         }
     }
 

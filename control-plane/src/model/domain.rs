@@ -21,6 +21,33 @@ pub struct Domain {
     pub edge_selector: Labels,
     /// How clients prove themselves; `None`: they are not asked.
     pub client_authentication: Option<ClientAuthentication>,
+    /// The oldest version of TLS that clients may use.
+    pub minimum_tls_version: TlsVersion,
+}
+
+/// A version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    V12,
+    /// RFC 8446.
+    V13,
+}
+
+impl TlsVersion {
+    /// The one word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
+
+    /// The version that a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::V12, Self::V13].into_iter().find(|version| version.as_str() == word)
+    }
 }
 
 /// How clients prove themselves to a domain.
@@ -83,6 +110,7 @@ mod tests {
             http_to_https: false,
             edge_selector: Labels::default(),
             client_authentication: None,
+            minimum_tls_version: TlsVersion::default(),
         };
         assert_eq!(on_a.switched_to(a.clone()), on_a);
         let on_b = on_a.switched_to(b.clone());

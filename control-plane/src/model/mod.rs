@@ -22,7 +22,7 @@ pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use backend::{Backend, BackendState, InvalidTags, Tags};
 pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
 pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
-pub use domain::{ClientAuthentication, ClientCertificateMode, Domain};
+pub use domain::{ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};

@@ -15,7 +15,7 @@ use crate::{
     model::{
         Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeKey, EdgeRecord,
         HistoryFilter, HistoryPlace, Invite, ObjectKey, Patterns, RejectionRecord, Role, Scope, Secret, Service, Tags,
-        Timestamp, Token,
+        Timestamp, TlsVersion, Token,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -88,6 +88,7 @@ fn domain(host: &str, service: &str) -> Domain {
         http_to_https: true,
         edge_selector: Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap(),
         client_authentication: None,
+        minimum_tls_version: TlsVersion::default(),
     }
 }
 

@@ -27,6 +27,7 @@ impl Recorded for Domain {
             http_to_https,
             edge_selector,
             client_authentication,
+            minimum_tls_version,
         } = self;
         json!({
             "host": host.as_str(),
@@ -36,6 +37,7 @@ impl Recorded for Domain {
             "certificate_source": certificate_source.as_str(),
             "http_to_https": http_to_https,
             "edge_selector": labels_value(edge_selector),
+            "minimum_tls_version": minimum_tls_version.as_str(),
             "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
             "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(&it.authorities.0)),
         })

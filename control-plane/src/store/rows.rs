@@ -17,7 +17,7 @@ use crate::{
         Access, Backend, BackendState, CaBundle, Certificate, CertificateChain, CertificateSource,
         ClientAuthentication, ClientCertificateMode, Domain, Door, EdgeKey, EdgeRecord, Enrolment, HistoryEntry,
         HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey, RejectionRecord, Role, Scope,
-        SecretHash, Stored, Tags, Timestamp, Token,
+        SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
     },
     seal::Sealer,
 };
@@ -83,6 +83,7 @@ pub(super) struct DomainRow {
     edge_selector: String,
     client_authorities: Option<Vec<u8>>,
     client_certificate_mode: Option<String>,
+    minimum_tls_version: String,
     revision: i64,
     created_at: i64,
     updated_at: i64,
@@ -101,6 +102,8 @@ impl DomainRow {
             http_to_https: self.http_to_https,
             edge_selector: row.labels(&self.edge_selector)?,
             client_authentication: self.client_authentication(&row)?,
+            minimum_tls_version: row
+                .word(&self.minimum_tls_version, TlsVersion::from_word(&self.minimum_tls_version))?,
         };
         row.stored(domain, self.revision, self.created_at, self.updated_at)
     }

@@ -244,7 +244,11 @@ async fn certificates_are_uploaded_checked_and_never_give_their_key_back() {
 #[tokio::test]
 async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     let mut control_plane = ControlPlane::start().await;
-    let tls = Some(DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None });
+    let tls = Some(DomainTls {
+        certificate_source: CertificateSource::Internal.into(),
+        client_authentication: None,
+        minimum_version: 0,
+    });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls, ..domain("*.shop.example", "a") }), validate_only: false };
     control_plane.domains.create_domain(request).await.unwrap();
@@ -261,7 +265,11 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     control_plane.domains.delete_domain(delete).await.unwrap();
     assert_eq!(control_plane.certificates.get_certificate(get).await.unwrap_err().code(), Code::NotFound);
 
-    let acme = Some(DomainTls { certificate_source: CertificateSource::Acme.into(), client_authentication: None });
+    let acme = Some(DomainTls {
+        certificate_source: CertificateSource::Acme.into(),
+        client_authentication: None,
+        minimum_version: 0,
+    });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.example", "a") }), validate_only: false };
     let refused = control_plane.domains.create_domain(request).await.unwrap_err();

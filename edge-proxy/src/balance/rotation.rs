@@ -132,6 +132,7 @@ mod tests {
             active_tag: tag.clone(),
             plain_http: PlainHttp::Serve,
             client_authentication: None,
+            minimum_tls_version: crate::verify::TlsVersion::default(),
         });
         for (number, address) in addresses.iter().enumerate() {
             edit.put_backend(Backend {

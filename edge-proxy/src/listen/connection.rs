@@ -11,7 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
 
-use crate::verify::Authenticated;
+use crate::verify::{Authenticated, TlsVersion};
 
 /// What is known of a client's connection. Requests find it with [`Connection::of`].
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Connection {
     pub transport: Transport,
     /// What the client has proven, where it was asked to.
     pub authenticated: Option<Box<Authenticated>>,
+    /// The version of TLS, where it came over TLS.
+    pub tls_version: TlsVersion,
     /// Whether the header of a request is awaited: then, once it has begun, it has a deadline.
     awaits_header: AtomicBool,
     /// The bytes of the last request, or [`UNKNOWN`].
@@ -81,6 +83,7 @@ impl Connection {
             trust,
             transport,
             authenticated: None,
+            tls_version: TlsVersion::default(),
             awaits_header: AtomicBool::new(true),
             request_bytes: AtomicU64::new(UNKNOWN),
         }

@@ -3,19 +3,27 @@ use std::sync::Arc;
 use rustls::server::ClientHello;
 use switchyard_proto::vocab::normalize_host;
 
-use crate::{snapshot::LiveSnapshot, verify::ClientAuthentication};
+use crate::{
+    snapshot::LiveSnapshot,
+    verify::{ClientAuthentication, TlsVersion},
+};
 
 /// What becomes of a connection that began with a ClientHello.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// It is terminated here.
-    Terminate,
+    Terminate {
+        /// In this version of TLS, or a newer one.
+        minimum: TlsVersion,
+    },
     /// It is terminated here, once the client has proven itself.
     Authenticate {
         /// Which name it is for, in lower case.
         server_name: Box<str>,
         /// How.
         clients: Arc<ClientAuthentication>,
+        /// In this version of TLS, or a newer one.
+        minimum: TlsVersion,
     },
     /// The client is told that its name is unknown.
     RefuseName,
@@ -31,10 +39,12 @@ pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
     if snapshot.certificate(&server_name).is_none() {
         return Decision::RefuseName;
     }
-    match snapshot.client_authentication(&server_name) {
-        None => Decision::Terminate,
+    let domain = snapshot.domain(&server_name);
+    let minimum = domain.map(|domain| domain.minimum_tls_version).unwrap_or_default();
+    match domain.and_then(|domain| domain.client_authentication.as_ref()) {
+        None => Decision::Terminate { minimum },
         Some(clients) => {
-            Decision::Authenticate { clients: clients.clone(), server_name: server_name.into_owned().into() }
+            Decision::Authenticate { clients: clients.clone(), server_name: server_name.into_owned().into(), minimum }
         }
     }
 }

@@ -13,7 +13,10 @@ use pingora_core::{
     services::Service,
 };
 use pingora_proxy::HttpProxy;
-use rustls::server::{Accepted, Acceptor};
+use rustls::{
+    ProtocolVersion,
+    server::{Accepted, Acceptor},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -34,7 +37,7 @@ use crate::{
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError},
-    verify::Authenticated,
+    verify::{Authenticated, TlsVersion},
 };
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.
@@ -180,6 +183,10 @@ impl Listener {
             Transport::Tls => match Box::pin(timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp))).await {
                 Ok(Ok((tls, authenticated))) => {
                     connection.authenticated = authenticated.map(Box::new);
+                    connection.tls_version = match tls.get_ref().1.protocol_version() {
+                        Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
+                        _ => TlsVersion::V12,
+                    };
                     Box::new(EdgeStream::tls(tls, peer, connection))
                 }
                 Ok(Err(error)) => {
@@ -210,12 +217,12 @@ impl Listener {
     ) -> Result<(TlsStream<TcpStream>, Option<Authenticated>), HandshakeError> {
         let accepted = read_client_hello(&mut tcp).await?;
         match decide(&accepted.client_hello(), &self.live) {
-            Decision::Terminate => {
-                let config = self.tls.of(None)?;
+            Decision::Terminate { minimum } => {
+                let config = self.tls.of(None, minimum)?;
                 Ok((StartHandshake::from_parts(accepted, tcp).into_stream(config).await?, None))
             }
-            Decision::Authenticate { server_name, clients } => {
-                let config = self.tls.of(Some(&clients))?;
+            Decision::Authenticate { server_name, clients, minimum } => {
+                let config = self.tls.of(Some(&clients), minimum)?;
                 let tls = match StartHandshake::from_parts(accepted, tcp).into_stream(config).await {
                     Ok(tls) => tls,
                     Err(error) => return Err(HandshakeError::Unauthenticated { server_name, error }),

@@ -1,6 +1,7 @@
 use crate::{
     listen::{Connection, Transport},
-    verify::{ClientAuthentication, ClientCertificateMode},
+    snapshot::Domain,
+    verify::ClientCertificateMode,
 };
 
 /// Whether a request may use the connection that it came on.
@@ -15,13 +16,11 @@ pub(super) enum Passage {
 }
 
 /// A domain that asks its clients to prove themselves, and a connection on which one did so, belong together, or to nobody.
-pub(super) fn passage(
-    clients: Option<&ClientAuthentication>,
-    connection: &Connection,
-    host: &str,
-    plain: bool,
-) -> Passage {
-    match (clients, connection.authenticated.as_deref()) {
+pub(super) fn passage(domain: &Domain, connection: &Connection, host: &str, plain: bool) -> Passage {
+    if connection.transport == Transport::Tls && connection.tls_version < domain.minimum_tls_version {
+        return Passage::Refused;
+    }
+    match (domain.client_authentication.as_deref(), connection.authenticated.as_deref()) {
         (None, None) => Passage::Open,
         (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => Passage::Open,
         (Some(clients), None) if connection.transport == Transport::Plain => match clients.mode() {
@@ -36,20 +35,37 @@ pub(super) fn passage(
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::HostPattern;
+    use std::sync::Arc;
+
+    use switchyard_proto::vocab::{HostPattern, ServiceId, Tag};
 
     use super::*;
-    use crate::listen::TrustedNetworks;
+    use crate::{
+        listen::TrustedNetworks,
+        snapshot::PlainHttp,
+        verify::{ClientAuthentication, TlsVersion},
+    };
 
     const HOST: &str = "shop.example";
 
-    fn clients(mode: ClientCertificateMode) -> ClientAuthentication {
+    fn clients(mode: ClientCertificateMode) -> Arc<ClientAuthentication> {
         let key = rcgen::KeyPair::generate().unwrap();
         let authority = rcgen::CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
-        ClientAuthentication::new(&HostPattern::parse(HOST).unwrap(), mode, &[authority]).unwrap()
+        Arc::new(ClientAuthentication::new(&HostPattern::parse(HOST).unwrap(), mode, &[authority]).unwrap())
     }
 
-    fn connection(transport: Transport, opened_for: Option<(&ClientAuthentication, &str)>) -> Connection {
+    fn domain(clients: Option<&Arc<ClientAuthentication>>) -> Domain {
+        Domain {
+            host: HostPattern::parse(HOST).unwrap(),
+            service: ServiceId::default_service(),
+            active_tag: Tag::parse("a").unwrap(),
+            plain_http: PlainHttp::Serve,
+            client_authentication: clients.cloned(),
+            minimum_tls_version: TlsVersion::V12,
+        }
+    }
+
+    fn connection(transport: Transport, opened_for: Option<(&Arc<ClientAuthentication>, &str)>) -> Connection {
         let mut connection = Connection::new([192, 0, 2, 1].into(), &TrustedNetworks::default(), transport);
         connection.authenticated = opened_for.map(|(clients, name)| Box::new(clients.authenticated(name, None)));
         connection
@@ -59,15 +75,15 @@ mod tests {
     fn what_asks_for_certificates_and_what_was_opened_for_them_belong_together() {
         let (strict, other) = (clients(ClientCertificateMode::Required), clients(ClientCertificateMode::Required));
         let over_tls = |opened_for| connection(Transport::Tls, opened_for);
-        assert_eq!(passage(None, &over_tls(None), HOST, false), Passage::Open);
-        assert_eq!(passage(Some(&strict), &over_tls(Some((&strict, HOST))), HOST, false), Passage::Open);
+        assert_eq!(passage(&domain(None), &over_tls(None), HOST, false), Passage::Open);
+        assert_eq!(passage(&domain(Some(&strict)), &over_tls(Some((&strict, HOST))), HOST, false), Passage::Open);
         for (asked, opened_for) in [
             (Some(&strict), None),
             (None, Some((&strict, HOST))),
             (Some(&strict), Some((&other, HOST))),
             (Some(&strict), Some((&strict, "other.example"))),
         ] {
-            assert_eq!(passage(asked, &over_tls(opened_for), HOST, false), Passage::Refused);
+            assert_eq!(passage(&domain(asked), &over_tls(opened_for), HOST, false), Passage::Refused);
         }
     }
 
@@ -75,9 +91,19 @@ mod tests {
     fn what_requires_certificates_is_not_served_in_the_clear() {
         let plain = connection(Transport::Plain, None);
         let (strict, lax) = (clients(ClientCertificateMode::Required), clients(ClientCertificateMode::Optional));
-        assert_eq!(passage(Some(&strict), &plain, HOST, true), Passage::OverTls);
+        assert_eq!(passage(&domain(Some(&strict)), &plain, HOST, true), Passage::OverTls);
         // A trusted proxy says that it was over TLS: sending the client there again would be a circle.
-        assert_eq!(passage(Some(&strict), &plain, HOST, false), Passage::Refused);
-        assert_eq!(passage(Some(&lax), &plain, HOST, true), Passage::Open);
+        assert_eq!(passage(&domain(Some(&strict)), &plain, HOST, false), Passage::Refused);
+        assert_eq!(passage(&domain(Some(&lax)), &plain, HOST, true), Passage::Open);
+    }
+
+    #[test]
+    fn a_domain_is_not_reached_by_an_older_tls_than_it_asks_for() {
+        let modern = Domain { minimum_tls_version: TlsVersion::V13, ..domain(None) };
+        let mut by = connection(Transport::Tls, None);
+        assert_eq!(passage(&modern, &by, HOST, false), Passage::Refused);
+        by.tls_version = TlsVersion::V13;
+        assert_eq!(passage(&modern, &by, HOST, false), Passage::Open);
+        assert_eq!(passage(&modern, &connection(Transport::Plain, None), HOST, true), Passage::Open);
     }
 }

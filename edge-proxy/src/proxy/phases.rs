@@ -301,7 +301,7 @@ impl Proxy {
         let Some(route) = route else { return Some(Answer::UnknownHost) };
         let plain = forwarding::scheme(request, connection) == Transport::Plain;
         let domain = route.domain();
-        let passage = passage(domain.client_authentication.as_deref(), connection, &host, plain);
+        let passage = passage(domain, connection, &host, plain);
         let to_https = match passage {
             Passage::Refused => return Some(Answer::Misdirected),
             Passage::OverTls => true,

@@ -24,7 +24,7 @@ use switchyard_proto::vocab::{BackendId, CertificateId, ServiceId, Tag};
 
 use crate::{
     balance::{BackendHandle, Backends},
-    verify::{BackendName, ClientAuthentication},
+    verify::BackendName,
 };
 use hosts::HostTable;
 use slots::Slots;
@@ -138,9 +138,9 @@ impl Snapshot {
             .or_else(|| self.certificates_by_name.wildcard(server_name).and_then(usable))
     }
 
-    /// How clients that ask for `server_name`, in lower case, are to prove themselves, if its domain says so.
-    pub fn client_authentication(&self, server_name: &str) -> Option<&Arc<ClientAuthentication>> {
-        self.entry(server_name)?.domain.client_authentication.as_ref()
+    /// The domain that `server_name`, in lower case, belongs to.
+    pub fn domain(&self, server_name: &str) -> Option<&Domain> {
+        Some(&self.entry(server_name)?.domain)
     }
 
     fn entry(&self, host: &str) -> Option<&Arc<DomainEntry>> {

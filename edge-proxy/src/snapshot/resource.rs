@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
 
-use crate::verify::{BackendTls, ClientAuthentication};
+use crate::verify::{BackendTls, ClientAuthentication, TlsVersion};
 
 /// What is served for the names of one host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Domain {
     pub plain_http: PlainHttp,
     /// How clients prove themselves; `None`: they are not asked.
     pub client_authentication: Option<Arc<ClientAuthentication>>,
+    /// The oldest version of TLS that clients may use.
+    pub minimum_tls_version: TlsVersion,
 }
 
 /// What a request over plain HTTP gets.

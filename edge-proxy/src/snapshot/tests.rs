@@ -13,6 +13,7 @@ fn domain(host: &str, service: &str, tag: &str) -> Domain {
         active_tag: Tag::parse(tag).unwrap(),
         plain_http: PlainHttp::Serve,
         client_authentication: None,
+        minimum_tls_version: crate::verify::TlsVersion::default(),
     }
 }
 

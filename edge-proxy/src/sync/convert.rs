@@ -22,7 +22,7 @@ use crate::{
     },
     verify::{
         BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
-        InvalidClientAuthentication,
+        InvalidClientAuthentication, TlsVersion,
     },
 };
 
@@ -91,13 +91,19 @@ pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid
 }
 
 fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
-    let wire::Domain { service, active_tag, http_to_https, client_authentication } = message;
+    let version = message.minimum_tls_version();
+    let wire::Domain { service, active_tag, http_to_https, client_authentication, minimum_tls_version: _ } = message;
     let host = HostPattern::parse(id)?;
     Ok(Domain {
         service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
         active_tag: Tag::parse(&active_tag).map_err(InvalidResource::ActiveTag)?,
         plain_http: if http_to_https { PlainHttp::RedirectToHttps } else { PlainHttp::Serve },
         client_authentication: client_authentication.map(|message| clients(&host, message)).transpose()?.map(Arc::new),
+        minimum_tls_version: match version {
+            wire::TlsVersion::Unspecified => return Err(InvalidResource::Unknown("minimum_tls_version")),
+            wire::TlsVersion::V12 => TlsVersion::V12,
+            wire::TlsVersion::V13 => TlsVersion::V13,
+        },
         host,
     })
 }

@@ -1,6 +1,7 @@
 //! How connections from clients are encrypted.
 //!
-//! There is one [`ServerConfig`] for all connections, but one of its own for each domain that asks for client certificates. Their
+//! There is one [`ServerConfig`] for all connections of each oldest version of TLS, and one of its own for each domain that asks for
+//! client certificates. Their
 //! certificates are looked up in the live snapshot by server name, so that a change needs no new one. The ticket keys of the common
 //! one are common to all workers, so that a client resumes at whichever it reaches; the others resume nothing, because a session that
 //! is resumed verifies no certificate. Which connection is terminated at all is decided in `listen`.
@@ -14,7 +15,10 @@ use rustls::{
 };
 use switchyard_proto::vocab::normalize_host;
 
-use crate::{snapshot::LiveSnapshot, verify::ClientAuthentication};
+use crate::{
+    snapshot::LiveSnapshot,
+    verify::{ClientAuthentication, TlsVersion},
+};
 
 /// One is enough to resume with, and cheaper than rustls's two.
 const TICKETS_PER_CONNECTION: usize = 1;
@@ -24,25 +28,41 @@ const TICKETS_PER_CONNECTION: usize = 1;
 pub struct ServerConfigs {
     certificates: Arc<SnapshotCertificates>,
     common: Arc<ServerConfig>,
+    common_1_3: Arc<ServerConfig>,
 }
 
 impl ServerConfigs {
     /// With the certificates of `live`.
     pub fn new(live: LiveSnapshot) -> Result<Self, TlsError> {
         let certificates = Arc::new(SnapshotCertificates { live });
-        let mut common = server_config(certificates.clone(), Arc::new(NoClientAuth))?;
-        common.ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
-        common.send_tls13_tickets = TICKETS_PER_CONNECTION;
-        Ok(Self { certificates, common: Arc::new(common) })
+        let ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
+        let common = |minimum| -> Result<_, TlsError> {
+            let mut common = server_config(certificates.clone(), Arc::new(NoClientAuth), minimum)?;
+            common.ticketer = ticketer.clone();
+            common.send_tls13_tickets = TICKETS_PER_CONNECTION;
+            Ok(Arc::new(common))
+        };
+        let (common, common_1_3) = (common(TlsVersion::V12)?, common(TlsVersion::V13)?);
+        Ok(Self { certificates, common, common_1_3 })
     }
 
-    /// The one for a domain whose clients are asked to prove themselves, or for any other.
-    pub(crate) fn of(&self, clients: Option<&ClientAuthentication>) -> Result<Arc<ServerConfig>, TlsError> {
-        let Some(clients) = clients else { return Ok(self.common.clone()) };
+    /// The one for a domain whose clients are asked to prove themselves, or for any other, with this version of TLS or a newer one.
+    pub(crate) fn of(
+        &self,
+        clients: Option<&ClientAuthentication>,
+        minimum: TlsVersion,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let Some(clients) = clients else {
+            return Ok(match minimum {
+                TlsVersion::V12 => self.common.clone(),
+                TlsVersion::V13 => self.common_1_3.clone(),
+            });
+        };
         if let Some(config) = clients.config().get() {
             return Ok(config.clone());
         }
-        let mut config = server_config(self.certificates.clone(), clients.verifier())?;
+        // A domain that changes its version has another `clients`.
+        let mut config = server_config(self.certificates.clone(), clients.verifier(), minimum)?;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(clients.config().get_or_init(|| Arc::new(config)).clone())
@@ -52,10 +72,15 @@ impl ServerConfigs {
 fn server_config(
     certificates: Arc<SnapshotCertificates>,
     clients: Arc<dyn ClientCertVerifier>,
+    minimum: TlsVersion,
 ) -> Result<ServerConfig, TlsError> {
+    let versions = match minimum {
+        TlsVersion::V12 => rustls::ALL_VERSIONS,
+        TlsVersion::V13 => &[&rustls::version::TLS13],
+    };
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(TlsError::Config)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(certificates);

@@ -5,6 +5,7 @@
 
 mod backend;
 mod client;
+mod version;
 
 pub use backend::{
     BackendName, BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities,
@@ -12,3 +13,4 @@ pub use backend::{
 };
 pub(crate) use client::VerifiedCertificate;
 pub use client::{Authenticated, ClientAuthentication, ClientCertificateMode, InvalidClientAuthentication};
+pub use version::TlsVersion;

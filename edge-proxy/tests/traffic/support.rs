@@ -318,6 +318,7 @@ pub(crate) fn domain(host: &str, tag: &str) -> Domain {
         active_tag: Tag::parse(tag).unwrap(),
         plain_http: PlainHttp::Serve,
         client_authentication: None,
+        minimum_tls_version: switchyard_edge_proxy::verify::TlsVersion::default(),
     }
 }
 

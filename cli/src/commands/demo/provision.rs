@@ -40,7 +40,11 @@ pub(super) async fn create(client: &Client, origins: &[Origin]) -> Result<Domain
         name: format!("domains/{DOMAIN}"),
         service: SERVICE.to_owned(),
         active_tag: "a".to_owned(),
-        tls: Some(DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None }),
+        tls: Some(DomainTls {
+            certificate_source: CertificateSource::Internal.into(),
+            client_authentication: None,
+            minimum_version: 0,
+        }),
         ..Domain::default()
     };
     let name = domain.name.clone();

@@ -8,7 +8,7 @@ use crate::{
     feed::{BatchKind, State},
     model::{
         BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, Object, ObjectKey, PrivateKey, Resource,
-        Tags, Timestamp,
+        Tags, Timestamp, TlsVersion,
     },
     store::Changes,
 };
@@ -100,6 +100,7 @@ fn domain(number: u8, service: u8, selector: u8) -> Domain {
         http_to_https: false,
         edge_selector: labels(selector),
         client_authentication: None,
+        minimum_tls_version: TlsVersion::default(),
     }
 }
 

@@ -9,17 +9,18 @@ use switchyard_proto::{
 use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
-    model::{CaBundle, ClientAuthentication, ClientCertificateMode, Domain, Stored},
+    model::{CaBundle, ClientAuthentication, ClientCertificateMode, Domain, Stored, TlsVersion},
     pki,
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "service",
     "active_tag",
     "tls",
     "tls.certificate_source",
     "tls.client_authentication",
+    "tls.minimum_version",
     "http_to_https",
     "edge_selector",
 ];
@@ -36,10 +37,16 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
         http_to_https,
         edge_selector,
         client_authentication,
+        minimum_tls_version,
     } = value;
     let tls = wire::DomainTls {
         certificate_source: certificate::source(*certificate_source).into(),
         client_authentication: client_authentication.as_ref().map(client_authentication_message),
+        minimum_version: match minimum_tls_version {
+            TlsVersion::V12 => wire::TlsVersion::V12,
+            TlsVersion::V13 => wire::TlsVersion::V13,
+        }
+        .into(),
     };
     wire::Domain {
         name: host.to_resource_name(),
@@ -84,6 +91,14 @@ fn parse_client_authentication(
     Some(ClientAuthentication { authorities: authorities?, mode: mode? })
 }
 
+/// The oldest version of TLS: 1.2 where nothing is said.
+fn parse_version(version: wire::TlsVersion) -> TlsVersion {
+    match version {
+        wire::TlsVersion::Unspecified | wire::TlsVersion::V12 => TlsVersion::V12,
+        wire::TlsVersion::V13 => TlsVersion::V13,
+    }
+}
+
 /// A domain to be created. Fields that are for output only are ignored (AIP-203).
 pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppError> {
     let fields = Fields::take(domain)?;
@@ -111,6 +126,7 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
             http_to_https: fields.http_to_https,
             edge_selector: edge_selector?,
             client_authentication,
+            minimum_tls_version: parse_version(fields.minimum_version),
         })
     };
     let domain = domain();
@@ -142,6 +158,9 @@ pub(in crate::grpc) fn update(
             fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations)),
         );
     }
+    if mask.covers("tls.minimum_version", fields.minimum_version != wire::TlsVersion::Unspecified) {
+        update.minimum_tls_version = Some(parse_version(fields.minimum_version));
+    }
     if mask.covers("http_to_https", fields.http_to_https) {
         update.http_to_https = Some(fields.http_to_https);
     }
@@ -161,6 +180,7 @@ struct Fields {
     active_tag: String,
     certificate_source: wire::CertificateSource,
     client_authentication: Option<wire::ClientAuthentication>,
+    minimum_version: wire::TlsVersion,
     http_to_https: bool,
     edge_selector: HashMap<String, String>,
     etag: String,
@@ -182,7 +202,9 @@ impl Fields {
             update_time: _,
             edge_selector,
         } = domain;
-        let wire::DomainTls { certificate_source, client_authentication } = tls.unwrap_or_default();
+        let wire::DomainTls { certificate_source, client_authentication, minimum_version } = tls.unwrap_or_default();
+        let minimum_version = wire::TlsVersion::try_from(minimum_version)
+            .map_err(|_| AppError::invalid("domain.tls.minimum_version", "a version that this one does not know"))?;
         let certificate_source = wire::CertificateSource::try_from(certificate_source)
             .map_err(|_| AppError::invalid(SOURCE, "a certificate source that this version does not know"))?;
         Ok(Self {
@@ -191,6 +213,7 @@ impl Fields {
             active_tag,
             certificate_source,
             client_authentication,
+            minimum_version,
             http_to_https,
             edge_selector,
             etag,
@@ -220,6 +243,7 @@ mod tests {
         let tls = Some(wire::DomainTls {
             certificate_source: wire::CertificateSource::Acme.into(),
             client_authentication: None,
+            minimum_version: 0,
         });
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };

@@ -185,16 +185,18 @@ impl Transaction for SqlTransaction {
             http_to_https,
             edge_selector,
             client_authentication,
+            minimum_tls_version,
         } = &stored.value;
         sqlx::query::<Database>(
             "INSERT INTO domain (host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector, \
-             client_authorities, client_certificate_mode, \
-             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             client_authorities, client_certificate_mode, minimum_tls_version, \
+             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
              ON CONFLICT (host) DO UPDATE SET service = excluded.service, active_tag = excluded.active_tag, \
              previous_tag = excluded.previous_tag, certificate_source = excluded.certificate_source, \
              http_to_https = excluded.http_to_https, edge_selector = excluded.edge_selector, \
              client_authorities = excluded.client_authorities, \
-             client_certificate_mode = excluded.client_certificate_mode, revision = excluded.revision, \
+             client_certificate_mode = excluded.client_certificate_mode, \
+             minimum_tls_version = excluded.minimum_tls_version, revision = excluded.revision, \
              updated_at = excluded.updated_at",
         )
         .bind(host.as_str())
@@ -206,6 +208,7 @@ impl Transaction for SqlTransaction {
         .bind(labels_column(edge_selector))
         .bind(client_authentication.as_ref().map(|it| it.authorities.0.concat()))
         .bind(client_authentication.as_ref().map(|it| it.mode.as_str()))
+        .bind(minimum_tls_version.as_str())
         .bind(revision_column(stored.revision))
         .bind(stored.created_at.0)
         .bind(stored.updated_at.0)

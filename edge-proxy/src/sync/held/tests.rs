@@ -97,6 +97,7 @@ fn domain(host: &str, service: &str, tag: &str) -> (ResourceKey, Vec<u8>) {
         active_tag: tag.into(),
         http_to_https: false,
         client_authentication: None,
+        minimum_tls_version: 1,
     };
     (key(ResourceKind::Domain, host), message.encode_to_vec())
 }
