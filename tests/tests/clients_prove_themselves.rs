@@ -99,6 +99,15 @@ async fn only_who_has_a_certificate_of_the_domains_ca_gets_in_and_backends_are_t
         let headers = told(&ask(&without, HOST, HOST).await?)?;
         ensure!(headers["client-cert"].is_null() && headers["x-forwarded-client-cert"].is_null(), "{headers}");
     }
+    // Nor does a client have the edge's own headers taken away as hop-by-hop (RFC 9110, section 7.6.1).
+    let nominated = Request::get(format!("https://{STRICT}/headers"))
+        .header("connection", "keep-alive, client-cert, x-forwarded-client-cert");
+    let answer = client(&fleet, Some(&own), "http/1.1").await?.exchange(nominated.body(empty())?).await?;
+    let headers = told(&answer)?;
+    for name in ["client-cert", "x-forwarded-client-cert"] {
+        ensure!(headers[name].is_array(), "{name}: {headers}");
+    }
+    ensure!(!headers["connection"].to_string().contains("client-cert"), "{headers}");
     let refused = fleet.edge().process()?.log().line("a client was refused").await?;
     ensure!(refused.contains(STRICT), "{refused}");
     Ok(())
