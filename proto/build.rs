@@ -4,13 +4,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
     "switchyard/v1/domain.proto",
     "switchyard/v1/edge.proto",
     "switchyard/v1/invite.proto",
+    "switchyard/v1/issuer.proto",
     "switchyard/v1/service.proto",
     "switchyard/v1/token.proto",
     "switchyard/fleet/v1/fleet.proto",

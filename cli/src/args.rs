@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client::Address,
-    commands::{audit, backend, certificate, completions, context, demo, domain, edge, service, switch, token},
+    commands::{audit, backend, certificate, completions, context, demo, domain, edge, issuer, service, switch, token},
 };
 
 /// The heading of the options that every command takes.
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Certificates that the edges serve
     #[command(subcommand)]
     Certificate(certificate::Command),
+    /// The CAs that certificates are ordered from, and the fleet's accounts there
+    #[command(subcommand)]
+    Issuer(issuer::Command),
     /// The proxy nodes, and how far each one is
     #[command(subcommand)]
     Edge(edge::Command),

@@ -5,13 +5,13 @@ use std::{fmt, time::Duration};
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, Certificate, Change, Domain, Edge, Invite, ListBackendsRequest, ListCertificatesRequest,
-        ListChangesRequest, ListDomainsRequest, ListEdgesRequest, ListInvitesRequest, ListServicesRequest,
-        ListTokensRequest, Service, Token, audit_service_client::AuditServiceClient,
+        Backend, Certificate, Change, Domain, Edge, Invite, Issuer, ListBackendsRequest, ListCertificatesRequest,
+        ListChangesRequest, ListDomainsRequest, ListEdgesRequest, ListInvitesRequest, ListIssuersRequest,
+        ListServicesRequest, ListTokensRequest, Service, Token, audit_service_client::AuditServiceClient,
         backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
         domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-        invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
-        token_service_client::TokenServiceClient,
+        invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
+        service_service_client::ServiceServiceClient, token_service_client::TokenServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
 };
@@ -175,6 +175,11 @@ impl Client {
         InviteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// Calls about issuers.
+    pub(crate) fn issuers(&self) -> IssuerServiceClient<Authorized> {
+        IssuerServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// Calls about tokens.
     pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
         TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
@@ -247,6 +252,16 @@ impl Client {
             let request = ListInvitesRequest { page_size: PAGE_SIZE, page_token };
             let page = self.invites().list_invites(request).await?.into_inner();
             Ok((page.invites, page.next_page_token))
+        })
+        .await
+    }
+
+    /// All issuers, by name.
+    pub(crate) async fn all_issuers(&self) -> Result<Vec<Issuer>, Failure> {
+        pages(async |page_token| {
+            let request = ListIssuersRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.issuers().list_issuers(request).await?.into_inner();
+            Ok((page.issuers, page.next_page_token))
         })
         .await
     }

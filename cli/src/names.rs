@@ -39,6 +39,11 @@ pub(crate) fn invite(text: &str) -> String {
     within("invites/", text)
 }
 
+/// The resource name of an issuer.
+pub(crate) fn issuer(text: &str) -> String {
+    within("issuers/", text)
+}
+
 /// The resource name of a token.
 pub(crate) fn token(text: &str) -> String {
     within("tokens/", text)

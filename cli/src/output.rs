@@ -65,11 +65,21 @@ impl Output {
 
     /// Prints one resource: for people everything about it, else the message.
     pub(crate) fn item(&self, item: &impl Show) -> Result<(), Failure> {
+        self.item_with(item, |_| Vec::new())
+    }
+
+    /// As [`Output::item`]; people are told more of it.
+    pub(crate) fn item_with(
+        &self,
+        item: &impl Show,
+        more: impl FnOnce(SystemTime) -> Vec<(&'static str, String)>,
+    ) -> Result<(), Failure> {
         if !self.is_for_people() {
             return self.document(item);
         }
-        let rows =
-            item.details(SystemTime::now()).into_iter().map(|(title, text)| vec![format!("{title}:"), text]).collect();
+        let now = SystemTime::now();
+        let details = item.details(now).into_iter().chain(more(now));
+        let rows = details.map(|(title, text)| vec![format!("{title}:"), text]).collect();
         self.text(&columns(None, rows))
     }
 

@@ -71,6 +71,12 @@ pub struct Args {
     /// How many calls of the API a token may make in a second. [default: 1000]
     #[arg(long, env = "SWITCHYARD_TOKEN_RATE", value_name = "CALLS")]
     token_rate: Option<NonZeroU32>,
+    /// Whether certificates are ordered from CAs; off, those there are go on being served. [default: on]
+    #[arg(long, env = "SWITCHYARD_ORDERS", value_name = "on|off")]
+    orders: Option<Switch>,
+    /// How long an order that failed waits before it is tried again; each further failure doubles it, up to a day. [default: 1m]
+    #[arg(long, env = "SWITCHYARD_ORDER_RETRY_PAUSE", value_name = "DURATION")]
+    order_retry_pause: Option<RetryPause>,
     /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY or the systemd
     /// credential switchyard-master-key holds it.
     /// [default: master-key in the data directory, made if there is none]
@@ -121,6 +127,9 @@ struct File {
     #[serde(default, deserialize_with = "parsed")]
     edge_certificate_lifetime: Option<CertificateLifetime>,
     token_rate: Option<NonZeroU32>,
+    orders: Option<Switch>,
+    #[serde(default, deserialize_with = "parsed")]
+    order_retry_pause: Option<RetryPause>,
     master_key_file: Option<PathBuf>,
     #[serde(default)]
     previous_master_key_file: Vec<PathBuf>,
@@ -153,6 +162,8 @@ pub struct Settings {
     pub edge_certificate_lifetime: Duration,
     /// How many calls a token may make in a second.
     pub token_rate: NonZeroU32,
+    /// Whether certificates are ordered, and how.
+    pub orders: Orders,
     /// Where the master key comes from.
     pub master_key: MasterKeySource,
     /// Where the keys are that some secrets are still sealed under.
@@ -181,6 +192,8 @@ impl Settings {
             fleet,
             edge_certificate_lifetime,
             token_rate,
+            orders,
+            order_retry_pause,
             master_key_file,
             previous_master_key_file,
             seed,
@@ -222,6 +235,13 @@ impl Settings {
                 .unwrap_or_default()
                 .0,
             token_rate: token_rate.or(file.token_rate).unwrap_or(TOKEN_RATE_DEFAULT),
+            orders: match orders.or(file.orders).unwrap_or(Switch::On) {
+                Switch::On => {
+                    let RetryPause(retry_pause) = order_retry_pause.or(file.order_retry_pause).unwrap_or_default();
+                    Orders::On { retry_pause }
+                }
+                Switch::Off => Orders::Off,
+            },
             master_key,
             previous_master_keys: if previous_master_key_file.is_empty() {
                 file.previous_master_key_file
@@ -301,6 +321,58 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The certificate that it shows. Without one it is served in the clear.
     pub tls: Option<AdminTls>,
+}
+
+/// Whether certificates are ordered from CAs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orders {
+    /// They are.
+    On {
+        /// After the first failure.
+        retry_pause: Duration,
+    },
+    /// Not by this control plane.
+    Off,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// How long an order that failed waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPause(Duration);
+
+impl RetryPause {
+    /// The shortest: a CA is not to be flooded.
+    const MIN: Duration = Duration::from_millis(100);
+    /// The longest.
+    const MAX: Duration = Duration::from_secs(60 * 60);
+}
+
+impl Default for RetryPause {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
+}
+
+impl FromStr for RetryPause {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pause = humantime::parse_duration(text).map_err(|error| format!("{error}; write 1m or 30s"))?;
+        if (Self::MIN..=Self::MAX).contains(&pause) {
+            Ok(Self(pause))
+        } else {
+            Err("100ms to 1h are allowed".to_owned())
+        }
+    }
 }
 
 /// The certificate of the API, in files that are replaced when it is.

@@ -3,6 +3,7 @@
 //! Layers, each knowing only what is to its right: `grpc → app → {store, feed} → model → vocab`. [`server`] alone knows
 //! everybody.
 
+pub mod acme;
 pub mod app;
 pub mod clock;
 pub mod config;

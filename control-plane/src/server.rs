@@ -11,6 +11,7 @@ use std::{
 };
 
 use switchyard_proto::vocab::Revision;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -21,14 +22,17 @@ use crate::{
         token::TokenUses,
     },
     clock::{Clock, SystemClock},
-    config::{Admin, AdminTls, MasterKeySource, Settings},
+    config::{Admin, AdminTls, MasterKeySource, Orders, Settings},
     feed::{Feed, Follower},
     fleet::{CertificateError, FleetView, Members, Recorder, ServerCertificate, Tracker},
     grpc,
     lifecycle::{Lifecycle, Signals, TaskEnded},
     listen::{CertificateFiles, CertificateFilesError, Listener},
     model::Secret,
-    reconcile,
+    reconcile::{
+        self, Leader,
+        acme::{self, Acme},
+    },
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
     store::{self, Store, StoreError},
     telemetry::chain,
@@ -82,6 +86,7 @@ impl Server {
             admin,
             fleet,
             edge_certificate_lifetime,
+            orders,
             token_rate,
             master_key,
             previous_master_keys,
@@ -132,6 +137,7 @@ impl Server {
             fleet_ca: fleet_ca.clone(),
             edge_certificate_lifetime,
             token_uses,
+            due: Notify::new(),
         });
         if let Some(seed) = seed {
             load_seed(&app, &seed).await?;
@@ -141,6 +147,14 @@ impl Server {
         let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
         let tls = certificate.clone().server_config()?;
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
+        match orders {
+            Orders::Off => info!("no certificates are ordered from CAs (--orders off)"),
+            Orders::On { retry_pause } => {
+                let acme = Acme::new(app.clone(), view.clone(), retry_pause);
+                let leader = Leader::new(store.clone(), acme::LEASE).ok_or(StartError::Randomness)?;
+                lifecycle.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
+            }
+        }
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
         lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, ending.clone())));
@@ -297,6 +311,9 @@ pub enum StartError {
     /// There is no certificate for the fleet listener.
     #[error("{}; restore the database from a backup", chain(.0))]
     Certificate(#[from] CertificateError),
+    /// There is no randomness.
+    #[error("the system has no randomness to give; start it where it has")]
+    Randomness,
     /// Signals cannot be caught.
     #[error("catch signals: {0}; start it where signals can be handled")]
     Signals(io::Error),
@@ -317,7 +334,7 @@ fn advice(error: &StoreError) -> &'static str {
         StoreError::WrongMasterKey => {
             "give the key that the database was created with, by --master-key-file or SWITCHYARD_MASTER_KEY"
         }
-        StoreError::Unavailable(_) | StoreError::Open { .. } => {
+        StoreError::Unavailable(_) | StoreError::Open { .. } | StoreError::LeaseLost => {
             "check that it runs and that --database (SWITCHYARD_DATABASE) names it"
         }
         StoreError::Migrate(_) => "use the version of this program that was used with it last, or a newer one",

@@ -2,19 +2,20 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest,
-        CreateDomainRequest, CreateInviteRequest, CreateServiceRequest, DeleteBackendRequest, DeleteDomainRequest,
-        DeleteEdgeRequest, DeleteServiceRequest, Domain, DomainTls, Edge, EdgeProgress, GetDomainRequest,
-        GetInternalCaRequest, Invite, ListEdgesRequest, ListEdgesResponse, Service, SwitchDomainRequest,
-        UpdateBackendRequest, UpdateDomainRequest, WatchRevisionRequest, audit_service_client::AuditServiceClient,
+        AcmeSettings, Backend, BackendState, Certificate, CertificateSource, CreateBackendRequest,
+        CreateCertificateRequest, CreateDomainRequest, CreateInviteRequest, CreateIssuerRequest, CreateServiceRequest,
+        DeleteBackendRequest, DeleteDomainRequest, DeleteEdgeRequest, DeleteServiceRequest, Domain, DomainTls, Edge,
+        EdgeProgress, GetDomainRequest, GetInternalCaRequest, GetIssuanceRequest, Invite, Issuance, IssuanceState,
+        Issuer, ListEdgesRequest, ListEdgesResponse, Service, SwitchDomainRequest, UpdateBackendRequest,
+        UpdateDomainRequest, WatchRevisionRequest, audit_service_client::AuditServiceClient,
         backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
         domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-        invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
-        token_service_client::TokenServiceClient,
+        invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
+        service_service_client::ServiceServiceClient, token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -23,7 +24,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::eventually::{DEADLINE, within};
+use crate::eventually::{DEADLINE, eventually, within};
 
 /// A channel that shows a token.
 pub type Authorized = InterceptedService<Channel, Bearer>;
@@ -45,6 +46,8 @@ pub struct Api {
     pub audit: AuditServiceClient<Authorized>,
     /// Invitations.
     pub invites: InviteServiceClient<Authorized>,
+    /// Issuers.
+    pub issuers: IssuerServiceClient<Authorized>,
     /// Tokens.
     pub tokens: TokenServiceClient<Authorized>,
 }
@@ -67,6 +70,7 @@ impl Api {
             edges: EdgeServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
             invites: InviteServiceClient::new(channel.clone()),
+            issuers: IssuerServiceClient::new(channel.clone()),
             tokens: TokenServiceClient::new(channel),
         })
     }
@@ -153,8 +157,46 @@ impl Api {
             certificate_source: CertificateSource::Internal.into(),
             client_authentication: None,
             minimum_version: 0,
+            acme: None,
         };
         self.create(Domain { tls: Some(tls), ..domain(host, service, tag) }).await
+    }
+
+    /// Creates a domain whose certificate is ordered.
+    pub async fn create_acme_domain(&self, host: &str, acme: AcmeSettings) -> Result<Domain, Status> {
+        let tls =
+            DomainTls { certificate_source: CertificateSource::Acme.into(), acme: Some(acme), ..DomainTls::default() };
+        self.create(Domain { tls: Some(tls), ..domain(host, "default", "a") }).await
+    }
+
+    /// Makes an issuer of the CA whose directory is at this URL, and is trusted by this root.
+    pub async fn create_issuer(&self, id: &str, directory: &str, root_pem: &str) -> Result<Issuer, Status> {
+        let issuer = Issuer {
+            name: format!("issuers/{id}"),
+            directory: directory.to_owned(),
+            root_ca_pem: root_pem.to_owned(),
+            ..Issuer::default()
+        };
+        let request = CreateIssuerRequest { issuer: Some(issuer), validate_only: false };
+        Ok(self.issuers.clone().create_issuer(request).await?.into_inner())
+    }
+
+    /// How far a domain is with its certificate.
+    pub async fn issuance(&self, host: &str) -> Result<Issuance, Status> {
+        let request = GetIssuanceRequest { domain: format!("domains/{host}") };
+        Ok(self.certificates.clone().get_issuance(request).await?.into_inner())
+    }
+
+    /// Awaits that the certificate of a domain is there, and is served by every edge.
+    pub async fn issued(&self, host: &str) -> Result<Issuance> {
+        let issuance = eventually(&format!("{host} has its certificate"), async || {
+            let issuance = self.issuance(host).await?;
+            ensure!(issuance.state() == IssuanceState::Issued, "it is not issued: {issuance:?}");
+            Ok(issuance)
+        })
+        .await?;
+        self.progress(issuance.certificate_revision).await?;
+        Ok(issuance)
     }
 
     /// Creates a domain.

@@ -5,6 +5,7 @@
 //! test sleeps for luck. What the tests claim is in `tests/`, one file for each capability.
 
 pub mod api;
+pub mod ari_ca;
 pub mod authority;
 pub mod cable;
 pub mod cli;
@@ -12,10 +13,12 @@ pub mod client;
 pub mod database;
 pub mod dns;
 pub mod eventually;
+pub mod faulty_ca;
 pub mod fleet;
 pub mod fleet_client;
 pub mod load;
 pub mod origin;
+pub mod pebble;
 pub mod port;
 pub mod process;
 pub mod relay;

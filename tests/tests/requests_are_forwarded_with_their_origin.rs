@@ -117,7 +117,7 @@ on_both_databases! {
     async fn plain_http_is_redirected_to_https_where_a_domain_says_so(database: Database) -> Result<()> {
         let fleet = Fleet::start(database).await?;
         let _shop = Shop::open(&fleet).await?;
-        let tls = DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None, minimum_version: 0 };
+        let tls = DomainTls { certificate_source: CertificateSource::Internal.into(), client_authentication: None, minimum_version: 0, acme: None };
         let secure = Domain { http_to_https: true, tls: Some(tls), ..domain("secure.example", "shop", "a") };
         fleet.live(fleet.api()?.create(secure).await?.revision).await?;
 

@@ -74,6 +74,7 @@ fn internal(host: &str) -> Domain {
         certificate_source: CertificateSource::Internal.into(),
         client_authentication: None,
         minimum_version: 0,
+        acme: None,
     };
     Domain { tls: Some(tls), ..domain(host, "bench", "a") }
 }

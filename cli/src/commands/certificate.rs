@@ -1,17 +1,17 @@
 use std::{
     path::PathBuf,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use clap::{Args, Subcommand};
 use switchyard_proto::v1::{
     Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest, GetInternalCaRequest,
-    ListCertificatesResponse, UpdateCertificateRequest,
+    ListCertificatesResponse, RenewCertificateRequest, UpdateCertificateRequest,
 };
 
-use super::{Change, Session};
+use super::{Change, Session, issuance};
 use crate::{
-    args::{EtagArg, WriteArgs},
+    args::{EtagArg, WriteArgs, duration},
     failure::Failure,
     files, names,
     output::{Show, age, moment, word},
@@ -32,6 +32,15 @@ pub(crate) enum Command {
     },
     /// Lists all certificates
     List,
+    /// Orders the certificate of a domain now, and shows how that goes; the present one is served meanwhile
+    Renew {
+        /// The host name of the domain
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+        /// How long to wait
+        #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Shows one certificate
     Get {
         /// The id of the certificate
@@ -81,6 +90,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Upload { material, write } => return upload(session, material, write).await,
         Command::Replace { material, etag, write } => return replace(session, material, etag, write).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::Renew { domain, timeout } => return renew(session, &domain, timeout).await,
         Command::List => {
             let certificates = session.client.all_certificates().await?;
             let response = ListCertificatesResponse { certificates, next_page_token: String::new() };
@@ -100,6 +110,18 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
     }
     Ok(Outcome::Done)
+}
+
+async fn renew(session: &Session, domain: &str, timeout: Duration) -> Result<Outcome, Failure> {
+    let domain = names::domain(domain);
+    let before = issuance::get(session, &domain).await?;
+    let began = Instant::now();
+    let request = RenewCertificateRequest { domain };
+    let asked = session.client.certificates().renew_certificate(request).await?.into_inner();
+    if !session.output.is_for_people() {
+        session.output.document(&asked)?;
+    }
+    issuance::follow(session, &before, timeout, began).await
 }
 
 async fn upload(session: &Session, material: Material, write: WriteArgs) -> Result<Outcome, Failure> {

@@ -6,20 +6,22 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
-    CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest, DeleteDomainRequest, Domain,
-    DomainTls, GetDomainRequest, ListDomainsResponse, TlsVersion, UpdateDomainRequest,
+    AcmeChallenge, AcmeSettings, CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest,
+    DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance, IssuanceState, ListDomainsResponse, TlsVersion,
+    UpdateDomainRequest,
 };
 
 use super::{
     Change, Session,
     edge::{label, label_text},
+    issuance,
 };
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::Failure,
     files, names,
     output::{Show, age, moment, or_dash, word},
-    wait::Outcome,
+    wait::{self, Outcome},
 };
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +77,8 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     clients: ClientArgs,
     #[command(flatten)]
+    acme: AcmeArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
@@ -93,7 +97,8 @@ pub(crate) struct UpdateArgs {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
-    .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca", "minimum_tls"]))]
+    .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca", "minimum_tls",
+        "challenge", "issuers", "any_issuer"]))]
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
@@ -120,6 +125,11 @@ struct Changes {
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
+    #[command(flatten)]
+    acme: AcmeArgs,
+    /// Order from any issuer that has a rank
+    #[arg(long, conflicts_with = "issuers")]
+    any_issuer: bool,
     /// Ask clients for no certificate
     #[arg(long, conflicts_with = "client_ca_file")]
     no_client_ca: bool,
@@ -141,6 +151,58 @@ impl MinimumTls {
         match self {
             Self::V12 => TlsVersion::V12,
             Self::V13 => TlsVersion::V13,
+        }
+    }
+}
+
+/// How the certificate of a domain is ordered.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct AcmeArgs {
+    /// How the name proves itself to the CA [default: http-01, then tls-alpn-01; dns-01 for a wildcard]
+    #[arg(long, value_enum, value_name = "CHALLENGE")]
+    challenge: Option<Challenge>,
+    /// The issuer that is asked; may be given again, for one that is asked when the first does not issue [default: by rank]
+    #[arg(long = "issuer", value_name = "ISSUER")]
+    issuers: Vec<String>,
+}
+
+impl AcmeArgs {
+    fn is_given(&self) -> bool {
+        self.challenge.is_some() || !self.issuers.is_empty()
+    }
+
+    fn to_message(&self) -> AcmeSettings {
+        AcmeSettings {
+            challenge: self.challenge.map_or(AcmeChallenge::Unspecified, Challenge::to_message).into(),
+            issuers: self.issuers.iter().map(|issuer| names::issuer(issuer)).collect(),
+        }
+    }
+}
+
+/// How a name proves itself to a CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Challenge {
+    /// As fits the name
+    Any,
+    /// By an answer over plain HTTP
+    #[value(name = "http-01")]
+    Http01,
+    /// By a certificate over TLS
+    #[value(name = "tls-alpn-01")]
+    TlsAlpn01,
+    /// By a record of its zone
+    #[value(name = "dns-01")]
+    Dns01,
+}
+
+impl Challenge {
+    fn to_message(self) -> AcmeChallenge {
+        match self {
+            Self::Any => AcmeChallenge::Unspecified,
+            Self::Http01 => AcmeChallenge::Http01,
+            Self::TlsAlpn01 => AcmeChallenge::TlsAlpn01,
+            Self::Dns01 => AcmeChallenge::Dns01,
         }
     }
 }
@@ -172,6 +234,8 @@ impl ClientArgs {
 /// Where a domain's certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tls {
+    /// It is ordered from a CA by ACME, and renewed; see `switchyard issuer`.
+    Acme,
     /// The internal CA issues it.
     Internal,
     /// `switchyard certificate upload` brings it.
@@ -181,6 +245,7 @@ pub(crate) enum Tls {
 impl Tls {
     fn to_message(self) -> CertificateSource {
         match self {
+            Self::Acme => CertificateSource::Acme,
             Self::Internal => CertificateSource::Internal,
             Self::Uploaded => CertificateSource::Uploaded,
         }
@@ -199,19 +264,25 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
         Command::Get { name } => {
             let request = GetDomainRequest { name: names::domain(&name) };
-            session.output.item(&session.client.domains().get_domain(request).await?.into_inner())?;
+            let domain = session.client.domains().get_domain(request).await?.into_inner();
+            let issuance = issuance_of(session, &domain).await?;
+            session
+                .output
+                .item_with(&domain, |now| issuance.map(|it| issuance::details(&it, now)).unwrap_or_default())?;
         }
     }
     Ok(Outcome::Done)
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, minimum_tls, clients, write } = args;
+    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, minimum_tls, clients, acme, write } = args;
     let clients = clients.to_message()?;
-    let tls = (tls.is_some() || clients.is_some() || minimum_tls.is_some()).then(|| DomainTls {
+    let is_given = tls.is_some() || clients.is_some() || minimum_tls.is_some() || acme.is_given();
+    let tls = is_given.then(|| DomainTls {
         certificate_source: tls.map_or(CertificateSource::Unspecified, Tls::to_message).into(),
         client_authentication: clients,
         minimum_version: minimum_tls.map_or(TlsVersion::Unspecified, MinimumTls::to_message).into(),
+        acme: acme.is_given().then(|| acme.to_message()),
     });
     let domain = Domain {
         name: names::domain(&name),
@@ -227,13 +298,25 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
     let began = Instant::now();
     let domain = session.client.domains().create_domain(request).await;
     let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
-    session.finish(change(&domain, "created", began), &write).await
+    let outcome = session.finish(change(&domain, "created", began), &write).await?;
+    certificate_too(session, &domain, outcome, &write, began).await
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
     let UpdateArgs { name, changes, etag, write } = args;
-    let Changes { service, tag, tls, http_to_https, edge_labels, all_edges, minimum_tls, clients, no_client_ca } =
-        changes;
+    let Changes {
+        service,
+        tag,
+        tls,
+        http_to_https,
+        edge_labels,
+        all_edges,
+        minimum_tls,
+        clients,
+        acme,
+        any_issuer,
+        no_client_ca,
+    } = changes;
     let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
     let mut mask = FieldMask::default();
     if let Some(service) = service {
@@ -256,6 +339,15 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
         mask.paths.push("tls.client_authentication".to_owned());
         domain.tls.get_or_insert_default().client_authentication = clients.to_message()?;
     }
+    if acme.challenge.is_some() {
+        mask.paths.push("tls.acme.challenge".to_owned());
+    }
+    if any_issuer || !acme.issuers.is_empty() {
+        mask.paths.push("tls.acme.issuers".to_owned());
+    }
+    if acme.is_given() {
+        domain.tls.get_or_insert_default().acme = Some(acme.to_message());
+    }
     if let Some(http_to_https) = http_to_https {
         mask.paths.push("http_to_https".to_owned());
         domain.http_to_https = http_to_https;
@@ -269,7 +361,40 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     let began = Instant::now();
     let domain = session.client.domains().update_domain(request).await;
     let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
-    session.finish(change(&domain, "updated", began), &write).await
+    let outcome = session.finish(change(&domain, "updated", began), &write).await?;
+    certificate_too(session, &domain, outcome, &write, began).await
+}
+
+/// Waits for the certificate of a domain that there is none for yet, if it is ordered and waiting was asked for.
+async fn certificate_too(
+    session: &Session,
+    domain: &Domain,
+    outcome: Outcome,
+    write: &WriteArgs,
+    began: Instant,
+) -> Result<Outcome, Failure> {
+    if !write.wait || outcome != Outcome::Done {
+        return Ok(outcome);
+    }
+    match issuance_of(session, domain).await? {
+        Some(issuance) if issuance.state() != IssuanceState::Issued => {
+            let none = Issuance { domain: domain.name.clone(), ..Issuance::default() };
+            issuance::follow(session, &none, write.timeout.saturating_sub(began.elapsed()), began).await
+        }
+        Some(issuance) => {
+            let left = write.timeout.saturating_sub(began.elapsed());
+            wait::until_live(&session.client, &session.output, issuance.certificate_revision, left, began).await
+        }
+        None => Ok(outcome),
+    }
+}
+
+/// How far a domain is with its certificate, if that is ordered.
+async fn issuance_of(session: &Session, domain: &Domain) -> Result<Option<Issuance>, Failure> {
+    if domain.tls.as_ref().map(DomainTls::certificate_source) != Some(CertificateSource::Acme) {
+        return Ok(None);
+    }
+    Ok(Some(issuance::get(session, &domain.name).await?))
 }
 
 async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {

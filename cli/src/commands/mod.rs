@@ -12,6 +12,8 @@ pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod edge;
+mod issuance;
+pub(crate) mod issuer;
 pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
@@ -42,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Service(command) => service::run(&session(wish).await?, command).await,
         Command::Backend(command) => backend::run(&session(wish).await?, command).await,
         Command::Certificate(command) => certificate::run(&session(wish).await?, command).await,
+        Command::Issuer(command) => issuer::run(&session(wish).await?, command).await,
         Command::Edge(command) => edge::run(&session(wish).await?, command).await,
         Command::Switch(args) => switch::run(&session(wish).await?, args).await,
         Command::Audit(args) => audit::run(&session(wish).await?, args).await,

@@ -14,11 +14,12 @@ use switchyard_proto::v1::{
     DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest, DeleteEdgeResponse,
     DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
     DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
-    GetInternalCaRequest, GetServiceRequest, InternalCa, Invite, ListBackendsRequest, ListBackendsResponse,
-    ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse, ListEdgesRequest,
-    ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListServicesRequest, ListServicesResponse, Service,
-    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateEdgeRequest,
-    UpdateServiceRequest, WatchRevisionRequest, WatchRevisionResponse,
+    GetInternalCaRequest, GetIssuanceRequest, GetServiceRequest, InternalCa, Invite, Issuance, ListBackendsRequest,
+    ListBackendsResponse, ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse,
+    ListEdgesRequest, ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListServicesRequest,
+    ListServicesResponse, RenewCertificateRequest, Service, SwitchDomainRequest, UpdateBackendRequest,
+    UpdateCertificateRequest, UpdateDomainRequest, UpdateEdgeRequest, UpdateServiceRequest, WatchIssuanceRequest,
+    WatchRevisionRequest, WatchRevisionResponse,
     backend_service_server::{BackendService, BackendServiceServer},
     certificate_service_server::{CertificateService, CertificateServiceServer},
     domain_service_server::{DomainService, DomainServiceServer},
@@ -290,6 +291,23 @@ impl CertificateService for State {
     ) -> Answer<DeleteCertificateResponse> {
         self.change("DeleteCertificate", request)?;
         Ok(Response::new(DeleteCertificateResponse { revision: REVISION }))
+    }
+
+    type WatchIssuanceStream = BoxStream<Issuance>;
+
+    async fn get_issuance(&self, request: Request<GetIssuanceRequest>) -> Answer<Issuance> {
+        let domain = self.note("GetIssuance", request).domain;
+        Err(Status::not_found(format!("there is no {domain}/issuance")))
+    }
+
+    async fn watch_issuance(&self, request: Request<WatchIssuanceRequest>) -> Answer<Self::WatchIssuanceStream> {
+        let domain = self.note("WatchIssuance", request).domain;
+        Err(Status::not_found(format!("there is no {domain}/issuance")))
+    }
+
+    async fn renew_certificate(&self, request: Request<RenewCertificateRequest>) -> Answer<Issuance> {
+        let domain = self.change("RenewCertificate", request)?.domain;
+        Err(Status::not_found(format!("there is no {domain}/issuance")))
     }
 
     async fn get_internal_ca(&self, request: Request<GetInternalCaRequest>) -> Answer<InternalCa> {

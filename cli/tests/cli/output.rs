@@ -19,6 +19,7 @@ fn domain(host: &str) -> Domain {
             certificate_source: CertificateSource::Internal.into(),
             client_authentication: None,
             minimum_version: 0,
+            acme: None,
         }),
         http_to_https: true,
         revision: 12,

@@ -224,8 +224,8 @@ async fn existing_upload(
 ) -> Result<Stored<Certificate>, AppError> {
     let old = transaction.certificate(id).await?.ok_or_else(|| not_found(id))?;
     scope::check_certificate(actor, id, &old.value.chain.dns_names)?;
-    if old.value.source == CertificateSource::Internal {
-        return Err(BrokenRule::InternalCertificate { certificate: id.clone() }.into());
+    if old.value.source != CertificateSource::Uploaded {
+        return Err(BrokenRule::ManagedCertificate { certificate: id.clone() }.into());
     }
     check_etag(etag, &old)?;
     Ok(old)

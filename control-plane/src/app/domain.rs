@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag, limits::DOMAINS_MAX};
+use switchyard_proto::vocab::{HostPattern, IssuerId, Labels, Revision, ServiceId, Tag, limits::DOMAINS_MAX};
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, page, scope};
+use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
 use crate::{
     model::{
-        Actor, CertificateSource, ClientAuthentication, Domain, Stored, TlsVersion,
+        AcmeSettings, Actor, CertificateSource, ChallengeKind, ClientAuthentication, Domain, Stored, TlsVersion,
         rules::{self, BrokenRule},
     },
     store::Transaction,
@@ -30,6 +30,10 @@ pub struct DomainUpdate {
     pub client_authentication: Option<Option<ClientAuthentication>>,
     /// Another oldest version of TLS.
     pub minimum_tls_version: Option<TlsVersion>,
+    /// Another way for its names to prove themselves, or as fits.
+    pub acme_challenge: Option<Option<ChallengeKind>>,
+    /// Other issuers, or those that have a rank.
+    pub acme_issuers: Option<Vec<IssuerId>>,
 }
 
 /// Whether a switch asks for an active backend with the new tag.
@@ -86,9 +90,7 @@ pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) ->
     }
     rules::can_add("domains", app.feed.state().domains().len(), DOMAINS_MAX)?;
     check_service(&mut *change.transaction, &domain.service).await?;
-    if domain.certificate_source == CertificateSource::Internal {
-        certificate::issue_internal(app, change, &domain.host).await?;
-    }
+    begin_certificate(app, change, &domain).await?;
     Ok(change.transaction.put_domain(None, domain).await?)
 }
 
@@ -116,6 +118,8 @@ pub async fn update(
         edge_selector,
         client_authentication,
         minimum_tls_version,
+        acme_challenge,
+        acme_issuers,
     } = update;
     if let Some(service) = &service {
         scope::check_service(actor, service)?;
@@ -130,20 +134,21 @@ pub async fn update(
         edge_selector: edge_selector.unwrap_or_else(|| old.value.edge_selector.clone()),
         client_authentication: client_authentication.unwrap_or_else(|| old.value.client_authentication.clone()),
         minimum_tls_version: minimum_tls_version.unwrap_or(old.value.minimum_tls_version),
+        acme: AcmeSettings::new(
+            acme_challenge.unwrap_or(old.value.acme.challenge),
+            acme_issuers.unwrap_or_else(|| old.value.acme.issuers().to_vec()),
+        )
+        .map_err(|error| AppError::invalid("domain.tls.acme.issuers", error))?,
     };
     if new == old.value {
         return Ok(old);
     }
     check_service(&mut *change.transaction, &new.service).await?;
-    match (old.value.certificate_source, new.certificate_source) {
-        (CertificateSource::Uploaded, CertificateSource::Internal) => {
-            certificate::issue_internal(app, &mut change, host).await?;
-        }
-        (CertificateSource::Internal, CertificateSource::Uploaded) => {
-            certificate::delete_internal(&mut change, host).await?;
-        }
-        (CertificateSource::Uploaded, CertificateSource::Uploaded)
-        | (CertificateSource::Internal, CertificateSource::Internal) => {}
+    if old.value.certificate_source != new.certificate_source {
+        end_certificate(&mut change, &old.value).await?;
+        begin_certificate(app, &mut change, &new).await?;
+    } else if new.certificate_source == CertificateSource::Acme {
+        issuance::check(&mut change, &new).await?;
     }
     let stored = change.transaction.put_domain(Some(&old), new).await?;
     app.finish(change).await?;
@@ -165,11 +170,25 @@ pub async fn delete(
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
-    if old.value.certificate_source == CertificateSource::Internal {
-        certificate::delete_internal(&mut change, host).await?;
-    }
+    end_certificate(&mut change, &old.value).await?;
     change.transaction.delete_domain(&old).await?;
     app.finish(change).await
+}
+
+async fn begin_certificate(app: &App, change: &mut Change, domain: &Domain) -> Result<(), AppError> {
+    match domain.certificate_source {
+        CertificateSource::Uploaded => Ok(()),
+        CertificateSource::Internal => certificate::issue_internal(app, change, &domain.host).await,
+        CertificateSource::Acme => issuance::begin_in(change, domain).await,
+    }
+}
+
+async fn end_certificate(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
+    match domain.certificate_source {
+        CertificateSource::Uploaded => Ok(()),
+        CertificateSource::Internal => certificate::delete_internal(change, &domain.host).await,
+        CertificateSource::Acme => issuance::end_in(change, &domain.host).await,
+    }
 }
 
 /// Moves a domain to another tag and remembers the one before. On the tag that is active it changes nothing, so that a

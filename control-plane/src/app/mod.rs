@@ -13,6 +13,8 @@ pub mod domain;
 pub mod edge;
 mod error;
 pub mod invite;
+pub mod issuance;
+pub mod issuer;
 mod page;
 mod scope;
 pub mod seed;
@@ -24,6 +26,7 @@ pub mod token;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::Revision;
+use tokio::sync::Notify;
 use tracing::warn;
 
 pub use self::{
@@ -58,6 +61,8 @@ pub struct App {
     pub edge_certificate_lifetime: Duration,
     /// When tokens were used.
     pub token_uses: token::TokenUses,
+    /// Told when an issuance became due by no revision.
+    pub due: Notify,
 }
 
 /// Whether a change is made, or only checked.

@@ -70,6 +70,7 @@ impl Running {
         follower.catch_up().await.unwrap();
         let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(CancellationToken::new())));
         let app = App {
+            due: tokio::sync::Notify::new(),
             store,
             feed,
             clock: hand.clone(),
@@ -121,6 +122,7 @@ fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
         edge_selector: Labels::default(),
         client_authentication: None,
         minimum_tls_version: TlsVersion::default(),
+        acme: crate::model::AcmeSettings::default(),
     }
 }
 
@@ -204,9 +206,9 @@ async fn people_leave_the_internal_cas_certificates_alone() {
     let refused = certificate::create(app, &actor(), id.clone(), &upload("shop.example"), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Invalid(fields)) if fields[0].field == "certificate.name"));
     let refused = certificate::update(app, &actor(), &id, &upload("shop.example"), None, Mode::Commit).await;
-    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::ManagedCertificate { .. }))));
     let refused = certificate::delete(app, &actor(), &id, None, Mode::Commit).await;
-    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::InternalCertificate { .. }))));
+    assert!(matches!(refused, Err(AppError::Rule(BrokenRule::ManagedCertificate { .. }))));
     assert!(certificate::get(app, &actor(), &id).is_ok());
 }
 

@@ -8,8 +8,8 @@ use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
     Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
-    CertificateChain, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource, Service,
-    TlsVersion,
+    CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource,
+    Service, TlsVersion,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -19,6 +19,7 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
         Resource::Backend(stored) => backend(&stored.value).encode_to_vec(),
         Resource::Certificate(stored) => certificate(&stored.value).encode_to_vec(),
         Resource::Domain(stored) => domain(&stored.value).encode_to_vec(),
+        Resource::Challenge(stored) => challenge(&stored.value).encode_to_vec(),
     };
     let encoded =
         wire::Resource { key: Some(resource.key().to_wire()), revision: resource.revision().0, body: body.into() };
@@ -43,6 +44,7 @@ fn domain(domain: &Domain) -> wire::Domain {
         edge_selector: _,
         client_authentication,
         minimum_tls_version,
+        acme: _,
     } = domain;
     wire::Domain {
         service: service.to_string(),
@@ -61,6 +63,17 @@ fn domain(domain: &Domain) -> wire::Domain {
             TlsVersion::V13 => wire::TlsVersion::V13,
         }
         .into(),
+    }
+}
+
+fn challenge(challenge: &Challenge) -> wire::Challenge {
+    let Challenge { host: _, http_01, tls_alpn_01 } = challenge;
+    wire::Challenge {
+        http_01_thumbprint: http_01.as_ref().map(|thumbprint| thumbprint.as_str().to_owned()).unwrap_or_default(),
+        tls_alpn_01_digest: tls_alpn_01
+            .as_ref()
+            .map(|digest| Bytes::copy_from_slice(digest.as_bytes()))
+            .unwrap_or_default(),
     }
 }
 
@@ -163,6 +176,7 @@ mod tests {
             edge_selector: Labels::default(),
             client_authentication: None,
             minimum_tls_version: TlsVersion::V13,
+            acme: crate::model::AcmeSettings::default(),
         };
         let stored =
             Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };

@@ -125,6 +125,7 @@ mod tests {
             edge_selector: Labels::default(),
             client_authentication: None,
             minimum_tls_version: TlsVersion::default(),
+            acme: crate::model::AcmeSettings::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId};
 
-use crate::model::{Backend, Certificate, Domain, Service, Stored};
+use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored};
 
 /// All resources that edges serve, as they are and as edges receive them. Clones share their structure.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub(super) struct Resources {
     pub(super) services: OrdMap<ServiceId, Arc<Stored<Service>>>,
     pub(super) backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
+    pub(super) challenges: HashMap<HostPattern, Arc<Stored<Challenge>>>,
     encoded: HashMap<ResourceKey, Encoded>,
     backends_of: HashMap<ServiceId, OrdSet<BackendId>>,
     certificates_named: HashMap<HostPattern, OrdSet<CertificateId>>,
@@ -107,6 +108,19 @@ impl Resources {
         self.encode(ResourceKey::domain(&host), stored.revision, encoded);
         self.domain_names.insert(&host);
         self.domains.insert(host, stored)
+    }
+
+    /// Puts what a CA is answered, or a new version of it.
+    pub(super) fn put_challenge(&mut self, stored: Arc<Stored<Challenge>>, encoded: Bytes) {
+        let host = stored.value.host.clone();
+        self.encode(ResourceKey::challenge(&host), stored.revision, encoded);
+        self.challenges.insert(host, stored);
+    }
+
+    /// Removes what a CA is answered.
+    pub(super) fn remove_challenge(&mut self, host: &HostPattern) {
+        self.encoded.remove(&ResourceKey::challenge(host));
+        self.challenges.remove(host);
     }
 
     /// Removes a service.

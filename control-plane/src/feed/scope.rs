@@ -1,7 +1,7 @@
 //! What edges see: a visible set for each class of labels.
 //!
-//! A class sees the domains whose selector its labels fulfil, the services that these refer to with their backends, and the
-//! certificates that have a name in common with them; nothing else. What comes into sight is new there, however old it is.
+//! A class sees the domains whose selector its labels fulfil, what a CA is answered that asks for these, the services that they refer
+//! to with their backends, and the certificates that have a name in common with them; nothing else. What comes into sight is new there, however old it is.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use imbl::HashMap;
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, Labels, ResourceKey, Revision, ServiceId};
 
 use super::{resources::Resources, visible::VisibleSet};
-use crate::model::{Backend, Certificate, Domain, Service, Stored};
+use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored};
 
 /// The classes of labels that there are, and what each one sees. Clones share their structure.
 #[derive(Clone, Debug, Default)]
@@ -148,14 +148,34 @@ impl Classes {
                 class.let_go_service(resources, &old.value.service, at);
             }
             match (seen.is_some(), is_seen) {
-                (false, true) => class.take_up_certificates(resources, &host, at),
+                (false, true) => {
+                    class.show(resources, ResourceKey::challenge(&host), at);
+                    class.take_up_certificates(resources, &host, at);
+                }
                 (true, false) => {
                     class.hide(&key, at);
+                    class.hide(&ResourceKey::challenge(&host), at);
                     class.let_go_certificates(resources, &host, at);
                 }
                 (true, true) | (false, false) => {}
             }
         }
+    }
+
+    pub(super) fn put_challenge(&mut self, resources: &mut Resources, stored: Arc<Stored<Challenge>>, bytes: Bytes) {
+        let (host, at) = (stored.value.host.clone(), stored.revision);
+        resources.put_challenge(stored, bytes);
+        let Some(domain) = resources.domains.get(&host).cloned() else { return };
+        for (labels, class) in self.0.iter_mut() {
+            if sees(labels, &domain.value) {
+                class.show(resources, ResourceKey::challenge(&host), at);
+            }
+        }
+    }
+
+    pub(super) fn remove_challenge(&mut self, resources: &mut Resources, host: &HostPattern, at: Revision) {
+        resources.remove_challenge(host);
+        self.hide(&ResourceKey::challenge(host), at);
     }
 
     pub(super) fn remove_service(&mut self, resources: &mut Resources, id: &ServiceId, at: Revision) {
@@ -186,6 +206,7 @@ impl Classes {
             }
         }
         self.hide(&ResourceKey::domain(host), at);
+        self.hide(&ResourceKey::challenge(host), at);
     }
 
     fn hide(&mut self, key: &ResourceKey, at: Revision) {
@@ -206,6 +227,7 @@ impl Class {
         for (host, stored) in &resources.domains {
             if sees(labels, &stored.value) {
                 class.show(resources, ResourceKey::domain(host), Revision::ZERO);
+                class.show(resources, ResourceKey::challenge(host), Revision::ZERO);
                 class.take_up_service(resources, &stored.value.service, Revision::ZERO);
                 class.take_up_certificates(resources, host, Revision::ZERO);
             }

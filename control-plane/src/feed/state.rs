@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, Labels, ResourceKey, ResourceKind, Revision, ServiceId,
-    TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey, ResourceKind, Revision,
+    ServiceId, TokenId,
 };
 
 use super::{encode::encode, resources::Resources, scope::Classes, visible::VisibleSet};
 use crate::{
     model::{
-        Backend, Certificate, Domain, EdgeKey, Enrolment, Invite, Object, ObjectKey, ObjectKind, Resource, SecretHash,
-        Service, Stored, Token,
+        Backend, Certificate, Challenge, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey, ObjectKind,
+        Resource, SecretHash, Service, Stored, Token,
     },
     store::Changes,
 };
@@ -24,6 +24,7 @@ pub struct State {
     edges: OrdMap<EdgeId, Arc<Stored<Enrolment>>>,
     invites: OrdMap<InviteId, Arc<Stored<Invite>>>,
     tokens: OrdMap<TokenId, Arc<Stored<Token>>>,
+    issuers: OrdMap<IssuerId, Arc<Stored<Issuer>>>,
     tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
 }
 
@@ -51,6 +52,16 @@ impl State {
     /// The certificates by id.
     pub fn certificates(&self) -> &OrdMap<CertificateId, Arc<Stored<Certificate>>> {
         &self.resources.certificates
+    }
+
+    /// What edges answer a CA that asks for a domain.
+    pub fn challenge(&self, host: &HostPattern) -> Option<&Arc<Stored<Challenge>>> {
+        self.resources.challenges.get(host)
+    }
+
+    /// The issuers by id.
+    pub fn issuers(&self) -> &OrdMap<IssuerId, Arc<Stored<Issuer>>> {
+        &self.issuers
     }
 
     /// The edges that belong to the fleet, by id.
@@ -110,6 +121,7 @@ impl State {
                 Object::Edge(edge) => self.put_edge(edge, known_from),
                 Object::Invite(invite) => drop(self.invites.insert(invite.value.id.clone(), invite)),
                 Object::Token(token) => self.put_token(token),
+                Object::Issuer(issuer) => drop(self.issuers.insert(issuer.value.id.clone(), issuer)),
             }
         }
         for (ObjectKey { kind, id }, revision) in removed {
@@ -119,6 +131,7 @@ impl State {
                 ObjectKind::Edge => self.remove_edge(&id),
                 ObjectKind::Invite => drop(InviteId::parse(&id).ok().and_then(|id| self.invites.remove(&id))),
                 ObjectKind::Token => self.remove_token(&id),
+                ObjectKind::Issuer => drop(IssuerId::parse(&id).ok().and_then(|id| self.issuers.remove(&id))),
             }
         }
         self.classes.raise_floor(floor);
@@ -135,6 +148,7 @@ impl State {
             Resource::Backend(stored) => classes.put_backend(resources, stored, encoded),
             Resource::Certificate(stored) => classes.put_certificate(resources, stored, encoded),
             Resource::Domain(stored) => classes.put_domain(resources, stored, encoded),
+            Resource::Challenge(stored) => classes.put_challenge(resources, stored, encoded),
         }
     }
 
@@ -154,6 +168,9 @@ impl State {
             }
             ResourceKind::Domain => {
                 let _ = HostPattern::parse(id).map(|host| classes.remove_domain(resources, &host, at));
+            }
+            ResourceKind::Challenge => {
+                let _ = HostPattern::parse(id).map(|host| classes.remove_challenge(resources, &host, at));
             }
         }
     }

@@ -9,7 +9,8 @@ use switchyard_proto::{
         audit_service_server::AuditServiceServer, backend_service_server::BackendServiceServer,
         certificate_service_server::CertificateServiceServer, domain_service_server::DomainServiceServer,
         edge_service_server::EdgeServiceServer, invite_service_server::InviteServiceServer,
-        service_service_server::ServiceServiceServer, token_service_server::TokenServiceServer,
+        issuer_service_server::IssuerServiceServer, service_service_server::ServiceServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates, domain::Domains,
-    edge::EdgeCalls, invite::Invites, service::Services, token::Tokens,
+    edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services, token::Tokens,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection};
 
@@ -62,9 +63,10 @@ async fn router(
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let issuers = IssuerServiceServer::new(Issuers(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let authentication = Authentication::new(app.clone(), token_rate);
-    let certificates =
-        CertificateServiceServer::new(Certificates(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
     let edges =
         EdgeServiceServer::new(EdgeCalls::new(app, tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
 
@@ -77,6 +79,7 @@ async fn router(
     health.set_serving::<AuditServiceServer<Audit>>().await;
     health.set_serving::<TokenServiceServer<Tokens>>().await;
     health.set_serving::<InviteServiceServer<Invites>>().await;
+    health.set_serving::<IssuerServiceServer<Issuers>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -92,6 +95,7 @@ async fn router(
             AuditServiceServer::<Audit>::NAME,
             TokenServiceServer::<Tokens>::NAME,
             InviteServiceServer::<Invites>::NAME,
+            IssuerServiceServer::<Issuers>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -114,6 +118,7 @@ async fn router(
         .add_service(audit)
         .add_service(tokens)
         .add_service(invites)
+        .add_service(issuers)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

@@ -1,31 +1,62 @@
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures::{Stream, stream};
 use switchyard_proto::{
     v1::{
         Certificate, CreateCertificateRequest, DeleteCertificateRequest, DeleteCertificateResponse,
-        GetCertificateRequest, GetInternalCaRequest, InternalCa, ListCertificatesRequest, ListCertificatesResponse,
-        UpdateCertificateRequest, certificate_service_server::CertificateService,
+        GetCertificateRequest, GetInternalCaRequest, GetIssuanceRequest, InternalCa, Issuance, ListCertificatesRequest,
+        ListCertificatesResponse, RenewCertificateRequest, UpdateCertificateRequest, WatchIssuanceRequest,
+        certificate_service_server::CertificateService,
     },
-    vocab::CertificateId,
+    vocab::{CertificateId, HostPattern},
 };
+use tokio::{sync::Semaphore, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, certificate as convert_certificate},
+    convert::{self, certificate as convert_certificate, issuance as convert_issuance},
     pages,
     status::status,
 };
 use crate::{
-    app::{App, PageRequest, certificate},
+    app::{App, AppError, PageRequest, certificate, issuance},
+    model::Actor,
     pki,
 };
 
+/// How often it is looked whether an issuance went on that is watched: it may go on at another control plane.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Issuances that are watched at a time.
+const WATCHES_MAX: usize = 1_000;
+
 /// Certificates.
-pub(super) struct Certificates(pub(super) Arc<App>);
+pub(super) struct Certificates {
+    app: Arc<App>,
+    /// Ends what is watched.
+    ending: CancellationToken,
+    watches: Arc<Semaphore>,
+}
+
+impl Certificates {
+    pub(super) fn new(app: Arc<App>, ending: CancellationToken) -> Self {
+        Self { app, ending, watches: Arc::new(Semaphore::new(WATCHES_MAX)) }
+    }
+}
+
+impl Certificates {
+    async fn issuance(&self, actor: &Actor, domain: &str) -> Result<Issuance, AppError> {
+        let host = HostPattern::parse_resource_name(domain).map_err(|error| AppError::invalid("domain", error))?;
+        Ok(convert_issuance::message(&issuance::get(&self.app, actor, &host).await?))
+    }
+}
 
 #[tonic::async_trait]
 impl CertificateService for Certificates {
+    type WatchIssuanceStream = Pin<Box<dyn Stream<Item = Result<Issuance, Status>> + Send>>;
+
     async fn list_certificates(
         &self,
         request: Request<ListCertificatesRequest>,
@@ -33,7 +64,7 @@ impl CertificateService for Certificates {
         let actor = caller(&request)?;
         let ListCertificatesRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest::parse(page_size, &page_token)
-            .and_then(|page| certificate::list(&self.0, &actor, &page))
+            .and_then(|page| certificate::list(&self.app, &actor, &page))
             .map_err(|error| status(error, None))?;
         let (certificates, next_page_token) =
             pages::fitting(page, convert_certificate::message, |certificate| certificate.id.as_str());
@@ -44,7 +75,7 @@ impl CertificateService for Certificates {
         let actor = caller(&request)?;
         let GetCertificateRequest { name } = request.into_inner();
         let stored = convert::name(&name, CertificateId::parse_resource_name)
-            .and_then(|id| certificate::get(&self.0, &actor, &id))
+            .and_then(|id| certificate::get(&self.app, &actor, &id))
             .map_err(|error| status(error, None))?;
         Ok(Response::new(convert_certificate::message(&stored)))
     }
@@ -57,7 +88,7 @@ impl CertificateService for Certificates {
         let CreateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let created = async {
             let (id, upload, _) = convert_certificate::upload(certificate, private_key_pem)?;
-            certificate::create(&self.0, &actor, id, &upload, convert::mode(validate_only)).await
+            certificate::create(&self.app, &actor, id, &upload, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("certificate")))?;
         Ok(Response::new(convert_certificate::message(&stored)))
@@ -71,7 +102,7 @@ impl CertificateService for Certificates {
         let UpdateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
         let updated = async {
             let (id, upload, etag) = convert_certificate::upload(certificate, private_key_pem)?;
-            certificate::update(&self.0, &actor, &id, &upload, etag, convert::mode(validate_only)).await
+            certificate::update(&self.app, &actor, &id, &upload, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("certificate")))?;
         Ok(Response::new(convert_certificate::message(&stored)))
@@ -85,15 +116,67 @@ impl CertificateService for Certificates {
         let DeleteCertificateRequest { name, etag, validate_only } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, CertificateId::parse_resource_name)?;
-            certificate::delete(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+            certificate::delete(&self.app, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
         };
         let revision = deleted.await.map_err(|error| status(error, None))?;
         Ok(Response::new(DeleteCertificateResponse { revision: revision.0 }))
     }
 
+    async fn get_issuance(&self, request: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        let actor = caller(&request)?;
+        let GetIssuanceRequest { domain } = request.into_inner();
+        let found = self.issuance(&actor, &domain).await.map_err(|error| status(error, None))?;
+        Ok(Response::new(found))
+    }
+
+    async fn watch_issuance(
+        &self,
+        request: Request<WatchIssuanceRequest>,
+    ) -> Result<Response<Self::WatchIssuanceStream>, Status> {
+        let actor = caller(&request)?;
+        let WatchIssuanceRequest { domain } = request.into_inner();
+        let first = self.issuance(&actor, &domain).await.map_err(|error| status(error, None))?;
+        let permit = self
+            .watches
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("too many issuances are being watched; try again"))?;
+        let watch = Self { app: self.app.clone(), ending: self.ending.clone(), watches: self.watches.clone() };
+        let later = stream::unfold((watch, first.clone(), permit), move |(watch, last, permit)| {
+            let (actor, domain) = (actor.clone(), domain.clone());
+            async move {
+                loop {
+                    tokio::select! {
+                        () = sleep(WATCH_INTERVAL) => {}
+                        () = watch.ending.cancelled() => return None,
+                    }
+                    match watch.issuance(&actor, &domain).await {
+                        Ok(now) if now == last => {}
+                        Ok(now) => return Some((Ok(now.clone()), (watch, now, permit))),
+                        // The stream ends with it: whoever watches finds out why.
+                        Err(error) => return Some((Err(status(error, None)), (watch, last, permit))),
+                    }
+                }
+            }
+        });
+        let all = futures::StreamExt::chain(stream::iter([Ok(first)]), later);
+        Ok(Response::new(Box::pin(all)))
+    }
+
+    async fn renew_certificate(&self, request: Request<RenewCertificateRequest>) -> Result<Response<Issuance>, Status> {
+        let actor = caller(&request)?;
+        let RenewCertificateRequest { domain } = request.into_inner();
+        let renewed = async {
+            let host = HostPattern::parse_resource_name(&domain).map_err(|error| AppError::invalid("domain", error))?;
+            issuance::renew(&self.app, &actor, &host).await
+        };
+        let standing = renewed.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_issuance::message(&standing)))
+    }
+
     async fn get_internal_ca(&self, request: Request<GetInternalCaRequest>) -> Result<Response<InternalCa>, Status> {
         let GetInternalCaRequest {} = request.into_inner();
-        let certificate_pem = pki::certificate_pem(certificate::internal_ca(&self.0));
+        let certificate_pem = pki::certificate_pem(certificate::internal_ca(&self.app));
         Ok(Response::new(InternalCa { certificate_pem }))
     }
 }

@@ -16,6 +16,7 @@ mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 mod invite;
+mod issuer;
 mod pages;
 mod permissions;
 mod rates;

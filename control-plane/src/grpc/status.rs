@@ -77,8 +77,12 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
             ("NO_BACKEND_FOR_TAG", service.to_resource_name(), Some("tag"))
         }
         BrokenRule::ReservedCertificateId => ("RESERVED_CERTIFICATE_ID", "certificates".to_owned(), Some("name")),
-        BrokenRule::InternalCertificate { certificate } => {
-            ("INTERNAL_CERTIFICATE", certificate.to_resource_name(), None)
+        BrokenRule::ManagedCertificate { certificate } => ("MANAGED_CERTIFICATE", certificate.to_resource_name(), None),
+        BrokenRule::NoSuchIssuer { issuer } => ("NO_SUCH_ISSUER", issuer.to_resource_name(), Some("tls.acme.issuers")),
+        BrokenRule::IssuerInUse { issuer, user: _ } => ("ISSUER_IN_USE", issuer.to_resource_name(), None),
+        BrokenRule::NoPublicName { host, reason: _ } => ("NO_PUBLIC_NAME", host.to_resource_name(), Some("name")),
+        BrokenRule::WildcardChallenge { host, challenge: _ } => {
+            ("WILDCARD_CHALLENGE", host.to_resource_name(), Some("tls.acme.challenge"))
         }
         BrokenRule::LastFullToken => ("LAST_FULL_TOKEN", "tokens".to_owned(), None),
         BrokenRule::TooMany { what, max: _ } => ("TOO_MANY", (*what).to_owned(), None),

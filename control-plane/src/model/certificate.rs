@@ -22,6 +22,15 @@ impl Certificate {
     /// What the ids of the internal CA's certificates begin with.
     pub const INTERNAL_PREFIX: &str = "internal-";
 
+    /// What the ids of ordered certificates begin with.
+    pub const ACME_PREFIX: &str = "acme-";
+
+    /// The id of the ordered certificate for a domain.
+    pub fn acme_id(host: &HostPattern) -> CertificateId {
+        CertificateId::parse(&format!("{}{host}", Self::ACME_PREFIX))
+            .expect("a certificate id has room for the prefix and any host pattern")
+    }
+
     /// The id of the internal CA's certificate for a domain.
     pub fn internal_id(host: &HostPattern) -> CertificateId {
         CertificateId::parse(&format!("{}{host}", Self::INTERNAL_PREFIX))
@@ -36,6 +45,8 @@ pub enum CertificateSource {
     Uploaded,
     /// The internal CA issues it.
     Internal,
+    /// It is ordered from a CA by ACME.
+    Acme,
 }
 
 impl CertificateSource {
@@ -44,12 +55,13 @@ impl CertificateSource {
         match self {
             Self::Uploaded => "uploaded",
             Self::Internal => "internal",
+            Self::Acme => "acme",
         }
     }
 
     /// The source that a word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Uploaded, Self::Internal].into_iter().find(|source| source.as_str() == word)
+        [Self::Uploaded, Self::Internal, Self::Acme].into_iter().find(|source| source.as_str() == word)
     }
 }
 

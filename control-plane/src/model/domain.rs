@@ -1,6 +1,6 @@
-use switchyard_proto::vocab::{HostPattern, Labels, ServiceId, Tag};
+use switchyard_proto::vocab::{HostPattern, IssuerId, Labels, ServiceId, Tag, limits::DOMAIN_ISSUERS_MAX};
 
-use super::{CaBundle, CertificateSource};
+use super::{CaBundle, CertificateSource, ChallengeKind};
 
 /// A host name, and where its traffic goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,34 @@ pub struct Domain {
     pub client_authentication: Option<ClientAuthentication>,
     /// The oldest version of TLS that clients may use.
     pub minimum_tls_version: TlsVersion,
+    /// How its certificate is ordered, if a CA is to take care of that.
+    pub acme: AcmeSettings,
 }
+
+/// How the certificate of a domain is ordered from a CA.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcmeSettings {
+    /// How its names prove themselves; `None`: as fits.
+    pub challenge: Option<ChallengeKind>,
+    issuers: Vec<IssuerId>,
+}
+
+impl AcmeSettings {
+    /// With these issuers, in this order; none: those that have a rank.
+    pub fn new(challenge: Option<ChallengeKind>, issuers: Vec<IssuerId>) -> Result<Self, TooManyIssuers> {
+        if issuers.len() > DOMAIN_ISSUERS_MAX { Err(TooManyIssuers) } else { Ok(Self { challenge, issuers }) }
+    }
+
+    /// The issuers that it names, in order.
+    pub fn issuers(&self) -> &[IssuerId] {
+        &self.issuers
+    }
+}
+
+/// A domain names too many issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a domain names at most {DOMAIN_ISSUERS_MAX} issuers")]
+pub struct TooManyIssuers;
 
 /// A version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +138,7 @@ mod tests {
             edge_selector: Labels::default(),
             client_authentication: None,
             minimum_tls_version: TlsVersion::default(),
+            acme: AcmeSettings::default(),
         };
         assert_eq!(on_a.switched_to(a.clone()), on_a);
         let on_b = on_a.switched_to(b.clone());

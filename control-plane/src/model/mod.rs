@@ -7,10 +7,13 @@ mod access;
 mod backend;
 mod backend_tls;
 mod certificate;
+mod challenge;
 mod domain;
 mod edge;
 mod enrolment;
 mod history;
+mod issuance;
+mod issuer;
 mod object;
 pub mod rules;
 mod service;
@@ -22,10 +25,16 @@ pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use backend::{Backend, BackendState, InvalidTags, Tags};
 pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
 pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
-pub use domain::{ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};
+pub use challenge::{Challenge, ChallengeKind, KeyAuthorizationDigest};
+pub use domain::{AcmeSettings, ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};
+pub use issuance::{Issuance, Lease, Order, Phase, Renewal};
+pub use issuer::{
+    ACME_URL_BYTES_MAX, Account, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Rate, RateLimits,
+    Thumbprint,
+};
 pub use object::{ObjectKey, ObjectKind};
 pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
 pub use stored::{Object, Resource, Stored, Timestamp};

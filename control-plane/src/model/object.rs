@@ -1,8 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InvalidResourceName, InviteId, ResourceKey, ResourceKind, ServiceId,
-    TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey, ResourceKind,
+    ServiceId, TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
@@ -16,17 +16,21 @@ pub enum ObjectKind {
     Invite,
     /// A token of the API.
     Token,
+    /// A CA that certificates are ordered from.
+    Issuer,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
         Self::Served(ResourceKind::Domain),
+        Self::Served(ResourceKind::Challenge),
         Self::Edge,
         Self::Invite,
         Self::Token,
+        Self::Issuer,
     ];
 
     /// The one word for it, in the database: `domain`.
@@ -36,6 +40,7 @@ impl ObjectKind {
             Self::Edge => "edge",
             Self::Invite => "invite",
             Self::Token => "token",
+            Self::Issuer => "issuer",
         }
     }
 
@@ -51,6 +56,7 @@ impl ObjectKind {
             Self::Edge => "edges",
             Self::Invite => "invites",
             Self::Token => "tokens",
+            Self::Issuer => "issuers",
         }
     }
 }
@@ -80,11 +86,16 @@ impl ObjectKey {
         Self { kind: ObjectKind::Token, id: id.as_str().into() }
     }
 
+    /// The key of an issuer.
+    pub fn issuer(id: &IssuerId) -> Self {
+        Self { kind: ObjectKind::Issuer, id: id.as_str().into() }
+    }
+
     /// The key of a resource that edges serve, if it is one.
     pub fn served(self) -> Option<ResourceKey> {
         match self.kind {
             ObjectKind::Served(kind) => Some(ResourceKey { kind, id: self.id }),
-            ObjectKind::Edge | ObjectKind::Invite | ObjectKind::Token => None,
+            ObjectKind::Edge | ObjectKind::Invite | ObjectKind::Token | ObjectKind::Issuer => None,
         }
     }
 
@@ -97,9 +108,11 @@ impl ObjectKey {
                 ResourceKey::certificate(&CertificateId::parse(id)?).into()
             }
             ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::Challenge) => ResourceKey::challenge(&HostPattern::parse(id)?).into(),
             ObjectKind::Edge => Self::edge(&EdgeId::parse(id)?),
             ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
+            ObjectKind::Issuer => Self::issuer(&IssuerId::parse(id)?),
         })
     }
 
@@ -139,6 +152,8 @@ mod tests {
             "edges/edge-1",
             "invites/k7",
             "tokens/ci",
+            "issuers/letsencrypt",
+            "challenges/shop.example",
         ] {
             let key = ObjectKey::parse_name(name).unwrap();
             assert_eq!(key.to_string(), name);

@@ -1,9 +1,9 @@
 //! The rules between resources, and those that depend on what is there already. Checked inside the transaction that makes
 //! the change.
 
-use switchyard_proto::vocab::{BackendId, CertificateId, ResourceKey, ServiceId, Tag};
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
-use super::{Backend, BackendState, Certificate, Token};
+use super::{AcmeSettings, Backend, BackendState, Certificate, ChallengeKind, Token};
 
 /// A rule that a change would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,14 +33,48 @@ pub enum BrokenRule {
         /// The tag.
         tag: Tag,
     },
-    /// An id that belongs to the internal CA.
-    #[error("names that begin with {} belong to the internal CA", Certificate::INTERNAL_PREFIX)]
+    /// An id that belongs to the internal CA, or to ordered certificates.
+    #[error(
+        "names that begin with {} or {} belong to the control plane",
+        Certificate::INTERNAL_PREFIX,
+        Certificate::ACME_PREFIX
+    )]
     ReservedCertificateId,
-    /// A change to a certificate that the internal CA takes care of.
-    #[error("certificates/{certificate} belongs to the internal CA: change the domain it is for")]
-    InternalCertificate {
+    /// A change to a certificate that the control plane takes care of.
+    #[error("certificates/{certificate} is taken care of by the control plane: change the domain it is for")]
+    ManagedCertificate {
         /// The certificate.
         certificate: CertificateId,
+    },
+    /// A reference to an issuer that does not exist.
+    #[error("there is no issuers/{issuer}: create it first")]
+    NoSuchIssuer {
+        /// The missing issuer.
+        issuer: IssuerId,
+    },
+    /// An issuer that a domain names cannot be deleted.
+    #[error("{user} names issuers/{issuer}: change it first")]
+    IssuerInUse {
+        /// The issuer.
+        issuer: IssuerId,
+        /// One of the domains that name it.
+        user: ResourceKey,
+    },
+    /// A name that no CA of the web signs.
+    #[error("no CA signs {host}: {reason}; use the internal CA (--tls internal), or upload a certificate")]
+    NoPublicName {
+        /// The name.
+        host: HostPattern,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A way to prove a name that does not fit it.
+    #[error("{host} cannot be proven by {}: a wildcard only by dns-01", challenge.as_str())]
+    WildcardChallenge {
+        /// The name.
+        host: HostPattern,
+        /// The way.
+        challenge: ChallengeKind,
     },
     /// The last token that can do everything cannot be revoked: nobody could make another.
     #[error("no other token can do everything and does not expire: make one first")]
@@ -87,9 +121,33 @@ pub fn can_add(what: &'static str, count: usize, max: usize) -> Result<(), Broke
     if count < max { Ok(()) } else { Err(BrokenRule::TooMany { what, max }) }
 }
 
-/// People may not choose the ids of the internal CA's certificates.
+/// What a CA can be asked to sign: a name below a public suffix (CA/Browser Forum, Baseline Requirements, section 7.1.4.2.1).
+pub fn can_order(host: &HostPattern, acme: &AcmeSettings) -> Result<(), BrokenRule> {
+    let name = host.wildcard_suffix().unwrap_or(host.as_str());
+    let last = name.rsplit('.').next().unwrap_or(name);
+    // RFC 6761, RFC 6762, RFC 7686, RFC 8375 and RFC 9476; `test` and `example` are left to CAs for tests.
+    let reason = match last {
+        _ if !name.contains('.') => Some("it has a single label"),
+        "local" | "localhost" | "internal" | "invalid" | "onion" | "alt" | "lan" | "home" | "corp" => {
+            Some("names of its top-level domain are private")
+        }
+        _ if name == "home.arpa" || name.ends_with(".home.arpa") => Some("names below home.arpa are private"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        return Err(BrokenRule::NoPublicName { host: host.clone(), reason });
+    }
+    match acme.challenge {
+        Some(challenge @ (ChallengeKind::Http01 | ChallengeKind::TlsAlpn01)) if host.wildcard_suffix().is_some() => {
+            Err(BrokenRule::WildcardChallenge { host: host.clone(), challenge })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// People may not choose the ids of the certificates that the control plane takes care of.
 pub fn can_upload_as(id: &CertificateId) -> Result<(), BrokenRule> {
-    if id.as_str().starts_with(Certificate::INTERNAL_PREFIX) {
+    if [Certificate::INTERNAL_PREFIX, Certificate::ACME_PREFIX].iter().any(|prefix| id.as_str().starts_with(prefix)) {
         return Err(BrokenRule::ReservedCertificateId);
     }
     Ok(())
@@ -160,7 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn the_internal_cas_ids_are_its_own() {
+    fn the_control_planes_ids_are_its_own() {
+        assert!(can_upload_as(&CertificateId::parse("acme-shop.example").unwrap()).is_err());
         assert!(can_upload_as(&CertificateId::parse("internal-shop.example").unwrap()).is_err());
         assert_eq!(can_upload_as(&CertificateId::parse("shop.example").unwrap()), Ok(()));
     }

@@ -6,7 +6,7 @@ use std::{
 
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
-use super::{Backend, Certificate, Domain, Enrolment, Invite, ObjectKey, Service, Token};
+use super::{Backend, Certificate, Challenge, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, Token};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,8 @@ pub enum Resource {
     Certificate(Arc<Stored<Certificate>>),
     /// A domain.
     Domain(Arc<Stored<Domain>>),
+    /// What a CA is answered.
+    Challenge(Arc<Stored<Challenge>>),
 }
 
 impl Resource {
@@ -66,6 +68,7 @@ impl Resource {
             Self::Backend(stored) => ResourceKey::backend(&stored.value.id),
             Self::Certificate(stored) => ResourceKey::certificate(&stored.value.id),
             Self::Domain(stored) => ResourceKey::domain(&stored.value.host),
+            Self::Challenge(stored) => ResourceKey::challenge(&stored.value.host),
         }
     }
 
@@ -76,6 +79,7 @@ impl Resource {
             Self::Backend(stored) => stored.revision,
             Self::Certificate(stored) => stored.revision,
             Self::Domain(stored) => stored.revision,
+            Self::Challenge(stored) => stored.revision,
         }
     }
 }
@@ -91,6 +95,8 @@ pub enum Object {
     Invite(Arc<Stored<Invite>>),
     /// A token of the API.
     Token(Arc<Stored<Token>>),
+    /// A CA that certificates are ordered from.
+    Issuer(Arc<Stored<Issuer>>),
 }
 
 impl Object {
@@ -101,6 +107,7 @@ impl Object {
             Self::Edge(stored) => ObjectKey::edge(&stored.value.id),
             Self::Invite(stored) => ObjectKey::invite(&stored.value.id),
             Self::Token(stored) => ObjectKey::token(&stored.value.id),
+            Self::Issuer(stored) => ObjectKey::issuer(&stored.value.id),
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn not_after(der: &[u8]) -> Option<Timestamp> {
     Some(timestamp(parse(der, 1).ok()?.validity().not_after))
 }
 
-fn chain_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
+pub(super) fn chain_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
     if pem.trim().is_empty() {
         return Err(InvalidCertificate::NoChain);
     }
@@ -118,7 +118,7 @@ fn chain_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
     }
 }
 
-fn certificates_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+pub(super) fn certificates_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     CertificateDer::pem_slice_iter(pem.as_bytes())
         .map(|certificate| certificate.map(|der| der.to_vec()).map_err(|error| error.to_string()))
         .collect()
@@ -163,7 +163,7 @@ pub fn certificates_pem(certificates: &[Vec<u8>]) -> String {
     certificates.iter().map(|der| certificate_pem(der)).collect()
 }
 
-fn parse(der: &[u8], position: usize) -> Result<X509Certificate<'_>, InvalidCertificate> {
+pub(super) fn parse(der: &[u8], position: usize) -> Result<X509Certificate<'_>, InvalidCertificate> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(InvalidCertificate::Unreadable { position }),
@@ -188,7 +188,7 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
     if patterns.is_empty() { Err(InvalidCertificate::NoNames) } else { Ok(patterns) }
 }
 
-fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
+pub(super) fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
     let certificates =
         chain.iter().enumerate().map(|(index, der)| parse(der, index + 1)).collect::<Result<Vec<_>, _>>()?;
     for (index, certificate) in certificates.iter().enumerate() {
@@ -234,7 +234,7 @@ fn names_its_issuers_address(certificate: &X509Certificate<'_>) -> bool {
     })
 }
 
-fn check_match(leaf: &[u8], key: &PrivateKeyDer<'_>) -> Result<(), InvalidCertificate> {
+pub(super) fn check_match(leaf: &[u8], key: &PrivateKeyDer<'_>) -> Result<(), InvalidCertificate> {
     let signing = any_supported_type(key).map_err(|_| InvalidCertificate::KeyKind)?;
     let public = signing.public_key().ok_or(InvalidCertificate::KeyKind)?;
     let leaf = parse(leaf, 1)?;
@@ -350,6 +350,9 @@ pub enum InvalidCertificate {
         "the private key is of a kind that cannot be used: take RSA of 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, or Ed25519"
     )]
     KeyKind,
+    /// It is for other names than were ordered.
+    #[error("the certificate is for other names than it was ordered for")]
+    OtherNames,
     /// The key is another certificate's.
     #[error("the private key does not belong to the first certificate of the chain")]
     KeyMismatch,

@@ -6,6 +6,7 @@
 
 mod authority;
 mod chain;
+mod order;
 mod request;
 
 pub use switchyard_proto::vocab::CONTROL_PLANE_NAME;
@@ -15,4 +16,5 @@ pub use chain::{
     InvalidCaBundle, InvalidCertificate, UploadField, ca_bundle, certificate_pem, certificates_pem, client_certificate,
     client_certificate_again, inspect, not_after, upload,
 };
+pub use order::{ends_at, issued, new_key, order_request};
 pub use request::{CertificateRequest, InvalidCertificateRequest, edge_of};

@@ -1,8 +1,12 @@
 //! Reconcilers: activated by a timer, they look at the state, do the next step, and can be killed anywhere.
 //!
-//! What always holds: an activation carries no input, so that one that is lost or comes twice does no harm. Several control
-//! planes may run the same one at the same time; what is decided is decided again inside the transaction.
+//! What always holds: an activation carries no input, so that one that is lost or comes twice does no harm. What only one control
+//! plane may do is done under a [lease](Leader); the rest several may do at the same time, since what is decided is decided again
+//! inside the transaction.
 
+pub mod acme;
 mod certificates;
+mod lease;
 
 pub use certificates::Certificates;
+pub use lease::Leader;

@@ -89,6 +89,7 @@ fn domain(host: &str, service: &str) -> Domain {
         edge_selector: Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap(),
         client_authentication: None,
         minimum_tls_version: TlsVersion::default(),
+        acme: crate::model::AcmeSettings::default(),
     }
 }
 

@@ -31,6 +31,9 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// A lease is not held any more.
+    #[error("another control plane has taken over")]
+    LeaseLost,
     /// The secrets in it were sealed under another master key.
     #[error("the secrets in the database were sealed under another master key than the one given")]
     WrongMasterKey,

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use switchyard_proto::vocab::{BackendHost, Labels};
 
+use super::rows::limits_column;
 use crate::model::{
-    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Domain, Enrolment, Invite, Pattern,
-    Service, Token, fingerprint_sha256,
+    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, Domain,
+    Enrolment, Invite, Issuer, Name, Pattern, Service, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -28,6 +29,7 @@ impl Recorded for Domain {
             edge_selector,
             client_authentication,
             minimum_tls_version,
+            acme,
         } = self;
         json!({
             "host": host.as_str(),
@@ -38,6 +40,8 @@ impl Recorded for Domain {
             "http_to_https": http_to_https,
             "edge_selector": labels_value(edge_selector),
             "minimum_tls_version": minimum_tls_version.as_str(),
+            "acme_challenge": acme.challenge.map(ChallengeKind::as_str),
+            "acme_issuers": acme.issuers().iter().map(|id| id.as_str()).collect::<Vec<_>>(),
             "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
             "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(&it.authorities.0)),
         })
@@ -98,6 +102,38 @@ impl Recorded for Certificate {
             "fingerprint_sha256": fingerprint_sha256,
             "not_before": not_before.0,
             "not_after": not_after.0,
+        })
+    }
+}
+
+impl Recorded for Challenge {
+    fn recorded(&self) -> Value {
+        let Self { host, http_01, tls_alpn_01 } = self;
+        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        json!({
+            "host": host.as_str(),
+            "http_01_thumbprint": http_01.as_ref().map(|thumbprint| thumbprint.as_str()),
+            "tls_alpn_01_digest": tls_alpn_01.as_ref().map(|digest| hexadecimal(digest.as_bytes())),
+        })
+    }
+}
+
+impl Recorded for Issuer {
+    fn recorded(&self) -> Value {
+        let Self { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account } =
+            self;
+        json!({
+            "id": id.as_str(),
+            "directory": directory.as_str(),
+            "roots_sha256": roots.as_ref().map(|roots| fingerprints(&roots.0)),
+            "email": email.as_ref().map(|email| email.as_str()),
+            "external_account": external_account.as_ref().map(|it| it.key_id.as_str()),
+            "profile": profile.as_ref().map(Name::as_str),
+            "preferred_chain": preferred_chain.as_ref().map(Name::as_str),
+            "rank": rank,
+            "limits": serde_json::from_str::<Value>(&limits_column(limits)).unwrap_or_default(),
+            "account": account.as_ref().map(|account| &account.url),
+            "account_thumbprint": account.as_ref().map(|account| account.thumbprint.as_str()),
         })
     }
 }

@@ -18,19 +18,19 @@ mod rows;
 mod sqlite;
 mod wakeup;
 
-use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc};
+use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, Revision, ServiceId, TokenId,
 };
 use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use crate::{
     model::{
-        Actor, Backend, Certificate, Domain, EdgeRecord, Enrolment, HistoryEntry, HistoryFilter, Invite, Object,
-        ObjectKey, Service, Stored, Timestamp, Token,
+        Actor, Backend, Certificate, Challenge, Domain, EdgeRecord, Enrolment, HistoryEntry, HistoryFilter, Invite,
+        Issuance, Issuer, Lease, Object, ObjectKey, Service, Stored, Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -100,6 +100,37 @@ pub trait Store: Debug + Send + Sync {
 
     /// When tokens were used last, as far as that was remembered.
     async fn token_uses(&self) -> Result<Vec<(TokenId, Timestamp)>, StoreError>;
+
+    /// Takes a lease for so long, or for so long again if it is the holder's already; `None` while somebody else has it. The
+    /// database's clock decides. Whoever takes it counts from before he asked.
+    async fn take_lease(
+        &self,
+        name: &'static str,
+        holder: &str,
+        lifetime: Duration,
+    ) -> Result<Option<Lease>, StoreError>;
+
+    /// Gives a lease back before its end.
+    async fn give_lease_back(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// How far a domain is with its certificate, if a CA takes care of that.
+    async fn issuance(&self, host: &HostPattern) -> Result<Option<Issuance>, StoreError>;
+
+    /// The issuances for which something is to be done at `now`, those first that wait longest; at most `limit`.
+    async fn due_issuances(&self, now: Timestamp, limit: usize) -> Result<Vec<Issuance>, StoreError>;
+
+    /// When something is to be done next for an issuance, after `now`.
+    async fn next_issuance_at(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Issuances by domain, those after `after`; at most `limit`.
+    async fn issuances(&self, after: &str, limit: usize) -> Result<Vec<Issuance>, StoreError>;
+
+    /// Has a certificate ordered now, whatever its issuance waits for; whether there is one for the domain.
+    async fn request_issuance(&self, host: &HostPattern, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Writes a step of an issuance, if the lease is still held and nobody wrote another since it was read; what was written. `None`:
+    /// somebody did.
+    async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError>;
 
     /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
     async fn reseal(&self) -> Result<usize, StoreError>;
@@ -175,6 +206,37 @@ pub trait Transaction: Send {
     ) -> Result<Stored<Certificate>, StoreError>;
     /// Deletes the certificate that was read.
     async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError>;
+
+    /// What edges answer a CA that asks for a domain.
+    async fn challenge(&mut self, host: &HostPattern) -> Result<Option<Stored<Challenge>>, StoreError>;
+    /// Creates an answer (`old` is `None`), or replaces the one that was read.
+    async fn put_challenge(
+        &mut self,
+        old: Option<&Stored<Challenge>>,
+        new: Challenge,
+    ) -> Result<Stored<Challenge>, StoreError>;
+    /// Deletes the answer that was read.
+    async fn delete_challenge(&mut self, old: &Stored<Challenge>) -> Result<(), StoreError>;
+
+    /// An issuer.
+    async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError>;
+    /// All issuers, by id.
+    async fn issuers(&mut self) -> Result<Vec<Stored<Issuer>>, StoreError>;
+    /// One of the domains that name an issuer.
+    async fn user_of_issuer(&mut self, id: &IssuerId) -> Result<Option<ResourceKey>, StoreError>;
+    /// Creates an issuer (`old` is `None`), or replaces the one that was read.
+    async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError>;
+    /// Deletes the issuer that was read.
+    async fn delete_issuer(&mut self, old: &Stored<Issuer>) -> Result<(), StoreError>;
+
+    /// How far a domain is with its certificate.
+    async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError>;
+    /// Writes that, whatever was there.
+    async fn put_issuance(&mut self, issuance: &Issuance) -> Result<(), StoreError>;
+    /// Forgets that.
+    async fn delete_issuance(&mut self, host: &HostPattern) -> Result<(), StoreError>;
+    /// Makes sure that nobody else has the lease before this has ended.
+    async fn require(&mut self, lease: &Lease) -> Result<(), StoreError>;
 
     /// An edge that belongs to the fleet.
     async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError>;

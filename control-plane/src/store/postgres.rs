@@ -27,6 +27,18 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const NOTIFY: Option<&str> = Some("SELECT pg_notify('switchyard_revision', '')");
 const CHANNEL: &str = "switchyard_revision";
 
+/// Takes a lease that nobody holds any more, or renews it.
+const TAKE_LEASE: &str = "INSERT INTO lease (name, holder, epoch, expires_at) \
+    VALUES ($1, $2, 1, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) + $3) \
+    ON CONFLICT (name) DO UPDATE SET \
+    epoch = CASE WHEN lease.holder = excluded.holder THEN lease.epoch ELSE lease.epoch + 1 END, \
+    holder = excluded.holder, expires_at = excluded.expires_at \
+    WHERE lease.holder = excluded.holder \
+    OR lease.expires_at <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) RETURNING epoch";
+/// Locks a lease until the transaction ends.
+const REQUIRE_LEASE: &str = "UPDATE lease SET epoch = epoch WHERE name = $1 AND holder = $2 AND epoch = $3 \
+    AND expires_at > CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const CONNECTIONS_MAX: u32 = 8;

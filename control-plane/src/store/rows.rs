@@ -1,6 +1,7 @@
 //! Rows as the database has them, and what they mean. A row that means nothing is [`StoreError::Inconsistent`]: somebody
 //! else wrote it.
 
+mod acme;
 mod service;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
@@ -8,20 +9,25 @@ use std::{collections::BTreeMap, fmt::Display, time::Duration};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, InviteId, Labels, Revision, ServiceId, Tag, TokenId,
+    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, Labels, Revision, ServiceId,
+    Tag, TokenId,
 };
 
 use super::{StoreError, history::labels_value};
 use crate::{
     model::{
-        Access, Backend, BackendState, CaBundle, Certificate, CertificateChain, CertificateSource,
-        ClientAuthentication, ClientCertificateMode, Domain, Door, EdgeKey, EdgeRecord, Enrolment, HistoryEntry,
-        HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey, RejectionRecord, Role, Scope,
-        SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
+        Access, AcmeSettings, Backend, BackendState, CaBundle, Certificate, CertificateChain, CertificateSource,
+        ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, Door, EdgeKey, EdgeRecord, Enrolment,
+        HistoryEntry, HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey, RejectionRecord,
+        Role, Scope, SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
     },
     seal::Sealer,
 };
 
+pub(super) use self::acme::{
+    ChallengeRow, IssuanceRow, IssuerRow, OrderColumns, account_key_identity, external_account_key_identity,
+    limits_column, order_key_identity,
+};
 pub(super) use self::service::{ServiceRow, TlsColumns, client_key_identity};
 
 /// Makes errors about one row.
@@ -84,6 +90,8 @@ pub(super) struct DomainRow {
     client_authorities: Option<Vec<u8>>,
     client_certificate_mode: Option<String>,
     minimum_tls_version: String,
+    acme_challenge: Option<String>,
+    acme_issuers: String,
     revision: i64,
     created_at: i64,
     updated_at: i64,
@@ -104,8 +112,17 @@ impl DomainRow {
             client_authentication: self.client_authentication(&row)?,
             minimum_tls_version: row
                 .word(&self.minimum_tls_version, TlsVersion::from_word(&self.minimum_tls_version))?,
+            acme: self.acme(&row)?,
         };
         row.stored(domain, self.revision, self.created_at, self.updated_at)
+    }
+
+    fn acme(&self, row: &Row<'_>) -> Result<AcmeSettings, StoreError> {
+        let challenge = self.acme_challenge.as_deref();
+        let challenge = challenge.map(|word| row.word(word, ChallengeKind::from_word(word))).transpose()?;
+        let ids: Vec<String> = row.check(serde_json::from_str(&self.acme_issuers))?;
+        let issuers = ids.iter().map(|id| row.check(IssuerId::parse(id))).collect::<Result<_, _>>()?;
+        row.check(AcmeSettings::new(challenge, issuers))
     }
 
     fn client_authentication(&self, row: &Row<'_>) -> Result<Option<ClientAuthentication>, StoreError> {
@@ -151,6 +168,11 @@ impl BackendRow {
 /// The tags of a backend as its row has them.
 pub(super) fn tags_column(tags: &Tags) -> String {
     json_array(tags.iter().map(Tag::as_str))
+}
+
+/// The issuers that a domain names as its row has them.
+pub(super) fn issuers_column(acme: &AcmeSettings) -> String {
+    json_array(acme.issuers().iter().map(IssuerId::as_str))
 }
 
 /// The names of a certificate as its row has them.

@@ -22,6 +22,16 @@ const BEGIN_READ: &str = "BEGIN DEFERRED";
 /// There is no other process to tell.
 const NOTIFY: Option<&str> = None;
 
+/// Takes a lease, or renews it. A file has one control plane: whoever held it before is dead.
+const TAKE_LEASE: &str = "INSERT INTO lease (name, holder, epoch, expires_at) \
+    VALUES ($1, $2, 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3) \
+    ON CONFLICT (name) DO UPDATE SET \
+    epoch = CASE WHEN lease.holder = excluded.holder THEN lease.epoch ELSE lease.epoch + 1 END, \
+    holder = excluded.holder, expires_at = excluded.expires_at RETURNING epoch";
+/// Locks a lease until the transaction ends.
+const REQUIRE_LEASE: &str = "UPDATE lease SET epoch = epoch WHERE name = $1 AND holder = $2 AND epoch = $3 \
+    AND expires_at > CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// One writer, and readers that do not wait for it.

@@ -248,6 +248,7 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
         certificate_source: CertificateSource::Internal.into(),
         client_authentication: None,
         minimum_version: 0,
+        acme: None,
     });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls, ..domain("*.shop.example", "a") }), validate_only: false };
@@ -269,6 +270,7 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
         certificate_source: CertificateSource::Acme.into(),
         client_authentication: None,
         minimum_version: 0,
+        acme: None,
     });
     let request =
         CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.example", "a") }), validate_only: false };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use switchyard_control_plane::{
-    config::{Admin, MasterKeySource, Settings},
+    config::{Admin, MasterKeySource, Orders, Settings},
     server::Server,
     store::Location,
     telemetry::{LogFilter, LogFormat},
@@ -142,6 +142,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         fleet: anywhere,
         edge_certificate_lifetime: Duration::from_secs(60 * 60),
         token_rate: NonZeroU32::MAX,
+        orders: Orders::Off,
         master_key: MasterKeySource::FileOrNew(dir.join("master-key")),
         previous_master_keys: Vec::new(),
         command: None,

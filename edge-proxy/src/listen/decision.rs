@@ -5,6 +5,7 @@ use switchyard_proto::vocab::normalize_host;
 
 use crate::{
     snapshot::LiveSnapshot,
+    tls::ACME_TLS,
     verify::{ClientAuthentication, TlsVersion},
 };
 
@@ -25,6 +26,13 @@ pub(super) enum Decision {
         /// In this version of TLS, or a newer one.
         minimum: TlsVersion,
     },
+    /// It is a CA, which is shown what was authorized (RFC 8737).
+    Prove {
+        /// For which name, in lower case.
+        server_name: Box<str>,
+        /// The SHA-256 of what was.
+        digest: [u8; 32],
+    },
     /// The client is told that its name is unknown.
     RefuseName,
 }
@@ -32,10 +40,22 @@ pub(super) enum Decision {
 /// A fatal `unrecognized_name` alert (RFC 6066, section 3), as a TLS record.
 pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
+/// Whether a client speaks the protocol of TLS-ALPN-01 and no other (RFC 8737, section 3).
+fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut protocols| protocols.next() == Some(ACME_TLS) && protocols.next().is_none())
+}
+
 /// The one place that decides over TLS connections.
 pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
     let Some(server_name) = hello.server_name().and_then(normalize_host) else { return Decision::RefuseName };
     let snapshot = live.load();
+    if asks_for_proof(hello) {
+        let digest = snapshot.challenge(&server_name).and_then(|challenge| challenge.tls_alpn_01);
+        return digest.map_or(Decision::RefuseName, |digest| Decision::Prove {
+            server_name: server_name.into_owned().into(),
+            digest,
+        });
+    }
     if snapshot.certificate(&server_name).is_none() {
         return Decision::RefuseName;
     }

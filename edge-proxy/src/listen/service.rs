@@ -36,7 +36,7 @@ use super::{
 use crate::{
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
-    tls::{ServerConfigs, TlsError},
+    tls::{ServerConfigs, TlsError, challenge_config},
     verify::{Authenticated, TlsVersion},
 };
 
@@ -189,6 +189,10 @@ impl Listener {
                     };
                     Box::new(EdgeStream::tls(tls, peer, connection))
                 }
+                Ok(Err(error @ HandshakeError::Proven { .. })) => {
+                    info!(%peer, "{error}");
+                    return;
+                }
                 Ok(Err(error)) => {
                     self.metrics.handshake_failed();
                     match error {
@@ -231,6 +235,13 @@ impl Listener {
                 let authenticated = clients.authenticated(&server_name, certificate.map(AsRef::as_ref));
                 Ok((tls, Some(authenticated)))
             }
+            Decision::Prove { server_name, digest } => {
+                let config = challenge_config(&server_name, &digest)?;
+                let mut tls = StartHandshake::from_parts(accepted, tcp).into_stream(Arc::new(config)).await?;
+                // Nothing is said over it (RFC 8737, section 3).
+                tls.shutdown().await?;
+                Err(HandshakeError::Proven { server_name })
+            }
             Decision::RefuseName => {
                 tcp.write_all(&UNRECOGNIZED_NAME).await?;
                 Err(HandshakeError::UnknownName)
@@ -272,6 +283,8 @@ async fn read_client_hello(tcp: &mut TcpStream) -> Result<Accepted, HandshakeErr
 enum HandshakeError {
     #[error("there is no certificate for the name")]
     UnknownName,
+    #[error("a CA was shown what was authorized for {server_name}")]
+    Proven { server_name: Box<str> },
     #[error("{server_name} asks for client certificates: {error}")]
     Unauthenticated { server_name: Box<str>, error: io::Error },
     #[error("the ClientHello has more than {CLIENT_HELLO_BYTES_MAX} bytes")]

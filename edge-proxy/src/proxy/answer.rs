@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS},
 };
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -16,6 +16,8 @@ use super::authority::BadRequest;
 pub(super) enum Answer {
     /// 400.
     BadRequest(BadRequest),
+    /// 200: what proves to a CA that the host is ours (RFC 8555, section 8.3).
+    Challenge(String),
     /// 308, to the same place over TLS.
     Redirect(HeaderValue),
     /// 404: nobody has configured the host.
@@ -32,6 +34,7 @@ impl Answer {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Challenge(_) => StatusCode::OK,
             Self::Redirect(_) => StatusCode::PERMANENT_REDIRECT,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -44,6 +47,7 @@ impl Answer {
     fn text(&self) -> String {
         match self {
             Self::BadRequest(reason) => format!("The request cannot be served: {reason}."),
+            Self::Challenge(key_authorization) => key_authorization.clone(),
             Self::Redirect(_) => "This is served over HTTPS.".to_owned(),
             Self::UnknownHost => "No site is served here under this name.".to_owned(),
             Self::Misdirected => {
@@ -69,11 +73,21 @@ impl Answer {
         }
         let accept = session.req_header().headers.get(ACCEPT).map_or(&b"*/*"[..], HeaderValue::as_bytes);
         let format = Format::accepted(accept);
-        let body = format.body(self.status(), &self.text(), request_id.to_str().unwrap_or_default());
+        let (content_type, body) = match self {
+            // Nothing but what was asked for: whoever can make the host answer with text of his choice must not be able to use it.
+            Self::Challenge(key_authorization) => ("text/plain", key_authorization.clone()),
+            _ => {
+                let id = request_id.to_str().unwrap_or_default();
+                (format.content_type(), format.body(self.status(), &self.text(), id))
+            }
+        };
         let mut header = ResponseHeader::build(self.status(), Some(6))?;
-        header.insert_header(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))?;
+        header.insert_header(CONTENT_TYPE, HeaderValue::from_static(content_type))?;
         header.insert_header(CONTENT_LENGTH, body.len())?;
         header.insert_header("x-request-id", request_id.clone())?;
+        if matches!(self, Self::Challenge(_)) {
+            header.insert_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))?;
+        }
         match self {
             Self::Redirect(location) => header.insert_header(LOCATION, location.clone())?,
             _ => header.insert_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))?,

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     balance::{Attempt, Attempts, InFlight},
     listen::{Connection, KEEPALIVE, Transport},
-    snapshot::{PlainHttp, PooledBackend, Route},
+    snapshot::{PlainHttp, PooledBackend, Route, Token},
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -297,7 +297,16 @@ impl Proxy {
             Err(refused) => return Some(Answer::BadRequest(refused)),
         };
         let Some(host) = normalize_host(authority) else { return Some(Answer::UnknownHost) };
-        let route = self.live.load().route(&host);
+        let path = request.uri.path_and_query().map_or(request.raw_path(), |path| path.as_str().as_bytes());
+        let challenge = Token::of_path(path);
+        let snapshot = self.live.load();
+        if let Some(token) = challenge
+            && let Some(answer) = snapshot.challenge(&host).and_then(|challenge| challenge.key_authorization(token))
+        {
+            // Before any rule of the domain: a CA comes without TLS and without a certificate.
+            return Some(Answer::Challenge(answer));
+        }
+        let route = snapshot.route(&host);
         let Some(route) = route else { return Some(Answer::UnknownHost) };
         let plain = forwarding::scheme(request, connection) == Transport::Plain;
         let domain = route.domain();
@@ -305,10 +314,10 @@ impl Proxy {
         let to_https = match passage {
             Passage::Refused => return Some(Answer::Misdirected),
             Passage::OverTls => true,
-            Passage::Open => plain && domain.plain_http == PlainHttp::RedirectToHttps,
+            // A backend may speak with a CA itself: what it is asked over plain HTTP is not redirected.
+            Passage::Open => plain && domain.plain_http == PlainHttp::RedirectToHttps && challenge.is_none(),
         };
         if to_https {
-            let path = request.uri.path_and_query().map_or(request.raw_path(), |path| path.as_str().as_bytes());
             if let Some(location) = https_location(&host, self.settings.https_port, path) {
                 return Some(Answer::Redirect(location));
             }

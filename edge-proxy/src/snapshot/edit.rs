@@ -2,7 +2,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId};
 
-use super::{Backend, BackendState, Certificate, Domain, DomainEntry, PooledBackend, Service, Snapshot};
+use super::{Backend, BackendState, Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot};
 
 /// The making of a snapshot's successor. Changes may come in any order.
 #[derive(Debug)]
@@ -123,6 +123,17 @@ impl Edit {
                 self.next.certificates_by_name.insert(name, candidates.into());
             }
         }
+    }
+
+    /// Adds what a CA is answered, or replaces what is for the same host pattern.
+    pub fn put_challenge(&mut self, challenge: Challenge) {
+        let host = challenge.host.clone();
+        self.next.challenges.insert(&host, Arc::new(challenge));
+    }
+
+    /// Removes what a CA is answered, if it is there.
+    pub fn remove_challenge(&mut self, host: &HostPattern) {
+        self.next.challenges.remove(host);
     }
 
     fn candidates(&self, name: &HostPattern) -> Vec<Arc<Certificate>> {

@@ -8,6 +8,7 @@
 //! such a domain has no target. Deciding which resources may be served together is left to `sync`.
 
 mod certificate;
+mod challenge;
 mod edit;
 mod hosts;
 mod live;
@@ -30,6 +31,7 @@ use hosts::HostTable;
 use slots::Slots;
 
 pub use certificate::{Certificate, InvalidCertificate, Validity};
+pub use challenge::{Challenge, Token};
 pub use edit::Edit;
 pub use live::LiveSnapshot;
 pub use resource::{Backend, BackendProtocol, BackendState, Balancing, Domain, PlainHttp, Service, Timeouts};
@@ -44,6 +46,7 @@ pub struct Snapshot {
     certificates: imbl::HashMap<CertificateId, Arc<Certificate>>,
     /// For each name those that are for it, the one that is valid longest first.
     certificates_by_name: HostTable<Arc<[Arc<Certificate>]>>,
+    challenges: HostTable<Arc<Challenge>>,
     known_backends: Arc<Backends>,
 }
 
@@ -102,6 +105,7 @@ impl Snapshot {
             backends: imbl::HashMap::default(),
             certificates: imbl::HashMap::default(),
             certificates_by_name: HostTable::default(),
+            challenges: HostTable::default(),
             known_backends,
         }
     }
@@ -141,6 +145,11 @@ impl Snapshot {
     /// The domain that `server_name`, in lower case, belongs to.
     pub fn domain(&self, server_name: &str) -> Option<&Domain> {
         Some(&self.entry(server_name)?.domain)
+    }
+
+    /// What a CA is answered that asks for `host`, in lower case.
+    pub fn challenge(&self, host: &str) -> Option<&Arc<Challenge>> {
+        self.challenges.exact(host).or_else(|| self.challenges.wildcard(host))
     }
 
     fn entry(&self, host: &str) -> Option<&Arc<DomainEntry>> {

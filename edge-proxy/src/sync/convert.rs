@@ -9,7 +9,7 @@ use switchyard_proto::{
         InvalidId, InvalidTag, ResourceKind, ServiceId, Tag,
         limits::{
             BACKEND_TAGS_MAX, CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX,
-            CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX,
+            CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX, THUMBPRINT_BYTES,
         },
     },
 };
@@ -17,8 +17,8 @@ use switchyard_proto::{
 use super::batch::Received;
 use crate::{
     snapshot::{
-        Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, InvalidCertificate, PlainHttp, Service,
-        Timeouts,
+        Backend, BackendProtocol, BackendState, Balancing, Certificate, Challenge, Domain, InvalidCertificate,
+        PlainHttp, Service, Timeouts,
     },
     verify::{
         BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
@@ -36,6 +36,7 @@ pub(super) enum Valid {
     Backend(Backend),
     Certificate(Certificate),
     Domain(Domain),
+    Challenge(Challenge),
 }
 
 /// What a resource means to others, also when it cannot be served: what changes only together with it.
@@ -87,6 +88,10 @@ pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid
             Ok(message) => (Claim::None, domain(id, message).map(Valid::Domain)),
             Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
         },
+        ResourceKind::Challenge => match wire::Challenge::decode(body) {
+            Ok(message) => (Claim::None, challenge(id, message).map(Valid::Challenge)),
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
     }
 }
 
@@ -105,6 +110,24 @@ fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
             wire::TlsVersion::V13 => TlsVersion::V13,
         },
         host,
+    })
+}
+
+fn challenge(id: &str, message: wire::Challenge) -> Result<Challenge, InvalidResource> {
+    let wire::Challenge { http_01_thumbprint, tls_alpn_01_digest } = message;
+    let is_thumbprint = http_01_thumbprint.len() == THUMBPRINT_BYTES
+        && http_01_thumbprint.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    Ok(Challenge {
+        host: HostPattern::parse(id)?,
+        http_01: match http_01_thumbprint {
+            none if none.is_empty() => None,
+            thumbprint if is_thumbprint => Some(thumbprint.into()),
+            _ => return Err(InvalidResource::Thumbprint),
+        },
+        tls_alpn_01: match &*tls_alpn_01_digest {
+            [] => None,
+            digest => Some(digest.try_into().map_err(|_| InvalidResource::KeyAuthorization)?),
+        },
     })
 }
 
@@ -266,6 +289,10 @@ pub(super) enum InvalidResource {
     BackendTls(#[from] InvalidBackendTls),
     #[error("client_authentication: {0}")]
     ClientAuthentication(#[from] InvalidClientAuthentication),
+    #[error("http_01_thumbprint: {THUMBPRINT_BYTES} characters of base64url are required")]
+    Thumbprint,
+    #[error("tls_alpn_01_digest: 32 bytes are required")]
+    KeyAuthorization,
     #[error("dns_names: {0}")]
     Name(InvalidHostPattern),
     #[error("dns_names: a certificate is for 1 to {CERTIFICATE_NAMES_MAX} names")]

@@ -6,6 +6,8 @@
 //! one are common to all workers, so that a client resumes at whichever it reaches; the others resume nothing, because a session that
 //! is resumed verifies no certificate. Which connection is terminated at all is decided in `listen`.
 
+mod challenge;
+
 use std::sync::Arc;
 
 use rustls::{
@@ -19,6 +21,8 @@ use crate::{
     snapshot::LiveSnapshot,
     verify::{ClientAuthentication, TlsVersion},
 };
+
+pub(crate) use challenge::{ACME_TLS, challenge_config};
 
 /// One is enough to resume with, and cheaper than rustls's two.
 const TICKETS_PER_CONNECTION: usize = 1;
@@ -105,6 +109,9 @@ pub enum TlsError {
     /// The protocol versions and the cryptography do not fit together.
     #[error("the TLS configuration: {0}")]
     Config(#[source] rustls::Error),
+    /// There is no certificate for a CA that asks.
+    #[error("a certificate for a challenge: {0}")]
+    Challenge(#[source] rcgen::Error),
     /// There is no key for session tickets.
     #[error("a key for session tickets: {0}")]
     Tickets(#[source] rustls::Error),

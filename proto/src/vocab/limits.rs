@@ -48,6 +48,14 @@ pub const EDGES_MAX: usize = 10_000;
 pub const INVITES_MAX: usize = 1_000;
 /// Bytes of what an edge asks a certificate with.
 pub const CERTIFICATE_REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Issuers of a fleet.
+pub const ISSUERS_MAX: usize = 100;
+/// Issuers that one domain names.
+pub const DOMAIN_ISSUERS_MAX: usize = 10;
+/// Bytes of the thumbprint of an account key: SHA-256 in base64url (RFC 7638).
+pub const THUMBPRINT_BYTES: usize = 43;
+/// Bytes of the token of an ACME challenge.
+pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

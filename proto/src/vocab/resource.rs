@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     host::{HostPattern, InvalidHostPattern},
-    id::{BackendId, CertificateId, EdgeId, InvalidId, InviteId, ServiceId, TokenId},
+    id::{BackendId, CertificateId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TokenId},
 };
 use crate::fleet::v1 as wire;
 
@@ -17,6 +17,8 @@ pub enum ResourceKind {
     Certificate,
     /// A domain; refers to a service and, by its names, to certificates.
     Domain,
+    /// What a CA is answered that asks for a domain.
+    Challenge,
 }
 
 impl ResourceKind {
@@ -27,6 +29,7 @@ impl ResourceKind {
             Self::Backend => "backends",
             Self::Certificate => "certificates",
             Self::Domain => "domains",
+            Self::Challenge => "challenges",
         }
     }
 
@@ -37,12 +40,15 @@ impl ResourceKind {
             Self::Backend => "backend",
             Self::Certificate => "certificate",
             Self::Domain => "domain",
+            Self::Challenge => "challenge",
         }
     }
 
     /// The kind that a word stands for; see [`ResourceKind::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Backend, Self::Certificate, Self::Domain].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Service, Self::Backend, Self::Certificate, Self::Domain, Self::Challenge]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -76,6 +82,11 @@ impl ResourceKey {
         Self { kind: ResourceKind::Domain, id: host.as_str().into() }
     }
 
+    /// The key of what a CA is answered that asks for a domain.
+    pub fn challenge(host: &HostPattern) -> Self {
+        Self { kind: ResourceKind::Challenge, id: host.as_str().into() }
+    }
+
     /// The key in a message of the change feed.
     pub fn from_wire(key: &wire::ResourceKey) -> Result<Self, InvalidResourceName> {
         let wire::ResourceKey { kind: _, id } = key;
@@ -85,6 +96,7 @@ impl ResourceKey {
             wire::ResourceKind::Backend => Self::backend(&BackendId::parse(id)?),
             wire::ResourceKind::Certificate => Self::certificate(&CertificateId::parse(id)?),
             wire::ResourceKind::Domain => Self::domain(&parse_stored_host(id)?),
+            wire::ResourceKind::Challenge => Self::challenge(&parse_stored_host(id)?),
         })
     }
 
@@ -95,6 +107,7 @@ impl ResourceKey {
             ResourceKind::Backend => wire::ResourceKind::Backend,
             ResourceKind::Certificate => wire::ResourceKind::Certificate,
             ResourceKind::Domain => wire::ResourceKind::Domain,
+            ResourceKind::Challenge => wire::ResourceKind::Challenge,
         };
         wire::ResourceKey { kind: kind.into(), id: self.id.to_string() }
     }
@@ -141,6 +154,7 @@ resource_name!(BackendId, "backends");
 resource_name!(CertificateId, "certificates");
 resource_name!(EdgeId, "edges");
 resource_name!(InviteId, "invites");
+resource_name!(IssuerId, "issuers");
 resource_name!(TokenId, "tokens");
 
 /// Why a text or message does not name a resource.

@@ -44,6 +44,7 @@ pub(super) async fn create(client: &Client, origins: &[Origin]) -> Result<Domain
             certificate_source: CertificateSource::Internal.into(),
             client_authentication: None,
             minimum_version: 0,
+            acme: None,
         }),
         ..Domain::default()
     };

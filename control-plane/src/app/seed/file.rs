@@ -15,7 +15,7 @@ use serde_path_to_error::Segment;
 use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, Labels, ServiceId, Tag};
 use toml::Spanned;
 
-use crate::model::{Backend, BackendState, CertificateSource, Domain, Tags, TlsVersion};
+use crate::model::{AcmeSettings, Backend, BackendState, CertificateSource, Domain, Tags, TlsVersion};
 
 /// Bytes of a seed file: about a hundred thousand domains.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -205,6 +205,7 @@ fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
             edge_selector: Labels::default(),
             client_authentication: None,
             minimum_tls_version: TlsVersion::default(),
+            acme: AcmeSettings::default(),
         });
     }
     Ok(domains)

@@ -101,6 +101,7 @@ fn domain(number: u8, service: u8, selector: u8) -> Domain {
         edge_selector: labels(selector),
         client_authentication: None,
         minimum_tls_version: TlsVersion::default(),
+        acme: crate::model::AcmeSettings::default(),
     }
 }
 

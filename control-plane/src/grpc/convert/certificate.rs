@@ -18,6 +18,7 @@ pub(super) fn source(source: CertificateSource) -> wire::CertificateSource {
     match source {
         CertificateSource::Uploaded => wire::CertificateSource::Uploaded,
         CertificateSource::Internal => wire::CertificateSource::Internal,
+        CertificateSource::Acme => wire::CertificateSource::Acme,
     }
 }
 
@@ -26,10 +27,8 @@ pub(super) fn parse_source(source: wire::CertificateSource) -> Result<Certificat
     match source {
         wire::CertificateSource::Uploaded => Ok(CertificateSource::Uploaded),
         wire::CertificateSource::Internal => Ok(CertificateSource::Internal),
-        wire::CertificateSource::Acme => {
-            Err("this version does not order certificates from a public CA: upload one, or use the internal CA")
-        }
-        wire::CertificateSource::Unspecified => Err("a source is required: uploaded or internal"),
+        wire::CertificateSource::Acme => Ok(CertificateSource::Acme),
+        wire::CertificateSource::Unspecified => Err("a source is required: acme, uploaded or internal"),
     }
 }
 

@@ -3,24 +3,29 @@ use std::collections::HashMap;
 use pbjson_types::FieldMask;
 use switchyard_proto::{
     v1 as wire,
-    vocab::{HostPattern, Labels, Revision, ServiceId, Tag},
+    vocab::{HostPattern, InvalidResourceName, IssuerId, Labels, Revision, ServiceId, Tag},
 };
 
 use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
-    model::{CaBundle, ClientAuthentication, ClientCertificateMode, Domain, Stored, TlsVersion},
+    model::{
+        AcmeSettings, CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, Stored, TlsVersion,
+    },
     pki,
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 11] = [
     "service",
     "active_tag",
     "tls",
     "tls.certificate_source",
     "tls.client_authentication",
     "tls.minimum_version",
+    "tls.acme",
+    "tls.acme.challenge",
+    "tls.acme.issuers",
     "http_to_https",
     "edge_selector",
 ];
@@ -38,6 +43,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
         edge_selector,
         client_authentication,
         minimum_tls_version,
+        acme,
     } = value;
     let tls = wire::DomainTls {
         certificate_source: certificate::source(*certificate_source).into(),
@@ -47,6 +53,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
             TlsVersion::V13 => wire::TlsVersion::V13,
         }
         .into(),
+        acme: (*acme != AcmeSettings::default()).then(|| acme_message(acme)),
     };
     wire::Domain {
         name: host.to_resource_name(),
@@ -61,6 +68,31 @@ pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
     }
+}
+
+fn acme_message(acme: &AcmeSettings) -> wire::AcmeSettings {
+    let challenge = match acme.challenge {
+        None => wire::AcmeChallenge::Unspecified,
+        Some(ChallengeKind::Http01) => wire::AcmeChallenge::Http01,
+        Some(ChallengeKind::TlsAlpn01) => wire::AcmeChallenge::TlsAlpn01,
+        Some(ChallengeKind::Dns01) => wire::AcmeChallenge::Dns01,
+    };
+    let issuers = acme.issuers().iter().map(IssuerId::to_resource_name).collect();
+    wire::AcmeSettings { challenge: challenge.into(), issuers }
+}
+
+fn parse_challenge(challenge: i32) -> Result<Option<ChallengeKind>, &'static str> {
+    match wire::AcmeChallenge::try_from(challenge) {
+        Ok(wire::AcmeChallenge::Unspecified) => Ok(None),
+        Ok(wire::AcmeChallenge::Http01) => Ok(Some(ChallengeKind::Http01)),
+        Ok(wire::AcmeChallenge::TlsAlpn01) => Ok(Some(ChallengeKind::TlsAlpn01)),
+        Ok(wire::AcmeChallenge::Dns01) => Ok(Some(ChallengeKind::Dns01)),
+        Err(_) => Err("a challenge that this version does not know"),
+    }
+}
+
+fn parse_issuers(names: &[String]) -> Result<Vec<IssuerId>, InvalidResourceName> {
+    names.iter().map(|name| IssuerId::parse_resource_name(name)).collect()
 }
 
 fn client_authentication_message(authentication: &ClientAuthentication) -> wire::ClientAuthentication {
@@ -116,6 +148,13 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
     let edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
     let client_authentication =
         fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations));
+    let wire::AcmeSettings { challenge, issuers } = fields.acme.unwrap_or_default();
+    let challenge = violations.check(CHALLENGE, parse_challenge(challenge));
+    let issuers = violations.check(ISSUERS, parse_issuers(&issuers));
+    let acme = match challenge.zip(issuers) {
+        Some((challenge, issuers)) => violations.check(ISSUERS, AcmeSettings::new(challenge, issuers)),
+        None => None,
+    };
     let domain = || {
         Some(Domain {
             host: host?,
@@ -127,6 +166,7 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
             edge_selector: edge_selector?,
             client_authentication,
             minimum_tls_version: parse_version(fields.minimum_version),
+            acme: acme?,
         })
     };
     let domain = domain();
@@ -161,6 +201,14 @@ pub(in crate::grpc) fn update(
     if mask.covers("tls.minimum_version", fields.minimum_version != wire::TlsVersion::Unspecified) {
         update.minimum_tls_version = Some(parse_version(fields.minimum_version));
     }
+    let has_acme = fields.acme.is_some();
+    let wire::AcmeSettings { challenge, issuers } = fields.acme.unwrap_or_default();
+    if mask.covers("tls.acme.challenge", has_acme) {
+        update.acme_challenge = violations.check(CHALLENGE, parse_challenge(challenge));
+    }
+    if mask.covers("tls.acme.issuers", has_acme) {
+        update.acme_issuers = violations.check(ISSUERS, parse_issuers(&issuers));
+    }
     if mask.covers("http_to_https", fields.http_to_https) {
         update.http_to_https = Some(fields.http_to_https);
     }
@@ -172,6 +220,8 @@ pub(in crate::grpc) fn update(
 
 const SOURCE: &str = "domain.tls.certificate_source";
 const SELECTOR: &str = "domain.edge_selector";
+const CHALLENGE: &str = "domain.tls.acme.challenge";
+const ISSUERS: &str = "domain.tls.acme.issuers";
 
 /// What people may say of a domain.
 struct Fields {
@@ -181,6 +231,7 @@ struct Fields {
     certificate_source: wire::CertificateSource,
     client_authentication: Option<wire::ClientAuthentication>,
     minimum_version: wire::TlsVersion,
+    acme: Option<wire::AcmeSettings>,
     http_to_https: bool,
     edge_selector: HashMap<String, String>,
     etag: String,
@@ -202,7 +253,8 @@ impl Fields {
             update_time: _,
             edge_selector,
         } = domain;
-        let wire::DomainTls { certificate_source, client_authentication, minimum_version } = tls.unwrap_or_default();
+        let wire::DomainTls { certificate_source, client_authentication, minimum_version, acme } =
+            tls.unwrap_or_default();
         let minimum_version = wire::TlsVersion::try_from(minimum_version)
             .map_err(|_| AppError::invalid("domain.tls.minimum_version", "a version that this one does not know"))?;
         let certificate_source = wire::CertificateSource::try_from(certificate_source)
@@ -214,6 +266,7 @@ impl Fields {
             certificate_source,
             client_authentication,
             minimum_version,
+            acme,
             http_to_https,
             edge_selector,
             etag,
@@ -241,9 +294,10 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
         let tls = Some(wire::DomainTls {
-            certificate_source: wire::CertificateSource::Acme.into(),
+            certificate_source: wire::CertificateSource::Unspecified.into(),
             client_authentication: None,
             minimum_version: 0,
+            acme: Some(wire::AcmeSettings { challenge: 9, issuers: vec!["letsencrypt".into()] }),
         });
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };

@@ -9,6 +9,8 @@ pub(super) mod domain;
 pub(super) mod edge;
 pub(super) mod fleet;
 pub(super) mod invite;
+pub(super) mod issuance;
+pub(super) mod issuer;
 mod mask;
 pub(super) mod service;
 pub(super) mod token;

@@ -1,27 +1,29 @@
 //! The statements, the same for both databases: this folder is compiled once for each, with `super` saying what differs.
 
+mod acme;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{Revision, TokenId};
+use switchyard_proto::vocab::{HostPattern, Revision, TokenId};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 
 use self::transaction::SqlTransaction;
-use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY};
+use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE};
 use crate::{
-    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Object, ObjectKey, Resource, Timestamp},
+    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Issuance, Lease, Object, ObjectKey, Resource, Timestamp},
     seal::Sealer,
     store::{
         Changes, Store, StoreError, Transaction,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow, KeyRow, ServiceRow,
-            TokenRow, TokenUseRow, client_key_identity, private_key_identity, rejections_column, revision_column,
-            secret_identity,
+            BackendRow, CertificateRow, ChallengeRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow,
+            IssuerRow, KeyRow, ServiceRow, TokenRow, TokenUseRow, account_key_identity, client_key_identity,
+            external_account_key_identity, millis_column, order_key_identity, private_key_identity, rejections_column,
+            revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -56,6 +58,33 @@ const SEALED_CLIENT_KEYS: SealedTable = SealedTable {
     update: "UPDATE service SET tls_sealed_client_key = $1 WHERE id = $2 AND tls_sealed_client_key = $3",
     identity: client_key_identity,
 };
+const SEALED_ACCOUNT_KEYS: SealedTable = SealedTable {
+    select: "SELECT id, sealed_account_key FROM issuer WHERE id > $1 AND sealed_account_key IS NOT NULL \
+             ORDER BY id LIMIT $2",
+    update: "UPDATE issuer SET sealed_account_key = $1 WHERE id = $2 AND sealed_account_key = $3",
+    identity: account_key_identity,
+};
+const SEALED_EXTERNAL_ACCOUNT_KEYS: SealedTable = SealedTable {
+    select: "SELECT id, sealed_external_account_key FROM issuer WHERE id > $1 \
+             AND sealed_external_account_key IS NOT NULL ORDER BY id LIMIT $2",
+    update: "UPDATE issuer SET sealed_external_account_key = $1 WHERE id = $2 AND sealed_external_account_key = $3",
+    identity: external_account_key_identity,
+};
+const SEALED_ORDER_KEYS: SealedTable = SealedTable {
+    select: "SELECT host, sealed_order_key FROM issuance WHERE host > $1 AND sealed_order_key IS NOT NULL \
+             ORDER BY host LIMIT $2",
+    update: "UPDATE issuance SET sealed_order_key = $1 WHERE host = $2 AND sealed_order_key = $3",
+    identity: order_key_identity,
+};
+/// Every table with sealed records.
+const SEALED_TABLES: [&SealedTable; 6] = [
+    &SEALED_CERTIFICATES,
+    &SEALED_CLIENT_KEYS,
+    &SEALED_ACCOUNT_KEYS,
+    &SEALED_EXTERNAL_ACCOUNT_KEYS,
+    &SEALED_ORDER_KEYS,
+    &SEALED_SECRETS,
+];
 const SEALED_SECRETS: SealedTable = SealedTable {
     select: "SELECT name, sealed FROM secret WHERE name > $1 ORDER BY name LIMIT $2",
     update: "UPDATE secret SET sealed = $1 WHERE name = $2 AND sealed = $3",
@@ -90,6 +119,14 @@ impl SqlStore {
             .await?;
         sealer.open(&identity, &sealed).map_err(|_| StoreError::WrongMasterKey)?;
         Ok(Self { pool, sealer, wakeup, writer: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Waits for the writers before this one.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let turn = timeout(WRITE_QUEUE_TIMEOUT, self.writer.clone().acquire_owned())
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?;
+        Ok(turn.expect("the semaphore is never closed"))
     }
 
     /// Seals the records of a table anew, one by one: none that somebody changes meanwhile is written over.
@@ -151,6 +188,20 @@ impl SqlStore {
         {
             put.push(Object::Served(Resource::Domain(Arc::new(row.domain()?))));
         }
+        for row in sqlx::query_as::<Database, ChallengeRow>("SELECT * FROM challenge WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Served(Resource::Challenge(Arc::new(row.challenge()?))));
+        }
+        for row in sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Issuer(Arc::new(row.issuer(&self.sealer)?)));
+        }
         for row in sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE revision > $1")
             .bind(after)
             .fetch_all(&mut *transaction)
@@ -193,10 +244,7 @@ impl fmt::Debug for SqlStore {
 #[async_trait]
 impl Store for SqlStore {
     async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError> {
-        let turn = timeout(WRITE_QUEUE_TIMEOUT, self.writer.clone().acquire_owned())
-            .await
-            .map_err(|_| sqlx::Error::PoolTimedOut)?
-            .expect("the semaphore is never closed");
+        let turn = self.turn().await?;
         let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
         let revision: i64 = sqlx::query_scalar::<Database, _>(
             "UPDATE revision SET current = current + 1 WHERE id = 1 RETURNING current",
@@ -297,12 +345,74 @@ impl Store for SqlStore {
             .collect()
     }
 
+    async fn take_lease(
+        &self,
+        name: &'static str,
+        holder: &str,
+        lifetime: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let epoch: Option<i64> = sqlx::query_scalar::<Database, _>(TAKE_LEASE)
+            .bind(name)
+            .bind(holder)
+            .bind(millis_column(lifetime))
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(epoch.map(|epoch| Lease { name, holder: holder.to_owned(), epoch }))
+    }
+
+    async fn give_lease_back(&self, lease: &Lease) -> Result<(), StoreError> {
+        sqlx::query::<Database>("UPDATE lease SET expires_at = 0 WHERE name = $1 AND holder = $2 AND epoch = $3")
+            .bind(lease.name)
+            .bind(&lease.holder)
+            .bind(lease.epoch)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn issuance(&self, host: &HostPattern) -> Result<Option<Issuance>, StoreError> {
+        acme::issuance(&self.pool, &self.sealer, host).await
+    }
+
+    async fn due_issuances(&self, now: Timestamp, limit: usize) -> Result<Vec<Issuance>, StoreError> {
+        acme::due_issuances(&self.pool, &self.sealer, now, limit).await
+    }
+
+    async fn next_issuance_at(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        acme::next_issuance_at(&self.pool, now).await
+    }
+
+    async fn issuances(&self, after: &str, limit: usize) -> Result<Vec<Issuance>, StoreError> {
+        acme::issuances(&self.pool, &self.sealer, after, limit).await
+    }
+
+    async fn request_issuance(&self, host: &HostPattern, now: Timestamp) -> Result<bool, StoreError> {
+        let asked = sqlx::query::<Database>(
+            "UPDATE issuance SET version = version + 1, next_at = $2, renew_at = NULL, window_start = NULL, \
+             window_end = NULL, ask_at = NULL, updated_at = $2 WHERE host = $1 AND phase <> 'retired'",
+        )
+        .bind(host.as_str())
+        .bind(now.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(asked.rows_affected() == 1)
+    }
+
+    async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError> {
+        let _turn = self.turn().await?;
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        acme::require(&mut transaction, lease).await?;
+        let recorded = acme::record_issuance(&mut transaction, &self.sealer, issuance).await?;
+        transaction.commit().await?;
+        Ok(recorded)
+    }
+
     async fn reseal(&self) -> Result<usize, StoreError> {
         let mut resealed = 0;
         // Another process may still seal under the key before: until nothing of that is found.
         loop {
             let mut found = 0;
-            for table in [&SEALED_CERTIFICATES, &SEALED_CLIENT_KEYS, &SEALED_SECRETS] {
+            for table in SEALED_TABLES {
                 found += self.reseal_table(table).await?;
             }
             if found == 0 {

@@ -2,20 +2,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, ResourceKey, ResourceKind, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, ResourceKind, Revision, ServiceId,
+    TokenId,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Database, NOTIFY};
+use super::{Database, NOTIFY, acme};
 use crate::{
-    model::{Actor, Backend, Certificate, Domain, Enrolment, Invite, ObjectKey, Service, Stored, Timestamp, Token},
+    model::{
+        Actor, Backend, Certificate, Challenge, ChallengeKind, Domain, Enrolment, Invite, Issuance, Issuer, Lease,
+        ObjectKey, Service, Stored, Timestamp, Token,
+    },
     seal::Sealer,
     store::{
         StoreError, TOMBSTONES_MAX, Transaction,
         history::Recorded,
         rows::{
-            BackendRow, CertificateRow, DomainRow, EnrolmentRow, InviteRow, ServiceRow, TlsColumns, TokenRow,
-            labels_column, millis_column, names_column, patterns_column, private_key_identity, revision_column,
+            BackendRow, CertificateRow, ChallengeRow, DomainRow, EnrolmentRow, InviteRow, IssuerRow, ServiceRow,
+            TlsColumns, TokenRow, account_key_identity, external_account_key_identity, issuers_column, labels_column,
+            limits_column, millis_column, names_column, patterns_column, private_key_identity, revision_column,
             secret_identity, tags_column,
         },
     },
@@ -186,18 +191,20 @@ impl Transaction for SqlTransaction {
             edge_selector,
             client_authentication,
             minimum_tls_version,
+            acme,
         } = &stored.value;
         sqlx::query::<Database>(
             "INSERT INTO domain (host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector, \
-             client_authorities, client_certificate_mode, minimum_tls_version, \
-             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             client_authorities, client_certificate_mode, minimum_tls_version, acme_challenge, acme_issuers, \
+             revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
              ON CONFLICT (host) DO UPDATE SET service = excluded.service, active_tag = excluded.active_tag, \
              previous_tag = excluded.previous_tag, certificate_source = excluded.certificate_source, \
              http_to_https = excluded.http_to_https, edge_selector = excluded.edge_selector, \
              client_authorities = excluded.client_authorities, \
              client_certificate_mode = excluded.client_certificate_mode, \
-             minimum_tls_version = excluded.minimum_tls_version, revision = excluded.revision, \
-             updated_at = excluded.updated_at",
+             minimum_tls_version = excluded.minimum_tls_version, acme_challenge = excluded.acme_challenge, \
+             acme_issuers = excluded.acme_issuers, revision = excluded.revision, updated_at = excluded.updated_at",
         )
         .bind(host.as_str())
         .bind(service.as_str())
@@ -209,6 +216,8 @@ impl Transaction for SqlTransaction {
         .bind(client_authentication.as_ref().map(|it| it.authorities.0.concat()))
         .bind(client_authentication.as_ref().map(|it| it.mode.as_str()))
         .bind(minimum_tls_version.as_str())
+        .bind(acme.challenge.map(ChallengeKind::as_str))
+        .bind(issuers_column(acme))
         .bind(revision_column(stored.revision))
         .bind(stored.created_at.0)
         .bind(stored.updated_at.0)
@@ -416,6 +425,153 @@ impl Transaction for SqlTransaction {
             .execute(&mut *self.transaction)
             .await?;
         self.record_delete(&ResourceKey::certificate(&old.value.id).into(), old).await
+    }
+
+    async fn challenge(&mut self, host: &HostPattern) -> Result<Option<Stored<Challenge>>, StoreError> {
+        sqlx::query_as::<Database, ChallengeRow>("SELECT * FROM challenge WHERE host = $1")
+            .bind(host.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(ChallengeRow::challenge)
+            .transpose()
+    }
+
+    async fn put_challenge(
+        &mut self,
+        old: Option<&Stored<Challenge>>,
+        new: Challenge,
+    ) -> Result<Stored<Challenge>, StoreError> {
+        let stored = self.stored(old, new);
+        let Challenge { host, http_01, tls_alpn_01 } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO challenge (host, http_01_thumbprint, tls_alpn_01_digest, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (host) DO UPDATE SET http_01_thumbprint = excluded.http_01_thumbprint, \
+             tls_alpn_01_digest = excluded.tls_alpn_01_digest, revision = excluded.revision, \
+             updated_at = excluded.updated_at",
+        )
+        .bind(host.as_str())
+        .bind(http_01.as_ref().map(|thumbprint| thumbprint.as_str()))
+        .bind(tls_alpn_01.as_ref().map(|digest| digest.as_bytes()))
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::challenge(host).into(), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_challenge(&mut self, old: &Stored<Challenge>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM challenge WHERE host = $1")
+            .bind(old.value.host.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::challenge(&old.value.host).into(), old).await
+    }
+
+    async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError> {
+        sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(|row| row.issuer(&self.sealer))
+            .transpose()
+    }
+
+    async fn issuers(&mut self) -> Result<Vec<Stored<Issuer>>, StoreError> {
+        sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer ORDER BY id")
+            .fetch_all(&mut *self.transaction)
+            .await?
+            .into_iter()
+            .map(|row| row.issuer(&self.sealer))
+            .collect()
+    }
+
+    async fn user_of_issuer(&mut self, id: &IssuerId) -> Result<Option<ResourceKey>, StoreError> {
+        let host: Option<String> = sqlx::query_scalar::<Database, _>(
+            "SELECT host FROM domain WHERE REPLACE(acme_issuers, '\"' || $1 || '\"', '') <> acme_issuers \
+             ORDER BY host LIMIT 1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&mut *self.transaction)
+        .await?;
+        Ok(host.map(|host| ResourceKey { kind: ResourceKind::Domain, id: host.into() }))
+    }
+
+    async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError> {
+        let stored = self.stored(old, new);
+        let Issuer { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account } =
+            &stored.value;
+        let external_key = external_account
+            .as_ref()
+            .map(|it| self.sealer.seal(&external_account_key_identity(id.as_str()), it.expose_key()))
+            .transpose()?;
+        let account_key = account
+            .as_ref()
+            .map(|it| self.sealer.seal(&account_key_identity(id.as_str()), it.key.expose_pkcs8()))
+            .transpose()?;
+        sqlx::query::<Database>(
+            "INSERT INTO issuer (id, directory, roots, email, profile, preferred_chain, rank, limits, \
+             external_account_key_id, sealed_external_account_key, account_url, account_thumbprint, sealed_account_key, \
+             revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             ON CONFLICT (id) DO UPDATE SET directory = excluded.directory, roots = excluded.roots, \
+             email = excluded.email, profile = excluded.profile, preferred_chain = excluded.preferred_chain, \
+             rank = excluded.rank, limits = excluded.limits, \
+             external_account_key_id = excluded.external_account_key_id, \
+             sealed_external_account_key = excluded.sealed_external_account_key, account_url = excluded.account_url, \
+             account_thumbprint = excluded.account_thumbprint, sealed_account_key = excluded.sealed_account_key, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(directory.as_str())
+        .bind(roots.as_ref().map(|roots| roots.0.concat()))
+        .bind(email.as_ref().map(|email| email.as_str()))
+        .bind(profile.as_ref().map(|name| name.as_str()))
+        .bind(preferred_chain.as_ref().map(|name| name.as_str()))
+        .bind(rank.map(i64::from))
+        .bind(limits_column(limits))
+        .bind(external_account.as_ref().map(|it| it.key_id.as_str()))
+        .bind(external_key)
+        .bind(account.as_ref().map(|account| account.url.as_str()))
+        .bind(account.as_ref().map(|account| account.thumbprint.as_str()))
+        .bind(account_key)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ObjectKey::issuer(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_issuer(&mut self, old: &Stored<Issuer>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM issuer WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ObjectKey::issuer(&old.value.id), old).await
+    }
+
+    async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError> {
+        acme::issuance(&mut *self.transaction, &self.sealer, host).await
+    }
+
+    async fn put_issuance(&mut self, issuance: &Issuance) -> Result<(), StoreError> {
+        acme::put_issuance(&mut self.transaction, &self.sealer, issuance).await
+    }
+
+    async fn delete_issuance(&mut self, host: &HostPattern) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM issuance WHERE host = $1")
+            .bind(host.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn require(&mut self, lease: &Lease) -> Result<(), StoreError> {
+        acme::require(&mut self.transaction, lease).await
     }
 
     async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError> {

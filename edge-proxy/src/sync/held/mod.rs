@@ -386,6 +386,7 @@ fn put(edit: &mut Edit, valid: Valid) {
         Valid::Backend(backend) => edit.put_backend(backend),
         Valid::Certificate(certificate) => edit.put_certificate(certificate),
         Valid::Domain(domain) => edit.put_domain(domain),
+        Valid::Challenge(challenge) => edit.put_challenge(challenge),
     }
 }
 
@@ -395,5 +396,6 @@ fn remove(edit: &mut Edit, key: &ResourceKey) {
         ResourceKind::Backend => backend_id(key).iter().for_each(|id| edit.remove_backend(id)),
         ResourceKind::Certificate => certificate_id(key).iter().for_each(|id| edit.remove_certificate(id)),
         ResourceKind::Domain => host(key).iter().for_each(|host| edit.remove_domain(host)),
+        ResourceKind::Challenge => host(key).iter().for_each(|host| edit.remove_challenge(host)),
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, ServiceId, Tag};
 
@@ -16,6 +16,7 @@ pub(super) struct Served {
     pub(super) backends: HashMap<BackendId, (ServiceId, Vec<Tag>)>,
     pub(super) domains: HashMap<HostPattern, PoolKey>,
     certificates: HashMap<CertificateId, Vec<HostPattern>>,
+    challenges: HashSet<HostPattern>,
     /// How many certificates are for each name.
     names: HashMap<HostPattern, usize>,
 }
@@ -35,6 +36,7 @@ impl Served {
             ResourceKind::Backend => backend_id(key).is_some_and(|id| self.backends.contains_key(&id)),
             ResourceKind::Certificate => certificate_id(key).is_some_and(|id| self.certificates.contains_key(&id)),
             ResourceKind::Domain => host(key).is_some_and(|host| self.domains.contains_key(&host)),
+            ResourceKind::Challenge => host(key).is_some_and(|host| self.challenges.contains(&host)),
         }
     }
 
@@ -77,6 +79,9 @@ impl Served {
                 }
                 self.certificates.insert(certificate.id().clone(), certificate.names().to_vec());
             }
+            Valid::Challenge(challenge) => {
+                self.challenges.insert(challenge.host.clone());
+            }
         }
     }
 
@@ -96,6 +101,11 @@ impl Served {
             ResourceKind::Domain => {
                 if let Some((service, _)) = host(key).and_then(|host| self.domains.remove(&host)) {
                     self.change_users(&service, |users| users.domains -= 1);
+                }
+            }
+            ResourceKind::Challenge => {
+                if let Some(host) = host(key) {
+                    self.challenges.remove(&host);
                 }
             }
             ResourceKind::Certificate => {

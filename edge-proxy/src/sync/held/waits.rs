@@ -38,7 +38,7 @@ impl Waits {
                 .filter_map(|(key, this)| {
                     let reason = match &this.change {
                         PendingChange::Unservable(_) => None,
-                        PendingChange::Put(Valid::Service(_) | Valid::Certificate(_)) => None,
+                        PendingChange::Put(Valid::Service(_) | Valid::Certificate(_) | Valid::Challenge(_)) => None,
                         PendingChange::Put(Valid::Backend(backend)) => {
                             waits.for_service(&backend.service, pending, served).or_else(|| {
                                 let after = Some((&backend.service, backend.tags.as_slice()));
@@ -51,7 +51,7 @@ impl Waits {
                             .or_else(|| waits.for_backends(domain, this.revision, &stuck))
                             .or_else(|| waits.for_certificate(&domain.host, &stuck, pending, served)),
                         PendingChange::Remove => match key.kind {
-                            ResourceKind::Domain | ResourceKind::Certificate => None,
+                            ResourceKind::Domain | ResourceKind::Certificate | ResourceKind::Challenge => None,
                             ResourceKind::Backend => waits.for_users_of_pools(key, None, &stuck, served),
                             ResourceKind::Service => for_users_of_service(key, &departures, served),
                         },
@@ -79,7 +79,7 @@ impl Waits {
         let mut stuck = Stuck::default();
         for (key, this) in pending.iter().filter(|(key, this)| self.is_stuck(key, this)) {
             match key.kind {
-                ResourceKind::Service => {}
+                ResourceKind::Service | ResourceKind::Challenge => {}
                 ResourceKind::Backend => stuck.backends.push((key, this)),
                 ResourceKind::Certificate => stuck.certificates.push((key, this)),
                 ResourceKind::Domain => stuck.domains.push((key, this)),
@@ -106,7 +106,7 @@ impl Waits {
                 ResourceKind::Backend => {
                     backend_id(key).and_then(|id| served.backends.get(&id)).map(|(service, _)| service)
                 }
-                ResourceKind::Service | ResourceKind::Certificate => None,
+                ResourceKind::Service | ResourceKind::Certificate | ResourceKind::Challenge => None,
             };
             let after = match &this.change {
                 PendingChange::Put(Valid::Domain(domain)) => Some(&domain.service),

@@ -1,0 +1,264 @@
+//! Issuances: how far domains are with the certificates that are ordered for them.
+//!
+//! What people do is in the first half. The second is for the reconciler that does the next step: each of its changes requires that
+//! its lease is still held, and that nobody wrote meanwhile what it has read.
+
+use std::{sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::{HostPattern, IssuerId, Revision};
+
+use super::{App, AppError, Change, Mode, issuer, scope};
+use crate::{
+    model::{
+        Account, AcmeSettings, Actor, Certificate, CertificateSource, Challenge, Domain, Issuance, Issuer, Lease,
+        Phase, Renewal, Stored, Timestamp,
+        rules::{self, BrokenRule},
+    },
+    store::{StoreError, Transaction},
+};
+
+/// How long the ordered certificate of a domain is kept that is gone, in case it comes back.
+pub const RETIREMENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How far a domain is with its certificate, and the certificate that is served meanwhile.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// How far it is.
+    pub issuance: Issuance,
+    /// What is served.
+    pub certificate: Option<Arc<Stored<Certificate>>>,
+}
+
+/// How far a domain is.
+///
+/// # Errors
+///
+/// There is none of this name, no certificate is ordered for it, or the database does not answer.
+pub async fn get(app: &App, actor: &Actor, host: &HostPattern) -> Result<Standing, AppError> {
+    scope::check_domain(actor, host)?;
+    let issuance = app.store.issuance(host).await?.filter(|issuance| issuance.phase != Phase::Retired);
+    let issuance = issuance.ok_or_else(|| AppError::NotFound(format!("domains/{host}/issuance")))?;
+    let certificate = app.feed.state().certificates().get(&Certificate::acme_id(host)).cloned();
+    Ok(Standing { issuance, certificate })
+}
+
+/// Has the certificate of a domain ordered now, whatever it waits for.
+///
+/// # Errors
+///
+/// There is no domain of this name, or no certificate is ordered for it.
+pub async fn renew(app: &App, actor: &Actor, host: &HostPattern) -> Result<Standing, AppError> {
+    scope::check_domain(actor, host)?;
+    if !app.store.request_issuance(host, app.clock.now()).await? {
+        return Err(AppError::NotFound(format!("domains/{host}/issuance")));
+    }
+    app.due.notify_one();
+    get(app, actor, host).await
+}
+
+/// Begins to order the certificate of a domain, as part of a change.
+pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
+    let Domain { host, acme, .. } = domain;
+    check(change, domain).await?;
+    let issuers = change.transaction.issuers().await?;
+    let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
+    if in_order(&issuers, acme).is_empty() {
+        issuer::create_default_in(change).await?;
+    }
+    let http_01 = in_order(&issuers, acme)
+        .first()
+        .and_then(|issuer| Some(issuer.account.as_ref()?.thumbprint.clone()))
+        .filter(|_| host.wildcard_suffix().is_none());
+    if http_01.is_some() {
+        let old = change.transaction.challenge(host).await?;
+        let challenge = Challenge { host: host.clone(), http_01, tls_alpn_01: None };
+        change.transaction.put_challenge(old.as_ref(), challenge).await?;
+    }
+    let issuance = match change.transaction.issuance(host).await? {
+        // It comes back in time to go on with the certificate it had.
+        Some(old) => {
+            Issuance { phase: Phase::Waiting, order: None, next_at: change.now, updated_at: change.now, ..old }
+        }
+        None => Issuance::new(host.clone(), change.now),
+    };
+    Ok(change.transaction.put_issuance(&issuance).await?)
+}
+
+/// Checks that the certificate of a domain can be ordered as it says.
+pub(super) async fn check(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
+    rules::can_order(&domain.host, &domain.acme)?;
+    for id in domain.acme.issuers() {
+        if change.transaction.issuer(id).await?.is_none() {
+            return Err(BrokenRule::NoSuchIssuer { issuer: id.clone() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Ends to order the certificate of a domain, as part of a change. What there is of it is kept for a while.
+pub(super) async fn end_in(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    if let Some(challenge) = change.transaction.challenge(host).await? {
+        change.transaction.delete_challenge(&challenge).await?;
+    }
+    let Some(issuance) = change.transaction.issuance(host).await? else { return Ok(()) };
+    if change.transaction.certificate(&Certificate::acme_id(host)).await?.is_none() {
+        return Ok(change.transaction.delete_issuance(host).await?);
+    }
+    let retired = Issuance {
+        phase: Phase::Retired,
+        order: None,
+        next_at: change.now.plus(RETIREMENT),
+        failures: 0,
+        failure: None,
+        updated_at: change.now,
+        ..issuance
+    };
+    Ok(change.transaction.put_issuance(&retired).await?)
+}
+
+/// The issuers that a domain uses, in order: those it names, or else all that have a rank.
+pub fn in_order<'a>(all: &[&'a Issuer], acme: &AcmeSettings) -> Vec<&'a Issuer> {
+    if !acme.issuers().is_empty() {
+        return acme.issuers().iter().filter_map(|id| all.iter().copied().find(|issuer| issuer.id == *id)).collect();
+    }
+    let mut ranked: Vec<&Issuer> = all.iter().copied().filter(|issuer| issuer.rank.is_some()).collect();
+    ranked.sort_by_key(|issuer| (issuer.rank, &issuer.id));
+    ranked
+}
+
+/// Has edges answer this to a CA; the revision since which they are told so.
+///
+/// # Errors
+///
+/// The lease is gone, or the database does not answer.
+pub async fn answer(app: &App, lease: &Lease, challenge: Challenge) -> Result<Revision, AppError> {
+    if let Some(known) = app.feed.state().challenge(&challenge.host)
+        && known.value == challenge
+    {
+        return Ok(known.revision);
+    }
+    let mut change = begin(app, lease).await?;
+    let host = &challenge.host;
+    let domain = change.transaction.domain(host).await?;
+    if !domain.is_some_and(|domain| domain.value.certificate_source == CertificateSource::Acme) {
+        return Err(AppError::NotFound(host.to_resource_name()));
+    }
+    let old = change.transaction.challenge(host).await?;
+    if let Some(old) = old.as_ref().filter(|old| old.value == challenge) {
+        return Ok(old.revision);
+    }
+    change.transaction.put_challenge(old.as_ref(), challenge).await?;
+    app.finish(change).await
+}
+
+/// Takes note of the account that was made at an issuer. Another one that was noted meanwhile stays.
+///
+/// # Errors
+///
+/// The lease is gone, the issuer is, or the database does not answer.
+pub async fn register(app: &App, lease: &Lease, issuer: &IssuerId, account: Account) -> Result<(), AppError> {
+    let mut change = begin(app, lease).await?;
+    let old = change.transaction.issuer(issuer).await?;
+    let old = old.ok_or_else(|| AppError::NotFound(issuer.to_resource_name()))?;
+    if old.value.account.is_none() {
+        let new = Issuer { account: Some(account), ..old.value.clone() };
+        change.transaction.put_issuer(Some(&old), new).await?;
+        app.finish(change).await?;
+    }
+    Ok(())
+}
+
+/// Forgets an account that its CA does not know any more, so that another is made.
+///
+/// # Errors
+///
+/// The lease is gone, or the database does not answer.
+pub async fn unregister(app: &App, lease: &Lease, issuer: &IssuerId, account_url: &str) -> Result<(), AppError> {
+    let mut change = begin(app, lease).await?;
+    let Some(old) = change.transaction.issuer(issuer).await? else { return Ok(()) };
+    if old.value.account.as_ref().is_some_and(|account| account.url == account_url) {
+        let new = Issuer { account: None, ..old.value.clone() };
+        change.transaction.put_issuer(Some(&old), new).await?;
+        app.finish(change).await?;
+    }
+    Ok(())
+}
+
+/// Has a certificate served that was issued, and ends its order. The one before is replaced only by one that is newer.
+///
+/// `None`: somebody wrote the issuance meanwhile, or its domain is gone.
+///
+/// # Errors
+///
+/// The lease is gone, or the database does not answer.
+pub async fn complete(
+    app: &App,
+    lease: &Lease,
+    issuance: &Issuance,
+    certificate: Certificate,
+    renewal: Renewal,
+) -> Result<Option<Revision>, AppError> {
+    let mut change = begin(app, lease).await?;
+    let host = &issuance.host;
+    if !is_as_read(&mut *change.transaction, issuance).await? {
+        return Ok(None);
+    }
+    if let Some(old) = change.transaction.challenge(host).await?.filter(|old| old.value.tls_alpn_01.is_some()) {
+        let answered = Challenge { tls_alpn_01: None, ..old.value.clone() };
+        change.transaction.put_challenge(Some(&old), answered).await?;
+    }
+    let old = change.transaction.certificate(&certificate.id).await?;
+    if old.as_ref().is_none_or(|old| old.value.chain.not_before <= certificate.chain.not_before) {
+        change.transaction.put_certificate(old.as_ref(), certificate).await?;
+    }
+    let done = Issuance {
+        phase: Phase::Waiting,
+        issuer: issuance.order.as_ref().map(|order| order.issuer.clone()),
+        order: None,
+        next_at: renewal.next_at(),
+        failures: 0,
+        failure: None,
+        renewal: Some(renewal),
+        updated_at: change.now,
+        ..issuance.clone()
+    };
+    change.transaction.put_issuance(&done).await?;
+    app.finish(change).await.map(Some)
+}
+
+/// Forgets a certificate whose domain has been gone for long enough.
+///
+/// # Errors
+///
+/// The lease is gone, or the database does not answer.
+pub async fn forget(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(), AppError> {
+    let mut change = begin(app, lease).await?;
+    if !is_as_read(&mut *change.transaction, issuance).await? {
+        return Ok(());
+    }
+    if let Some(certificate) = change.transaction.certificate(&Certificate::acme_id(&issuance.host)).await? {
+        change.transaction.delete_certificate(&certificate).await?;
+    }
+    change.transaction.delete_issuance(&issuance.host).await?;
+    app.finish(change).await?;
+    Ok(())
+}
+
+async fn begin(app: &App, lease: &Lease) -> Result<Change, AppError> {
+    let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
+    change.transaction.require(lease).await?;
+    Ok(change)
+}
+
+async fn is_as_read(transaction: &mut dyn Transaction, issuance: &Issuance) -> Result<bool, StoreError> {
+    Ok(transaction.issuance(&issuance.host).await?.is_some_and(|now| now.version == issuance.version))
+}
+
+/// When a certificate of this validity is to be replaced, if its CA says nothing: at two thirds of its lifetime, and up to a
+/// twentieth of it later, as `chance` (from 0 to 1) says, so that those of one hour are spread.
+pub fn renewal(not_before: Timestamp, not_after: Timestamp, chance: f64) -> Renewal {
+    let lifetime = (not_after.0 - not_before.0).max(0);
+    #[expect(clippy::cast_possible_truncation, reason = "a twentieth of a lifetime is a small number")]
+    let later = (lifetime as f64 / 20.0 * chance.clamp(0.0, 1.0)) as i64;
+    Renewal { at: Timestamp(not_before.0 + lifetime / 3 * 2 + later), window: None, ask_at: None }
+}

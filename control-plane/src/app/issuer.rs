@@ -1,0 +1,236 @@
+//! Issuers: the CAs that certificates are ordered from.
+
+use std::sync::Arc;
+
+use switchyard_proto::vocab::{IssuerId, Revision, limits::ISSUERS_MAX};
+
+use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
+use crate::model::{
+    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Name, RateLimits, Stored,
+    rules::{self, BrokenRule},
+};
+
+/// The issuer that is made when a certificate is to be ordered and there is none.
+const DEFAULT: &str = "letsencrypt";
+
+/// What people say about an issuer.
+#[derive(Clone, Debug)]
+pub struct NewIssuer {
+    /// Its id.
+    pub id: IssuerId,
+    /// Its directory; `None`: that of the CA that is known by its id.
+    pub directory: Option<Directory>,
+    /// The CAs that its directory is trusted by.
+    pub roots: Option<CaBundle>,
+    /// Where it may write to.
+    pub email: Option<Email>,
+    /// What the account is to be bound to.
+    pub external_account: Option<ExternalAccount>,
+    /// The kind of certificates.
+    pub profile: Option<Name>,
+    /// The chain, of several.
+    pub preferred_chain: Option<Name>,
+    /// Its place in the order.
+    pub place: Place,
+    /// How much it allows; `None`: what it has published, as far as is known.
+    pub limits: Option<RateLimits>,
+}
+
+/// The place of an issuer among those that are used by domains which name none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// After those there are.
+    Last,
+    /// By this rank.
+    Rank(u32),
+    /// None.
+    OnlyWhereNamed,
+}
+
+/// The fields of an issuer to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct IssuerUpdate {
+    /// Other CAs that its directory is trusted by.
+    pub roots: Option<Option<CaBundle>>,
+    /// Another kind of certificates.
+    pub profile: Option<Option<Name>>,
+    /// Another chain.
+    pub preferred_chain: Option<Option<Name>>,
+    /// Another place.
+    pub place: Option<Place>,
+    /// Another amount.
+    pub limits: Option<RateLimits>,
+}
+
+/// One page of all issuers, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Issuer>>>, AppError> {
+    page::of_map(
+        app.feed.state().issuers(),
+        request,
+        |id| IssuerId::parse(id).ok(),
+        |issuer| issuer.id.as_str(),
+        |_| true,
+    )
+}
+
+/// One issuer.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, id: &IssuerId) -> Result<Arc<Stored<Issuer>>, AppError> {
+    app.feed.state().issuers().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// Makes an issuer. The account there is made with the first order.
+///
+/// # Errors
+///
+/// It exists, there are too many, or no directory is known for its name.
+pub async fn create(app: &App, actor: &Actor, new: NewIssuer, mode: Mode) -> Result<Stored<Issuer>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let stored = create_in(&mut change, new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+async fn create_in(change: &mut Change, new: NewIssuer) -> Result<Stored<Issuer>, AppError> {
+    let NewIssuer { id, directory, roots, email, external_account, profile, preferred_chain, place, limits } = new;
+    let all = change.transaction.issuers().await?;
+    if all.iter().any(|stored| stored.value.id == id) {
+        return Err(AppError::AlreadyExists(id.to_resource_name()));
+    }
+    rules::can_add("issuers", all.len(), ISSUERS_MAX)?;
+    let directory = directory.or_else(|| Directory::well_known(&id)).ok_or_else(|| {
+        AppError::invalid("issuer.directory", "required, except for letsencrypt and letsencrypt-staging")
+    })?;
+    let rank = rank(place, all.iter().map(|stored| &stored.value));
+    let limits = limits.unwrap_or_else(|| RateLimits::published(&directory));
+    let issuer =
+        Issuer { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account: None };
+    Ok(change.transaction.put_issuer(None, issuer).await?)
+}
+
+/// Makes Let's Encrypt the issuer, as part of a change that needs one.
+pub(super) async fn create_default_in(change: &mut Change) -> Result<(), AppError> {
+    let new = NewIssuer {
+        id: IssuerId::parse(DEFAULT).expect("it is an id"),
+        directory: None,
+        roots: None,
+        email: None,
+        external_account: None,
+        profile: None,
+        preferred_chain: None,
+        place: Place::Last,
+        limits: None,
+    };
+    if change.transaction.issuer(&new.id).await?.is_none() {
+        create_in(change, new).await?;
+    }
+    Ok(())
+}
+
+/// Changes the given fields of an issuer. An update that changes nothing writes nothing.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    id: &IssuerId,
+    update: IssuerUpdate,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Issuer>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut change, id, etag).await?;
+    let IssuerUpdate { roots, profile, preferred_chain, place, limits } = update;
+    let others = change.transaction.issuers().await?;
+    let others = others.iter().map(|stored| &stored.value).filter(|other| other.id != *id);
+    let before = old.value.clone();
+    let new = Issuer {
+        roots: roots.unwrap_or(before.roots),
+        profile: profile.unwrap_or(before.profile),
+        preferred_chain: preferred_chain.unwrap_or(before.preferred_chain),
+        rank: place.map_or(before.rank, |place| rank(place, others)),
+        limits: limits.unwrap_or(before.limits),
+        id: before.id,
+        directory: before.directory,
+        email: before.email,
+        external_account: before.external_account,
+        account: before.account,
+    };
+    if new == old.value {
+        return Ok(old);
+    }
+    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Has another account made at an issuer, with another key, at the next order. The one before is used no more.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn rotate_account(
+    app: &App,
+    actor: &Actor,
+    id: &IssuerId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<Issuer>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut change, id, etag).await?;
+    if old.value.account.is_none() {
+        return Ok(old);
+    }
+    let new = Issuer { account: None, ..old.value.clone() };
+    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Deletes an issuer. Its certificates stay until they are renewed by another.
+///
+/// # Errors
+///
+/// There is none of this name, the etag is stale, or a domain names it.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    id: &IssuerId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut change, id, etag).await?;
+    if let Some(user) = change.transaction.user_of_issuer(id).await? {
+        return Err(BrokenRule::IssuerInUse { issuer: id.clone(), user }.into());
+    }
+    change.transaction.delete_issuer(&old).await?;
+    app.finish(change).await
+}
+
+async fn existing(change: &mut Change, id: &IssuerId, etag: Option<Revision>) -> Result<Stored<Issuer>, AppError> {
+    let old = change.transaction.issuer(id).await?.ok_or_else(|| not_found(id))?;
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+fn rank<'a>(place: Place, others: impl Iterator<Item = &'a Issuer>) -> Option<u32> {
+    match place {
+        Place::Last => Some(others.filter_map(|issuer| issuer.rank).max().map_or(0, |last| last.saturating_add(1))),
+        Place::Rank(rank) => Some(rank),
+        Place::OnlyWhereNamed => None,
+    }
+}
+
+fn not_found(id: &IssuerId) -> AppError {
+    AppError::NotFound(id.to_resource_name())
+}

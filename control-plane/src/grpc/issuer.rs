@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use switchyard_proto::{
+    v1::{
+        CreateIssuerRequest, DeleteIssuerRequest, DeleteIssuerResponse, GetIssuerRequest, Issuer, ListIssuersRequest,
+        ListIssuersResponse, RotateAccountRequest, UpdateIssuerRequest, issuer_service_server::IssuerService,
+    },
+    vocab::IssuerId,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller,
+    convert::{self, issuer as convert_issuer},
+    pages,
+    status::status,
+};
+use crate::app::{App, PageRequest, issuer};
+
+/// Issuers.
+pub(super) struct Issuers(pub(super) Arc<App>);
+
+#[tonic::async_trait]
+impl IssuerService for Issuers {
+    async fn list_issuers(
+        &self,
+        request: Request<ListIssuersRequest>,
+    ) -> Result<Response<ListIssuersResponse>, Status> {
+        let ListIssuersRequest { page_size, page_token } = request.into_inner();
+        let page = PageRequest::parse(page_size, &page_token)
+            .and_then(|page| issuer::list(&self.0, &page))
+            .map_err(|error| status(error, None))?;
+        let (issuers, next_page_token) = pages::fitting(page, convert_issuer::message, |issuer| issuer.id.as_str());
+        Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
+    }
+
+    async fn get_issuer(&self, request: Request<GetIssuerRequest>) -> Result<Response<Issuer>, Status> {
+        let GetIssuerRequest { name } = request.into_inner();
+        let stored = convert::name(&name, IssuerId::parse_resource_name)
+            .and_then(|id| issuer::get(&self.0, &id))
+            .map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_issuer::message(&stored)))
+    }
+
+    async fn create_issuer(&self, request: Request<CreateIssuerRequest>) -> Result<Response<Issuer>, Status> {
+        let actor = caller(&request)?;
+        let CreateIssuerRequest { issuer, validate_only } = request.into_inner();
+        let created =
+            async { issuer::create(&self.0, &actor, convert_issuer::new(issuer)?, convert::mode(validate_only)).await };
+        let stored = created.await.map_err(|error| status(error, Some("issuer")))?;
+        Ok(Response::new(convert_issuer::message(&stored)))
+    }
+
+    async fn update_issuer(&self, request: Request<UpdateIssuerRequest>) -> Result<Response<Issuer>, Status> {
+        let actor = caller(&request)?;
+        let UpdateIssuerRequest { issuer, update_mask, validate_only } = request.into_inner();
+        let updated = async {
+            let (id, update, etag) = convert_issuer::update(issuer, update_mask)?;
+            issuer::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+        };
+        let stored = updated.await.map_err(|error| status(error, Some("issuer")))?;
+        Ok(Response::new(convert_issuer::message(&stored)))
+    }
+
+    async fn delete_issuer(
+        &self,
+        request: Request<DeleteIssuerRequest>,
+    ) -> Result<Response<DeleteIssuerResponse>, Status> {
+        let actor = caller(&request)?;
+        let DeleteIssuerRequest { name, etag, validate_only } = request.into_inner();
+        let deleted = async {
+            let id = convert::name(&name, IssuerId::parse_resource_name)?;
+            issuer::delete(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+        };
+        let revision = deleted.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(DeleteIssuerResponse { revision: revision.0 }))
+    }
+
+    async fn rotate_account(&self, request: Request<RotateAccountRequest>) -> Result<Response<Issuer>, Status> {
+        let actor = caller(&request)?;
+        let RotateAccountRequest { name, etag, validate_only } = request.into_inner();
+        let rotated = async {
+            let id = convert::name(&name, IssuerId::parse_resource_name)?;
+            issuer::rotate_account(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+        };
+        let stored = rotated.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_issuer::message(&stored)))
+    }
+}

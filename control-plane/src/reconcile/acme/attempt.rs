@@ -1,0 +1,427 @@
+use std::{sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::{HostPattern, IssuerId};
+use tracing::{info, warn};
+
+use super::{
+    Acme, chance,
+    edges::Which,
+    renewal::{backoff, plan},
+};
+use crate::{
+    acme::{AcmeError, AcmeErrorKind, Offer, OpenOrder, Progress, Session},
+    app::{AppError, issuance},
+    model::{
+        Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance, Issuer, Lease, Order, Phase,
+        Renewal, Stored, Thumbprint, Timestamp,
+    },
+    pki,
+};
+
+/// How often in a row something is done again that a CA did not take for no fault of anybody's.
+const AGAIN_MAX: u32 = 8;
+/// Before a domain is looked at again that is not known here yet.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(60);
+/// How long the database may take to say whether a domain is there.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The work on one domain, from where it was left to the next moment that nothing is to be done.
+pub(super) struct Attempt {
+    acme: Acme,
+    lease: Lease,
+    issuance: Issuance,
+}
+
+/// Why a CA issued nothing.
+enum Failure {
+    /// The CA, or what it was told.
+    Acme(AcmeError),
+    /// The database, or another control plane: nothing is written about it.
+    App(AppError),
+    /// Somebody wrote the issuance meanwhile; his word counts.
+    Overtaken,
+}
+
+impl From<AcmeError> for Failure {
+    fn from(error: AcmeError) -> Self {
+        Self::Acme(error)
+    }
+}
+
+impl<E: Into<AppError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::App(error.into())
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(acme: Acme, lease: Lease, issuance: Issuance) -> Self {
+        Self { acme, lease, issuance }
+    }
+
+    pub(super) fn host(&self) -> HostPattern {
+        self.issuance.host.clone()
+    }
+
+    /// Does everything that is to be done now.
+    pub(super) async fn run(mut self) -> Result<(), AppError> {
+        if self.issuance.phase == Phase::Retired {
+            issuance::forget(&self.acme.app, &self.lease, &self.issuance).await?;
+            info!("its domain has been gone for long; the certificate is removed");
+            return Ok(());
+        }
+        let Some(domain) = self.domain().await else {
+            return self.wait_until(self.now().plus(UNKNOWN_PAUSE)).await;
+        };
+        let certificate = self.certificate();
+        if let Some(certificate) = &certificate
+            && self.issuance.order.is_none()
+            && self.issuance.renewal.is_some()
+        {
+            let renewal = self.plan(certificate).await;
+            if renewal.at > self.now() {
+                return self.plan_for(renewal).await;
+            }
+        }
+        match self.order(&domain, certificate.as_deref()).await {
+            Ok(()) => Ok(()),
+            Err(Failure::Overtaken) => Ok(()),
+            Err(Failure::App(error)) => Err(error),
+            Err(Failure::Acme(error)) => self.failed(error).await,
+        }
+    }
+
+    /// Gets the certificate from the first CA that issues it.
+    async fn order(&mut self, domain: &Domain, certificate: Option<&Stored<Certificate>>) -> Result<(), Failure> {
+        let mut reasons: Vec<(IssuerId, AcmeError)> = Vec::new();
+        for issuer in self.issuers(domain) {
+            let mut again = 0;
+            let error = loop {
+                match self.order_from(&issuer, domain, certificate).await {
+                    Err(Failure::Acme(error)) if self.may_go_on(&issuer, &error).await? && again < AGAIN_MAX => {
+                        again += 1
+                    }
+                    Err(Failure::Acme(error)) => break error,
+                    ended => return ended,
+                }
+            };
+            warn!(issuer = %issuer.value.id, reason = %error, "no certificate was issued");
+            if error.kind == AcmeErrorKind::Unavailable {
+                self.acme.connections.forget(&issuer.value.id);
+            }
+            // What the name cannot prove to one, it cannot to another.
+            let is_last = error.kind == AcmeErrorKind::Invalid;
+            reasons.push((issuer.value.id.clone(), error));
+            if is_last {
+                break;
+            }
+        }
+        let retry_after = reasons.iter().filter_map(|(_, error)| error.retry_after).min();
+        let kind = reasons.last().map_or(AcmeErrorKind::Refused, |(_, error)| error.kind);
+        let reason = match reasons.as_slice() {
+            [] => {
+                "no issuer has a rank, and the domain names none: give one a rank (switchyard issuer update)".to_owned()
+            }
+            reasons => reasons.iter().map(|(id, error)| format!("{id}: {error}")).collect::<Vec<_>>().join("; "),
+        };
+        Err(AcmeError { retry_after, ..AcmeError::new(kind, reason) }.into())
+    }
+
+    /// Whether the same CA is worth another try at once, and what has to be forgotten for it.
+    async fn may_go_on(&mut self, issuer: &Stored<Issuer>, error: &AcmeError) -> Result<bool, Failure> {
+        match error.kind {
+            AcmeErrorKind::SendAgain => Ok(true),
+            AcmeErrorKind::OrderGone if self.issuance.order.is_some() => {
+                info!(issuer = %issuer.value.id, reason = %error, "the CA does not know the order any more");
+                self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
+                Ok(true)
+            }
+            AcmeErrorKind::AccountGone => {
+                let Some(account) = &self.current(&issuer.value.id).and_then(|now| now.value.account.clone()) else {
+                    return Ok(true);
+                };
+                info!(issuer = %issuer.value.id, reason = %error, "the CA does not know the account any more");
+                issuance::unregister(&self.acme.app, &self.lease, &issuer.value.id, &account.url).await?;
+                self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Gets the certificate from one CA.
+    async fn order_from(
+        &mut self,
+        issuer: &Stored<Issuer>,
+        domain: &Domain,
+        certificate: Option<&Stored<Certificate>>,
+    ) -> Result<(), Failure> {
+        let (session, thumbprint) = self.session(issuer).await?;
+        let mut order = self.open_order(&session, issuer, certificate).await?;
+        let mut prepared = None;
+        while let Some(pending) = order.pending().await? {
+            let offer = self.choose(domain, &pending.offers)?;
+            prepared = Some(offer.kind);
+            self.prepare(&offer, &thumbprint).await?;
+            self.enter(Phase::Validating).await?;
+            if !pending.is_begun {
+                order.begin(offer.kind).await?;
+            }
+            let validated = order.validated().await;
+            if validated? != Progress::Pending {
+                break;
+            }
+        }
+        let Some(Order { private_key, .. }) = self.issuance.order.clone() else { return Err(Failure::Overtaken) };
+        self.enter(Phase::Finalizing).await?;
+        match order.progress() {
+            Progress::Pending | Progress::Ready => {
+                let request = pki::order_request(&private_key, &self.issuance.host).map_err(AppError::from)?;
+                order.finalize(&request).await?;
+            }
+            Progress::Processing | Progress::Valid => {}
+            Progress::Invalid => return Err(order.validated().await.err().map_or(Failure::Overtaken, Failure::Acme)),
+        }
+        let pem = order.certificate().await?;
+        let now = self.now();
+        let chain = pki::issued(&pem, &private_key, &self.issuance.host, now).map_err(|error| {
+            AcmeError::new(AcmeErrorKind::Refused, format!("what the CA has issued cannot be served: {error}"))
+        });
+        let chain = match chain {
+            Ok(chain) => chain,
+            Err(error) => {
+                // The order is at its end; another one may go better.
+                self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
+                return Err(error.into());
+            }
+        };
+        let renewal = issuance::renewal(chain.not_before, chain.not_after, chance());
+        info!(issuer = %issuer.value.id, challenge = prepared.map(ChallengeKind::as_str), "the certificate was issued");
+        let certificate = Certificate {
+            id: Certificate::acme_id(&self.issuance.host),
+            source: CertificateSource::Acme,
+            chain,
+            private_key,
+        };
+        let done = issuance::complete(&self.acme.app, &self.lease, &self.issuance, certificate, renewal).await?;
+        // The CA may want it to be replaced at another moment than is usual.
+        if done.is_some()
+            && let Some(issuance) = self.acme.app.store.issuance(&self.issuance.host).await?
+            && let Some(certificate) = self.certificate()
+        {
+            self.issuance = issuance;
+            let renewal = self.plan(&certificate).await;
+            self.plan_for(renewal).await?;
+        }
+        Ok(())
+    }
+
+    /// The account at a CA, which is made if there is none.
+    async fn session(&mut self, issuer: &Stored<Issuer>) -> Result<(Session, Thumbprint), Failure> {
+        let connection = self.acme.connections.open(issuer).await?;
+        if self.current(&issuer.value.id).is_some_and(|now| now.value.account.is_none()) {
+            let registration = self.acme.connections.registration.clone();
+            let _one = registration.lock().await;
+            if let Some(now) = self.current(&issuer.value.id).filter(|now| now.value.account.is_none()) {
+                let account = Session::register(&connection, &now.value).await?;
+                info!(issuer = %issuer.value.id, account = account.url, "an account was made");
+                issuance::register(&self.acme.app, &self.lease, &issuer.value.id, account).await?;
+            }
+        }
+        let account = self.current(&issuer.value.id).and_then(|now| now.value.account.clone());
+        let account = account.ok_or(Failure::Overtaken)?;
+        let session = Session::resume(&connection, &issuer.value, &account).await?;
+        Ok((session, account.thumbprint))
+    }
+
+    /// Takes up the order that is open at this CA, or makes one.
+    async fn open_order(
+        &mut self,
+        session: &Session,
+        issuer: &Stored<Issuer>,
+        certificate: Option<&Stored<Certificate>>,
+    ) -> Result<OpenOrder, Failure> {
+        let id = &issuer.value.id;
+        if let Some(order) = self.issuance.order.as_ref().filter(|order| order.issuer == *id) {
+            let mut open = session.open(order.url.clone()).await?;
+            if open.progress() != Progress::Invalid {
+                return Ok(open);
+            }
+            self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
+        }
+        self.enter(Phase::Ordering).await?;
+        let private_key = pki::new_key().map_err(AppError::from)?;
+        let replaces = certificate.filter(|_| self.issuance.issuer.as_ref() == Some(id));
+        let replaces = replaces.map(|it| it.value.chain.certificates[0].as_slice());
+        let profile = issuer.value.profile.as_ref().map(|profile| profile.as_str());
+        let open = session.order(&self.issuance.host, profile, replaces).await?;
+        let order = Order { issuer: id.clone(), url: open.url().to_owned(), private_key, began_at: self.now() };
+        self.write(Issuance { order: Some(order), ..self.issuance.clone() }).await?;
+        Ok(open)
+    }
+
+    /// The way by which the name is to prove itself: as the domain says, or else those that fit by turns.
+    fn choose(&self, domain: &Domain, offers: &[Offer]) -> Result<Offer, AcmeError> {
+        let is_wildcard = self.issuance.host.wildcard_suffix().is_some();
+        let wanted: &[ChallengeKind] = match &domain.acme.challenge {
+            Some(kind) => std::slice::from_ref(kind),
+            None if is_wildcard => &[ChallengeKind::Dns01],
+            None => &[ChallengeKind::Http01, ChallengeKind::TlsAlpn01],
+        };
+        let fitting: Vec<&Offer> =
+            wanted.iter().filter_map(|kind| offers.iter().find(|offer| offer.kind == *kind)).collect();
+        match fitting.len() {
+            0 => {
+                let wanted: Vec<&str> = wanted.iter().map(|kind| kind.as_str()).collect();
+                let reason = format!("the CA does not offer {} for this name", wanted.join(" or "));
+                Err(AcmeError::new(AcmeErrorKind::Refused, reason))
+            }
+            count => Ok(fitting[self.issuance.failures as usize % count].clone()),
+        }
+    }
+
+    /// Makes sure that whoever the CA asks knows what to answer.
+    async fn prepare(&mut self, offer: &Offer, thumbprint: &Thumbprint) -> Result<(), Failure> {
+        let host = self.issuance.host.clone();
+        let (tls_alpn_01, which) = match offer.kind {
+            ChallengeKind::Http01 => (None, Which::ConnectedHere),
+            ChallengeKind::TlsAlpn01 => (Some(offer.digest), Which::All),
+            ChallengeKind::Dns01 => {
+                let reason = "wildcards and dns-01 need a DNS provider, and there is none for the zone";
+                return Err(AcmeError::new(AcmeErrorKind::Refused, reason).into());
+            }
+        };
+        self.enter(Phase::Preparing).await?;
+        let challenge = Challenge { host: host.clone(), http_01: Some(thumbprint.clone()), tls_alpn_01 };
+        let revision = issuance::answer(&self.acme.app, &self.lease, challenge).await?;
+        self.acme.edges.have(&host, revision, which).await;
+        Ok(())
+    }
+
+    /// Notes why it came to nothing, and when it is tried again.
+    async fn failed(&mut self, error: AcmeError) -> Result<(), AppError> {
+        let now = self.now();
+        let failures = self.issuance.failures.saturating_add(1);
+        let pause = backoff(self.acme.retry_pause, failures, chance()).max(error.retry_after.unwrap_or_default());
+        // What a CA is still to decide on is taken up again; what it has decided is over.
+        let order = self.issuance.order.clone().filter(|_| error.kind == AcmeErrorKind::Unavailable);
+        let failed = Issuance {
+            phase: Phase::Waiting,
+            order,
+            next_at: now.plus(pause),
+            failures,
+            failure: Some(error.reason.clone()),
+            ..self.issuance.clone()
+        };
+        warn!(reason = error.reason, failures, pause_seconds = pause.as_secs(), "no certificate; it is tried again");
+        match self.write(failed).await {
+            Ok(()) | Err(Failure::Overtaken | Failure::Acme(_)) => {}
+            Err(Failure::App(error)) => return Err(error),
+        }
+        let state = self.acme.app.feed.state();
+        let asked = state.challenge(&self.issuance.host).filter(|known| known.value.tls_alpn_01.is_some());
+        if let Some(asked) = asked {
+            let answered = Challenge { tls_alpn_01: None, ..asked.value.clone() };
+            issuance::answer(&self.acme.app, &self.lease, answered).await?;
+        }
+        Ok(())
+    }
+
+    /// When the certificate is to be replaced, as its CA says now.
+    async fn plan(&self, certificate: &Stored<Certificate>) -> Renewal {
+        let planned = self.issuance.renewal;
+        let window = match self.issuance.issuer.as_ref().and_then(|id| self.current(id)) {
+            Some(issuer) => self.renewal_window(&issuer, certificate).await.unwrap_or_else(|error| {
+                info!(issuer = %issuer.value.id, reason = %error, "the CA does not say when the certificate is to be replaced");
+                None
+            }),
+            None => None,
+        };
+        plan(&certificate.value.chain, planned, window, self.now(), chance())
+    }
+
+    async fn renewal_window(
+        &self,
+        issuer: &Stored<Issuer>,
+        certificate: &Stored<Certificate>,
+    ) -> Result<Option<crate::acme::RenewalWindow>, AcmeError> {
+        let Some(account) = &issuer.value.account else { return Ok(None) };
+        let connection = self.acme.connections.open(issuer).await?;
+        let session = Session::resume(&connection, &issuer.value, account).await?;
+        session.renewal_window(&certificate.value.chain.certificates[0]).await
+    }
+
+    async fn plan_for(&mut self, renewal: Renewal) -> Result<(), AppError> {
+        let next_at = renewal.next_at();
+        self.write_or_leave(Issuance {
+            phase: Phase::Waiting,
+            next_at,
+            renewal: Some(renewal),
+            ..self.issuance.clone()
+        })
+        .await
+    }
+
+    async fn wait_until(&mut self, next_at: Timestamp) -> Result<(), AppError> {
+        self.write_or_leave(Issuance { phase: Phase::Waiting, next_at, ..self.issuance.clone() }).await
+    }
+
+    async fn enter(&mut self, phase: Phase) -> Result<(), Failure> {
+        if self.issuance.phase == phase {
+            return Ok(());
+        }
+        self.write(Issuance { phase, ..self.issuance.clone() }).await
+    }
+
+    /// Writes a step, unless somebody else wrote another.
+    async fn write(&mut self, issuance: Issuance) -> Result<(), Failure> {
+        let issuance = Issuance { updated_at: self.now(), ..issuance };
+        let written = self.acme.app.store.record_issuance(&self.lease, &issuance).await?;
+        self.issuance = written.ok_or(Failure::Overtaken)?;
+        Ok(())
+    }
+
+    async fn write_or_leave(&mut self, issuance: Issuance) -> Result<(), AppError> {
+        match self.write(issuance).await {
+            Err(Failure::App(error)) => Err(error),
+            Ok(()) | Err(Failure::Overtaken | Failure::Acme(_)) => Ok(()),
+        }
+    }
+
+    /// The CAs to be asked, in order: first the one that has an open order.
+    fn issuers(&self, domain: &Domain) -> Vec<Arc<Stored<Issuer>>> {
+        let state = self.acme.app.feed.state();
+        let all: Vec<&Issuer> = state.issuers().values().map(|stored| &stored.value).collect();
+        let mut ids: Vec<&IssuerId> = issuance::in_order(&all, &domain.acme).iter().map(|issuer| &issuer.id).collect();
+        if let Some(order) = &self.issuance.order {
+            ids.sort_by_key(|id| **id != order.issuer);
+        }
+        ids.into_iter().filter_map(|id| state.issuers().get(id).cloned()).collect()
+    }
+
+    fn current(&self, id: &IssuerId) -> Option<Arc<Stored<Issuer>>> {
+        self.acme.app.feed.state().issuers().get(id).cloned()
+    }
+
+    fn certificate(&self) -> Option<Arc<Stored<Certificate>>> {
+        let id = Certificate::acme_id(&self.issuance.host);
+        self.acme.app.feed.state().certificates().get(&id).cloned()
+    }
+
+    /// The domain, if it is there and a CA is to take care of its certificate.
+    async fn domain(&self) -> Option<Domain> {
+        let found = |state: &crate::feed::State| {
+            let domain = &state.domains().get(&self.issuance.host)?.value;
+            (domain.certificate_source == CertificateSource::Acme).then(|| domain.clone())
+        };
+        if let Some(domain) = found(&self.acme.app.feed.state()) {
+            return Some(domain);
+        }
+        // What is in the database may not be in memory yet.
+        found(&*self.acme.app.feed.read(READ_TIMEOUT).await.ok()?)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.acme.app.clock.now()
+    }
+}

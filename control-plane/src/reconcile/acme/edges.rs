@@ -1,0 +1,89 @@
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use switchyard_proto::vocab::{EdgeId, HostPattern, Revision};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::{app::App, fleet::FleetView};
+
+/// An edge that said nothing for longer is not waited for.
+const SEEN_RECENTLY: Duration = Duration::from_secs(30);
+/// How long is waited for edges. A CA that asks one of the others gets no answer, and is asked again later.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the acknowledgements that other control planes have seen are read.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What edges have acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Edges {
+    view: FleetView,
+    app: Arc<App>,
+}
+
+/// Which edges are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those whose stream this control plane has: the others learn of a change as fast, but tell it later.
+    ConnectedHere,
+    /// All that were seen recently.
+    All,
+}
+
+impl Edges {
+    pub(super) fn new(view: FleetView, app: Arc<App>) -> Self {
+        Self { view, app }
+    }
+
+    /// Waits, but not for ever, until the edges that serve a domain have acknowledged a revision.
+    pub(super) async fn have(&self, host: &HostPattern, revision: Revision, which: Which) {
+        let mut edges = self.view.subscribe();
+        let waiting = async {
+            loop {
+                let missing = self.missing(host, revision, which).await;
+                if missing.is_empty() {
+                    return;
+                }
+                tokio::select! {
+                    // The view is held here, so it does not go away.
+                    _ = edges.changed() => {}
+                    () = sleep(READ_INTERVAL) => {}
+                }
+            }
+        };
+        if timeout(TIMEOUT, waiting).await.is_err() {
+            let missing: Vec<String> =
+                self.missing(host, revision, which).await.iter().map(ToString::to_string).collect();
+            warn!(edges = missing.join(", "), "the CA is told to look, though some edges do not know what to answer");
+        }
+    }
+
+    async fn missing(&self, host: &HostPattern, revision: Revision, which: Which) -> BTreeSet<EdgeId> {
+        let state = self.app.feed.state();
+        let Some(domain) = state.domains().get(host) else { return BTreeSet::new() };
+        let view = self.view.edges();
+        let now = self.view.now();
+        let serving = state.edges().iter().filter(|(_, edge)| edge.value.labels.contain(&domain.value.edge_selector));
+        let mut missing: BTreeSet<EdgeId> = serving
+            .filter(|(id, _)| {
+                let Some(edge) = view.get(*id) else { return which == Which::All };
+                edge.acknowledged_revision < revision && (edge.online.is_some() || which == Which::All)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        let is_online = |id: &EdgeId| view.get(id).is_some_and(|edge| edge.online.is_some());
+        if missing.iter().all(is_online) {
+            return missing;
+        }
+        // What is not connected here may be elsewhere.
+        let Ok(records) = self.app.store.edges().await else { return missing };
+        let recent = |id: &EdgeId| {
+            records.iter().any(|record| {
+                record.id == *id
+                    && record.acknowledged_revision < revision
+                    && record.last_contact_at.plus(SEEN_RECENTLY) > now
+            })
+        };
+        missing.retain(|id| is_online(id) || recent(id));
+        missing
+    }
+}
