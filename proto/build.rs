@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
+    "switchyard/v1/dns_provider.proto",
     "switchyard/v1/domain.proto",
     "switchyard/v1/edge.proto",
     "switchyard/v1/invite.proto",

@@ -4,7 +4,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     client::Address,
-    commands::{audit, backend, certificate, completions, context, demo, domain, edge, issuer, service, switch, token},
+    commands::{
+        audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, service, switch,
+        token,
+    },
 };
 
 /// The heading of the options that every command takes.
@@ -64,6 +67,9 @@ pub(crate) enum Command {
     /// The CAs that certificates are ordered from, and the fleet's accounts there
     #[command(subcommand)]
     Issuer(issuer::Command),
+    /// Who sets the DNS records by which names prove themselves
+    #[command(subcommand)]
+    DnsProvider(dns_provider::Command),
     /// The proxy nodes, and how far each one is
     #[command(subcommand)]
     Edge(edge::Command),

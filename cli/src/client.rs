@@ -5,10 +5,11 @@ use std::{fmt, time::Duration};
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, Certificate, Change, Domain, Edge, Invite, Issuer, ListBackendsRequest, ListCertificatesRequest,
-        ListChangesRequest, ListDomainsRequest, ListEdgesRequest, ListInvitesRequest, ListIssuersRequest,
-        ListServicesRequest, ListTokensRequest, Service, Token, audit_service_client::AuditServiceClient,
-        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        Backend, Certificate, Change, DnsProvider, Domain, Edge, Invite, Issuer, ListBackendsRequest,
+        ListCertificatesRequest, ListChangesRequest, ListDnsProvidersRequest, ListDomainsRequest, ListEdgesRequest,
+        ListInvitesRequest, ListIssuersRequest, ListServicesRequest, ListTokensRequest, Service, Token,
+        audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
+        certificate_service_client::CertificateServiceClient, dns_provider_service_client::DnsProviderServiceClient,
         domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
         invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
         service_service_client::ServiceServiceClient, token_service_client::TokenServiceClient,
@@ -180,6 +181,11 @@ impl Client {
         IssuerServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// Calls about DNS providers.
+    pub(crate) fn dns_providers(&self) -> DnsProviderServiceClient<Authorized> {
+        DnsProviderServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// Calls about tokens.
     pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
         TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
@@ -262,6 +268,16 @@ impl Client {
             let request = ListIssuersRequest { page_size: PAGE_SIZE, page_token };
             let page = self.issuers().list_issuers(request).await?.into_inner();
             Ok((page.issuers, page.next_page_token))
+        })
+        .await
+    }
+
+    /// All DNS providers, by name.
+    pub(crate) async fn all_dns_providers(&self) -> Result<Vec<DnsProvider>, Failure> {
+        pages(async |page_token| {
+            let request = ListDnsProvidersRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.dns_providers().list_dns_providers(request).await?.into_inner();
+            Ok((page.dns_providers, page.next_page_token))
         })
         .await
     }

@@ -39,6 +39,11 @@ pub(crate) fn invite(text: &str) -> String {
     within("invites/", text)
 }
 
+/// The resource name of a DNS provider.
+pub(crate) fn dns_provider(text: &str) -> String {
+    within("dnsProviders/", text)
+}
+
 /// The resource name of an issuer.
 pub(crate) fn issuer(text: &str) -> String {
     within("issuers/", text)

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroU32,
+    num::{NonZeroU16, NonZeroU32},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -16,6 +16,7 @@ use clap::Parser;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
+    dns::AUTHORITATIVE_PORT,
     store::Location,
     telemetry::{LogFilter, LogFormat},
 };
@@ -77,6 +78,15 @@ pub struct Args {
     /// How long an order that failed waits before it is tried again; each further failure doubles it, up to a day. [default: 1m]
     #[arg(long, env = "SWITCHYARD_ORDER_RETRY_PAUSE", value_name = "DURATION")]
     order_retry_pause: Option<RetryPause>,
+    /// The name server that names are looked up at, to prove them by DNS. [default: those of the system]
+    #[arg(long, env = "SWITCHYARD_DNS_SERVER", value_name = "ADDRESS:PORT")]
+    dns_server: Option<SocketAddr>,
+    /// The port at which the name servers of zones are asked whether they show a record. [default: 53]
+    #[arg(long, env = "SWITCHYARD_DNS_PORT", value_name = "PORT")]
+    dns_port: Option<NonZeroU16>,
+    /// The directory of the programs that DNS providers may name; without it they may name none.
+    #[arg(long, env = "SWITCHYARD_HOOK_DIR", value_name = "DIR")]
+    hook_dir: Option<PathBuf>,
     /// The key that seals secrets in the database; required with Postgres, unless SWITCHYARD_MASTER_KEY or the systemd
     /// credential switchyard-master-key holds it.
     /// [default: master-key in the data directory, made if there is none]
@@ -130,6 +140,9 @@ struct File {
     orders: Option<Switch>,
     #[serde(default, deserialize_with = "parsed")]
     order_retry_pause: Option<RetryPause>,
+    dns_server: Option<SocketAddr>,
+    dns_port: Option<NonZeroU16>,
+    hook_dir: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
     #[serde(default)]
     previous_master_key_file: Vec<PathBuf>,
@@ -194,6 +207,9 @@ impl Settings {
             token_rate,
             orders,
             order_retry_pause,
+            dns_server,
+            dns_port,
+            hook_dir,
             master_key_file,
             previous_master_key_file,
             seed,
@@ -238,7 +254,12 @@ impl Settings {
             orders: match orders.or(file.orders).unwrap_or(Switch::On) {
                 Switch::On => {
                     let RetryPause(retry_pause) = order_retry_pause.or(file.order_retry_pause).unwrap_or_default();
-                    Orders::On { retry_pause }
+                    Orders::On(OrderSettings {
+                        retry_pause,
+                        dns_server: dns_server.or(file.dns_server),
+                        dns_port: dns_port.or(file.dns_port).map_or(AUTHORITATIVE_PORT, NonZeroU16::get),
+                        hook_dir: hook_dir.or(file.hook_dir),
+                    })
                 }
                 Switch::Off => Orders::Off,
             },
@@ -324,15 +345,25 @@ pub struct Admin {
 }
 
 /// Whether certificates are ordered from CAs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Orders {
     /// They are.
-    On {
-        /// After the first failure.
-        retry_pause: Duration,
-    },
+    On(OrderSettings),
     /// Not by this control plane.
     Off,
+}
+
+/// How certificates are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderSettings {
+    /// How long an order waits after its first failure.
+    pub retry_pause: Duration,
+    /// Where names are looked up; `None`: where the system does.
+    pub dns_server: Option<SocketAddr>,
+    /// At which port the name servers of zones are asked.
+    pub dns_port: u16,
+    /// Where the programs are that DNS providers may name.
+    pub hook_dir: Option<PathBuf>,
 }
 
 /// Whether something is done.

@@ -7,6 +7,7 @@ pub mod acme;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod dns;
 pub mod feed;
 pub mod fleet;
 pub mod grpc;

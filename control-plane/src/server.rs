@@ -22,7 +22,8 @@ use crate::{
         token::TokenUses,
     },
     clock::{Clock, SystemClock},
-    config::{Admin, AdminTls, MasterKeySource, Orders, Settings},
+    config::{Admin, AdminTls, MasterKeySource, OrderSettings, Orders, Settings},
+    dns::{Dns, Outgoing},
     feed::{Feed, Follower},
     fleet::{CertificateError, FleetView, Members, Recorder, ServerCertificate, Tracker},
     grpc,
@@ -149,8 +150,11 @@ impl Server {
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
         match orders {
             Orders::Off => info!("no certificates are ordered from CAs (--orders off)"),
-            Orders::On { retry_pause } => {
-                let acme = Acme::new(app.clone(), view.clone(), retry_pause);
+            Orders::On(OrderSettings { retry_pause, dns_server, dns_port, hook_dir }) => {
+                let http = Outgoing::new().map_err(|error| StartError::Orders(chain(&error)))?;
+                let dns = Dns::new(dns_server, dns_port, http, hook_dir);
+                let dns = dns.map_err(|error| StartError::Orders(chain(&error)))?;
+                let acme = Acme::new(app.clone(), view.clone(), dns, retry_pause);
                 let leader = Leader::new(store.clone(), acme::LEASE).ok_or(StartError::Randomness)?;
                 lifecycle.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
             }
@@ -311,6 +315,9 @@ pub enum StartError {
     /// There is no certificate for the fleet listener.
     #[error("{}; restore the database from a backup", chain(.0))]
     Certificate(#[from] CertificateError),
+    /// What certificates are ordered with cannot be made.
+    #[error("prepare to order certificates: {0}; mend that, or start with --orders off")]
+    Orders(String),
     /// There is no randomness.
     #[error("the system has no randomness to give; start it where it has")]
     Randomness,

@@ -13,9 +13,10 @@ use switchyard_proto::{
         Issuer, ListEdgesRequest, ListEdgesResponse, Service, SwitchDomainRequest, UpdateBackendRequest,
         UpdateDomainRequest, WatchRevisionRequest, audit_service_client::AuditServiceClient,
         backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
-        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-        invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
-        service_service_client::ServiceServiceClient, token_service_client::TokenServiceClient,
+        dns_provider_service_client::DnsProviderServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, invite_service_client::InviteServiceClient,
+        issuer_service_client::IssuerServiceClient, service_service_client::ServiceServiceClient,
+        token_service_client::TokenServiceClient,
     },
 };
 use tonic::{
@@ -46,6 +47,8 @@ pub struct Api {
     pub audit: AuditServiceClient<Authorized>,
     /// Invitations.
     pub invites: InviteServiceClient<Authorized>,
+    /// DNS providers.
+    pub dns_providers: DnsProviderServiceClient<Authorized>,
     /// Issuers.
     pub issuers: IssuerServiceClient<Authorized>,
     /// Tokens.
@@ -70,6 +73,7 @@ impl Api {
             edges: EdgeServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
             invites: InviteServiceClient::new(channel.clone()),
+            dns_providers: DnsProviderServiceClient::new(channel.clone()),
             issuers: IssuerServiceClient::new(channel.clone()),
             tokens: TokenServiceClient::new(channel),
         })

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod ari_ca;
 pub mod authority;
+pub mod bind;
 pub mod cable;
 pub mod cli;
 pub mod client;

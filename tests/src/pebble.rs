@@ -52,6 +52,8 @@ pub struct PebbleOptions {
     pub alternate_roots: u32,
     /// How many intermediates stand between a certificate and its root.
     pub chain_length: NonZeroU32,
+    /// The name server that it asks; a DNS server of its own, if none is given.
+    pub name_server: Option<SocketAddr>,
     /// Names for which, and for whatever is under them, it refuses every order.
     pub blocked_names: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Default for PebbleOptions {
             authz_reuse_percent: 0,
             alternate_roots: 0,
             chain_length: NonZeroU32::MIN,
+            name_server: None,
             blocked_names: Vec::new(),
         }
     }
@@ -231,7 +234,7 @@ impl Pebble {
 
 fn spawn_pebble(dir: &TempDir, options: &PebbleOptions, dns: SocketAddr) -> Result<Process> {
     let mut command = Command::new("pebble");
-    command.arg("-config").arg(config_path(dir)).args(["-dnsserver", &dns.to_string()]);
+    command.arg("-config").arg(config_path(dir)).args(["-dnsserver", &options.name_server.unwrap_or(dns).to_string()]);
     // Otherwise it lets each validation wait for some seconds.
     command.env("PEBBLE_VA_NOSLEEP", "1");
     command.env("PEBBLE_VA_ALWAYS_VALID", u8::from(options.validations_always_valid).to_string());

@@ -1,9 +1,12 @@
 //! Certificates are ordered from a CA, whatever edge it asks, and every edge serves them (C1, S5).
 
+use std::fs;
+
 use anyhow::{Result, ensure};
 use http::StatusCode;
 use switchyard_proto::v1::{AcmeChallenge, AcmeSettings, IssuanceState};
 use switchyard_tests::{
+    bind::{Bind, KEY_NAME, KEY_SECRET},
     client::Client,
     database::Database,
     eventually::eventually,
@@ -13,8 +16,13 @@ use switchyard_tests::{
 };
 
 async fn fleet_of(edges: usize, database: Database) -> Result<Fleet> {
+    fleet_with(edges, database, &[]).await
+}
+
+async fn fleet_with(edges: usize, database: Database, more: &[&str]) -> Result<Fleet> {
     install_crypto_provider();
-    let control_plane_arguments = ["--order-retry-pause", "100ms"].map(str::to_owned).into();
+    let arguments = [&["--order-retry-pause", "100ms"], more].concat();
+    let control_plane_arguments = arguments.into_iter().map(str::to_owned).collect();
     Fleet::start_with(database, Plan { edges, control_plane_arguments, ..Plan::default() }).await
 }
 
@@ -140,6 +148,40 @@ async fn an_edge_answers_without_a_control_plane_and_no_rule_is_in_the_way() -> 
     let unknown = http.get("http://unknown.test/.well-known/acme-challenge/any").await?;
     ensure!(unknown.status == StatusCode::NOT_FOUND, "{unknown:?}");
     drop(pebble);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wildcard_is_proven_by_a_record_of_its_zone() -> Result<()> {
+    let bind = Bind::start().await?;
+    let (server, port) = (bind.address.to_string(), bind.address.port().to_string());
+    let fleet = fleet_with(1, Database::Sqlite, &["--dns-server", &server, "--dns-port", &port]).await?;
+    let pebble =
+        pebble_of(&fleet, 0, PebbleOptions { name_server: Some(bind.address), ..PebbleOptions::default() }).await?;
+    let cli = fleet.cli();
+    let create = ["domain", "create", "*.zone.test", "--tag", "a", "--tls", "acme", "--wait"];
+    let refused = cli.run(&create).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("no DNS provider has the zone"), "{refused:?}");
+
+    // One with a key that the server does not know, which is told of and replaced.
+    let secret = fleet.dir().join("key");
+    let secret_file = secret.to_string_lossy().into_owned();
+    let settings = ["--zone", "zone.test", "rfc2136", "--server", &server, "--key-name", KEY_NAME, "--key-secret-file"];
+    fs::write(&secret, "YW5vdGhlci1zZWNyZXQtYW5vdGhlci1zZWNyZXQtLi4=")?;
+    let made = cli.run(&[&["dns-provider", "create", "home"], &settings[..], &[&secret_file]].concat()).await?;
+    ensure!(made.code == 0, "{made:?}");
+    let failed = cli.run(&create).await?;
+    ensure!(failed.code == 3 && failed.stderr.contains("no certificate: pebble: "), "{failed:?}");
+    ensure!(failed.stderr.contains("BADSIG") || failed.stderr.contains("secret"), "{failed:?}");
+
+    fs::write(&secret, KEY_SECRET)?;
+    let replaced = cli.run(&[&["dns-provider", "replace", "home"], &settings[..], &[&secret_file]].concat()).await?;
+    ensure!(replaced.code == 0, "{replaced:?}");
+    fleet.api()?.issued("*.zone.test").await?;
+    all_serve(&fleet, &pebble, "any.zone.test").await?;
+    ensure!(bind.records("_acme-challenge", "TXT").await?.is_empty(), "the record is taken away");
+    let shown = cli.run(&["dns-provider", "get", "home", "--output", "json"]).await?;
+    ensure!(shown.code == 0 && !shown.stdout.contains(KEY_SECRET), "{shown:?}");
     Ok(())
 }
 

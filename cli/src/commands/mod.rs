@@ -10,6 +10,7 @@ pub(crate) mod certificate;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod demo;
+pub(crate) mod dns_provider;
 pub(crate) mod domain;
 pub(crate) mod edge;
 mod issuance;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Backend(command) => backend::run(&session(wish).await?, command).await,
         Command::Certificate(command) => certificate::run(&session(wish).await?, command).await,
         Command::Issuer(command) => issuer::run(&session(wish).await?, command).await,
+        Command::DnsProvider(command) => dns_provider::run(&session(wish).await?, command).await,
         Command::Edge(command) => edge::run(&session(wish).await?, command).await,
         Command::Switch(args) => switch::run(&session(wish).await?, args).await,
         Command::Audit(args) => audit::run(&session(wish).await?, args).await,

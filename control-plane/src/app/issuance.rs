@@ -10,8 +10,8 @@ use switchyard_proto::vocab::{HostPattern, IssuerId, Revision};
 use super::{App, AppError, Change, Mode, issuer, scope};
 use crate::{
     model::{
-        Account, AcmeSettings, Actor, Certificate, CertificateSource, Challenge, Domain, Issuance, Issuer, Lease,
-        Phase, Renewal, Stored, Timestamp,
+        Account, AcmeSettings, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance,
+        Issuer, Lease, Phase, Renewal, Stored, Timestamp, provider_of,
         rules::{self, BrokenRule},
     },
     store::{StoreError, Transaction},
@@ -87,12 +87,24 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
 /// Checks that the certificate of a domain can be ordered as it says.
 pub(super) async fn check(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
     rules::can_order(&domain.host, &domain.acme)?;
+    if needs_dns(domain) {
+        let providers = change.transaction.dns_providers().await?;
+        if provider_of(&domain.host, providers.iter().map(|stored| &stored.value)).is_none() {
+            return Err(BrokenRule::NoDnsProvider { host: domain.host.clone() }.into());
+        }
+    }
     for id in domain.acme.issuers() {
         if change.transaction.issuer(id).await?.is_none() {
             return Err(BrokenRule::NoSuchIssuer { issuer: id.clone() }.into());
         }
     }
     Ok(())
+}
+
+/// Whether only a record of its zone proves a domain.
+fn needs_dns(domain: &Domain) -> bool {
+    let is_wildcard = domain.host.wildcard_suffix().is_some();
+    domain.acme.challenge == Some(ChallengeKind::Dns01) || (domain.acme.challenge.is_none() && is_wildcard)
 }
 
 /// Ends to order the certificate of a domain, as part of a change. What there is of it is kept for a while.

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod backend_tls;
 pub mod bootstrap;
 pub mod certificate;
+pub mod dns_provider;
 pub mod domain;
 pub mod edge;
 mod error;

@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey, ResourceKind, Revision,
-    ServiceId, TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey,
+    ResourceKind, Revision, ServiceId, TokenId,
 };
 
 use super::{encode::encode, resources::Resources, scope::Classes, visible::VisibleSet};
 use crate::{
     model::{
-        Backend, Certificate, Challenge, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey, ObjectKind,
-        Resource, SecretHash, Service, Stored, Token,
+        Backend, Certificate, Challenge, DnsProvider, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey,
+        ObjectKind, Resource, SecretHash, Service, Stored, Token,
     },
     store::Changes,
 };
@@ -25,6 +25,7 @@ pub struct State {
     invites: OrdMap<InviteId, Arc<Stored<Invite>>>,
     tokens: OrdMap<TokenId, Arc<Stored<Token>>>,
     issuers: OrdMap<IssuerId, Arc<Stored<Issuer>>>,
+    dns_providers: OrdMap<DnsProviderId, Arc<Stored<DnsProvider>>>,
     tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
 }
 
@@ -62,6 +63,11 @@ impl State {
     /// The issuers by id.
     pub fn issuers(&self) -> &OrdMap<IssuerId, Arc<Stored<Issuer>>> {
         &self.issuers
+    }
+
+    /// The DNS providers by id.
+    pub fn dns_providers(&self) -> &OrdMap<DnsProviderId, Arc<Stored<DnsProvider>>> {
+        &self.dns_providers
     }
 
     /// The edges that belong to the fleet, by id.
@@ -122,6 +128,7 @@ impl State {
                 Object::Invite(invite) => drop(self.invites.insert(invite.value.id.clone(), invite)),
                 Object::Token(token) => self.put_token(token),
                 Object::Issuer(issuer) => drop(self.issuers.insert(issuer.value.id.clone(), issuer)),
+                Object::DnsProvider(it) => drop(self.dns_providers.insert(it.value.id.clone(), it)),
             }
         }
         for (ObjectKey { kind, id }, revision) in removed {
@@ -131,6 +138,9 @@ impl State {
                 ObjectKind::Edge => self.remove_edge(&id),
                 ObjectKind::Invite => drop(InviteId::parse(&id).ok().and_then(|id| self.invites.remove(&id))),
                 ObjectKind::Token => self.remove_token(&id),
+                ObjectKind::DnsProvider => {
+                    drop(DnsProviderId::parse(&id).ok().and_then(|id| self.dns_providers.remove(&id)));
+                }
                 ObjectKind::Issuer => drop(IssuerId::parse(&id).ok().and_then(|id| self.issuers.remove(&id))),
             }
         }

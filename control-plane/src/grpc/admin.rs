@@ -7,10 +7,10 @@ use switchyard_proto::{
     DESCRIPTORS,
     v1::{
         audit_service_server::AuditServiceServer, backend_service_server::BackendServiceServer,
-        certificate_service_server::CertificateServiceServer, domain_service_server::DomainServiceServer,
-        edge_service_server::EdgeServiceServer, invite_service_server::InviteServiceServer,
-        issuer_service_server::IssuerServiceServer, service_service_server::ServiceServiceServer,
-        token_service_server::TokenServiceServer,
+        certificate_service_server::CertificateServiceServer, dns_provider_service_server::DnsProviderServiceServer,
+        domain_service_server::DomainServiceServer, edge_service_server::EdgeServiceServer,
+        invite_service_server::InviteServiceServer, issuer_service_server::IssuerServiceServer,
+        service_service_server::ServiceServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use tokio::sync::mpsc;
@@ -23,8 +23,9 @@ use tonic::{
 use tower::layer::util::{Identity, Stack};
 
 use super::{
-    audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates, domain::Domains,
-    edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services, token::Tokens,
+    audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
+    dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
+    token::Tokens,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection};
 
@@ -64,6 +65,8 @@ async fn router(
     let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let issuers = IssuerServiceServer::new(Issuers(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let dns_providers =
+        DnsProviderServiceServer::new(DnsProviders(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let authentication = Authentication::new(app.clone(), token_rate);
     let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -80,6 +83,7 @@ async fn router(
     health.set_serving::<TokenServiceServer<Tokens>>().await;
     health.set_serving::<InviteServiceServer<Invites>>().await;
     health.set_serving::<IssuerServiceServer<Issuers>>().await;
+    health.set_serving::<DnsProviderServiceServer<DnsProviders>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -96,6 +100,7 @@ async fn router(
             TokenServiceServer::<Tokens>::NAME,
             InviteServiceServer::<Invites>::NAME,
             IssuerServiceServer::<Issuers>::NAME,
+            DnsProviderServiceServer::<DnsProviders>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -119,6 +124,7 @@ async fn router(
         .add_service(tokens)
         .add_service(invites)
         .add_service(issuers)
+        .add_service(dns_providers)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

@@ -10,6 +10,7 @@ mod backend;
 mod certificate;
 mod connection;
 mod convert;
+mod dns_provider;
 mod domain;
 mod edge;
 mod fleet;

@@ -84,6 +84,7 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
         BrokenRule::WildcardChallenge { host, challenge: _ } => {
             ("WILDCARD_CHALLENGE", host.to_resource_name(), Some("tls.acme.challenge"))
         }
+        BrokenRule::NoDnsProvider { host } => ("NO_DNS_PROVIDER", host.to_resource_name(), Some("name")),
         BrokenRule::LastFullToken => ("LAST_FULL_TOKEN", "tokens".to_owned(), None),
         BrokenRule::TooMany { what, max: _ } => ("TOO_MANY", (*what).to_owned(), None),
         BrokenRule::NothingToDrain { backend } => ("NOTHING_TO_DRAIN", backend.to_resource_name(), None),

@@ -8,6 +8,7 @@ mod backend;
 mod backend_tls;
 mod certificate;
 mod challenge;
+mod dns;
 mod domain;
 mod edge;
 mod enrolment;
@@ -26,6 +27,10 @@ pub use backend::{Backend, BackendState, InvalidTags, Tags};
 pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
 pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
 pub use challenge::{Challenge, ChallengeKind, KeyAuthorizationDigest};
+pub use dns::{
+    BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, InvalidDnsSettings, InvalidZones, Mode,
+    TsigAlgorithm, TsigKey, Zones, provider_of,
+};
 pub use domain::{AcmeSettings, ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};

@@ -1,8 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey, ResourceKind,
-    ServiceId, TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey,
+    ResourceKind, ServiceId, TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
@@ -18,10 +18,12 @@ pub enum ObjectKind {
     Token,
     /// A CA that certificates are ordered from.
     Issuer,
+    /// Who sets records in some zones.
+    DnsProvider,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
@@ -31,6 +33,7 @@ impl ObjectKind {
         Self::Invite,
         Self::Token,
         Self::Issuer,
+        Self::DnsProvider,
     ];
 
     /// The one word for it, in the database: `domain`.
@@ -41,6 +44,7 @@ impl ObjectKind {
             Self::Invite => "invite",
             Self::Token => "token",
             Self::Issuer => "issuer",
+            Self::DnsProvider => "dns_provider",
         }
     }
 
@@ -57,6 +61,7 @@ impl ObjectKind {
             Self::Invite => "invites",
             Self::Token => "tokens",
             Self::Issuer => "issuers",
+            Self::DnsProvider => "dnsProviders",
         }
     }
 }
@@ -91,11 +96,20 @@ impl ObjectKey {
         Self { kind: ObjectKind::Issuer, id: id.as_str().into() }
     }
 
+    /// The key of a DNS provider.
+    pub fn dns_provider(id: &DnsProviderId) -> Self {
+        Self { kind: ObjectKind::DnsProvider, id: id.as_str().into() }
+    }
+
     /// The key of a resource that edges serve, if it is one.
     pub fn served(self) -> Option<ResourceKey> {
         match self.kind {
             ObjectKind::Served(kind) => Some(ResourceKey { kind, id: self.id }),
-            ObjectKind::Edge | ObjectKind::Invite | ObjectKind::Token | ObjectKind::Issuer => None,
+            ObjectKind::Edge
+            | ObjectKind::Invite
+            | ObjectKind::Token
+            | ObjectKind::Issuer
+            | ObjectKind::DnsProvider => None,
         }
     }
 
@@ -113,6 +127,7 @@ impl ObjectKey {
             ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
             ObjectKind::Issuer => Self::issuer(&IssuerId::parse(id)?),
+            ObjectKind::DnsProvider => Self::dns_provider(&DnsProviderId::parse(id)?),
         })
     }
 
@@ -153,6 +168,7 @@ mod tests {
             "invites/k7",
             "tokens/ci",
             "issuers/letsencrypt",
+            "dnsProviders/home",
             "challenges/shop.example",
         ] {
             let key = ObjectKey::parse_name(name).unwrap();

@@ -76,6 +76,14 @@ pub enum BrokenRule {
         /// The way.
         challenge: ChallengeKind,
     },
+    /// A name that only a record of its zone proves, and nobody who sets one.
+    #[error(
+        "{host} is proven by a record of its zone, and no DNS provider has the zone: make one first (switchyard dns-provider)"
+    )]
+    NoDnsProvider {
+        /// The name.
+        host: HostPattern,
+    },
     /// The last token that can do everything cannot be revoked: nobody could make another.
     #[error("no other token can do everything and does not expire: make one first")]
     LastFullToken,

@@ -6,7 +6,9 @@ use std::{
 
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
-use super::{Backend, Certificate, Challenge, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, Token};
+use super::{
+    Backend, Certificate, Challenge, DnsProvider, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, Token,
+};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +99,8 @@ pub enum Object {
     Token(Arc<Stored<Token>>),
     /// A CA that certificates are ordered from.
     Issuer(Arc<Stored<Issuer>>),
+    /// Who sets records in some zones.
+    DnsProvider(Arc<Stored<DnsProvider>>),
 }
 
 impl Object {
@@ -108,6 +112,7 @@ impl Object {
             Self::Invite(stored) => ObjectKey::invite(&stored.value.id),
             Self::Token(stored) => ObjectKey::token(&stored.value.id),
             Self::Issuer(stored) => ObjectKey::issuer(&stored.value.id),
+            Self::DnsProvider(stored) => ObjectKey::dns_provider(&stored.value.id),
         }
     }
 }

@@ -8,8 +8,8 @@ use switchyard_proto::vocab::{BackendHost, Labels};
 
 use super::rows::limits_column;
 use crate::model::{
-    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, Domain,
-    Enrolment, Invite, Issuer, Name, Pattern, Service, Token, fingerprint_sha256,
+    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider,
+    Domain, Enrolment, Invite, Issuer, Name, Pattern, Service, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -114,6 +114,17 @@ impl Recorded for Challenge {
             "host": host.as_str(),
             "http_01_thumbprint": http_01.as_ref().map(|thumbprint| thumbprint.as_str()),
             "tls_alpn_01_digest": tls_alpn_01.as_ref().map(|digest| hexadecimal(digest.as_bytes())),
+        })
+    }
+}
+
+impl Recorded for DnsProvider {
+    fn recorded(&self) -> Value {
+        let Self { id, zones, settings } = self;
+        json!({
+            "id": id.as_str(),
+            "zones": zones.iter().map(|zone| zone.as_str()).collect::<Vec<_>>(),
+            "provider": settings.provider(),
         })
     }
 }

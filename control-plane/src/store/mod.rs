@@ -22,15 +22,16 @@ use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, Revision, ServiceId, TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, Revision, ServiceId,
+    TokenId,
 };
 use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use crate::{
     model::{
-        Actor, Backend, Certificate, Challenge, Domain, EdgeRecord, Enrolment, HistoryEntry, HistoryFilter, Invite,
-        Issuance, Issuer, Lease, Object, ObjectKey, Service, Stored, Timestamp, Token,
+        Actor, Backend, Certificate, Challenge, DnsProvider, Domain, EdgeRecord, Enrolment, HistoryEntry,
+        HistoryFilter, Invite, Issuance, Issuer, Lease, Object, ObjectKey, Service, Stored, Timestamp, Token,
     },
     seal::Sealer,
 };
@@ -228,6 +229,19 @@ pub trait Transaction: Send {
     async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError>;
     /// Deletes the issuer that was read.
     async fn delete_issuer(&mut self, old: &Stored<Issuer>) -> Result<(), StoreError>;
+
+    /// A DNS provider.
+    async fn dns_provider(&mut self, id: &DnsProviderId) -> Result<Option<Stored<DnsProvider>>, StoreError>;
+    /// All DNS providers, by id.
+    async fn dns_providers(&mut self) -> Result<Vec<Stored<DnsProvider>>, StoreError>;
+    /// Creates a DNS provider (`old` is `None`), or replaces the one that was read.
+    async fn put_dns_provider(
+        &mut self,
+        old: Option<&Stored<DnsProvider>>,
+        new: DnsProvider,
+    ) -> Result<Stored<DnsProvider>, StoreError>;
+    /// Deletes the DNS provider that was read.
+    async fn delete_dns_provider(&mut self, old: &Stored<DnsProvider>) -> Result<(), StoreError>;
 
     /// How far a domain is with its certificate.
     async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError>;

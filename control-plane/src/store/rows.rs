@@ -2,6 +2,7 @@
 //! else wrote it.
 
 mod acme;
+mod dns;
 mod service;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
@@ -28,6 +29,7 @@ pub(super) use self::acme::{
     ChallengeRow, IssuanceRow, IssuerRow, OrderColumns, account_key_identity, external_account_key_identity,
     limits_column, order_key_identity,
 };
+pub(super) use self::dns::{DnsProviderRow, dns_settings_column, dns_settings_identity, zones_column};
 pub(super) use self::service::{ServiceRow, TlsColumns, client_key_identity};
 
 /// Makes errors about one row.

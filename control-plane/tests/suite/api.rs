@@ -266,19 +266,12 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     control_plane.domains.delete_domain(delete).await.unwrap();
     assert_eq!(control_plane.certificates.get_certificate(get).await.unwrap_err().code(), Code::NotFound);
 
-    let acme = Some(DomainTls {
-        certificate_source: CertificateSource::Acme.into(),
-        client_authentication: None,
-        minimum_version: 0,
-        acme: None,
-    });
+    let acme = Some(DomainTls { certificate_source: CertificateSource::Acme.into(), ..DomainTls::default() });
     let request =
-        CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.example", "a") }), validate_only: false };
+        CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.local", "a") }), validate_only: false };
     let refused = control_plane.domains.create_domain(request).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), wrong_fields(&refused)),
-        (Code::InvalidArgument, vec!["domain.tls.certificate_source".to_owned()])
-    );
+    assert_eq!((refused.code(), wrong_fields(&refused)), (Code::FailedPrecondition, vec!["domain.name".to_owned()]));
+    assert!(refused.message().contains("no CA signs b.local"), "{refused}");
     control_plane.server.end().await;
 }
 

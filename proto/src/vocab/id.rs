@@ -75,6 +75,10 @@ id!(
     ServiceId, ID_BYTES_MAX, ""
 );
 id!(
+    /// The id of a DNS provider.
+    DnsProviderId, ID_BYTES_MAX, ""
+);
+id!(
     /// The id of an issuer.
     IssuerId, ID_BYTES_MAX, ""
 );

@@ -56,6 +56,10 @@ pub const DOMAIN_ISSUERS_MAX: usize = 10;
 pub const THUMBPRINT_BYTES: usize = 43;
 /// Bytes of the token of an ACME challenge.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
+/// DNS providers of a fleet.
+pub const DNS_PROVIDERS_MAX: usize = 100;
+/// Zones of one DNS provider.
+pub const DNS_PROVIDER_ZONES_MAX: usize = 100;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     host::{HostPattern, InvalidHostPattern},
-    id::{BackendId, CertificateId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TokenId},
+    id::{BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TokenId},
 };
 use crate::fleet::v1 as wire;
 
@@ -155,6 +155,7 @@ resource_name!(CertificateId, "certificates");
 resource_name!(EdgeId, "edges");
 resource_name!(InviteId, "invites");
 resource_name!(IssuerId, "issuers");
+resource_name!(DnsProviderId, "dnsProviders");
 resource_name!(TokenId, "tokens");
 
 /// Why a text or message does not name a resource.

@@ -302,7 +302,8 @@ mod tests {
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields, ["domain.name", "domain.service", "domain.active_tag", "domain.tls.certificate_source"]);
+        let wrong = ["domain.name", "domain.service", "domain.active_tag", CHALLENGE, ISSUERS];
+        assert_eq!(fields, wrong);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(super) mod audit;
 pub(super) mod backend;
 mod backend_tls;
 pub(super) mod certificate;
+pub(super) mod dns_provider;
 pub(super) mod domain;
 pub(super) mod edge;
 pub(super) mod fleet;

@@ -11,11 +11,13 @@ use super::{
 use crate::{
     acme::{AcmeError, AcmeErrorKind, Offer, OpenOrder, Progress, Session},
     app::{AppError, issuance},
+    dns::Record,
     model::{
-        Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance, Issuer, Lease, Order, Phase,
-        Renewal, Stored, Thumbprint, Timestamp,
+        Certificate, CertificateSource, Challenge, ChallengeKind, DnsSettings, Domain, Issuance, Issuer, Lease, Order,
+        Phase, Renewal, Stored, Thumbprint, Timestamp, provider_of,
     },
     pki,
+    telemetry::chain,
 };
 
 /// How often in a row something is done again that a CA did not take for no fault of anybody's.
@@ -162,13 +164,25 @@ impl Attempt {
         while let Some(pending) = order.pending().await? {
             let offer = self.choose(domain, &pending.offers)?;
             prepared = Some(offer.kind);
-            self.prepare(&offer, &thumbprint).await?;
-            self.enter(Phase::Validating).await?;
-            if !pending.is_begun {
-                order.begin(offer.kind).await?;
-            }
-            let validated = order.validated().await;
-            if validated? != Progress::Pending {
+            let validated = match offer.kind {
+                ChallengeKind::Http01 | ChallengeKind::TlsAlpn01 => {
+                    self.answer(&offer, &thumbprint).await?;
+                    self.validate(&mut order, &offer, pending.is_begun).await?
+                }
+                ChallengeKind::Dns01 => {
+                    let (settings, record) = self.record(&pending.name, &offer)?;
+                    let validated = match self.present(&settings, &record).await {
+                        Ok(()) => self.validate(&mut order, &offer, pending.is_begun).await,
+                        Err(failure) => Err(failure),
+                    };
+                    // Also of one that failed something may be there.
+                    if let Err(error) = self.acme.dns.remove(&settings, &record).await {
+                        warn!(reason = chain(&error), "the record of the challenge stays");
+                    }
+                    validated?
+                }
+            };
+            if validated != Progress::Pending {
                 break;
             }
         }
@@ -280,16 +294,45 @@ impl Attempt {
         }
     }
 
-    /// Makes sure that whoever the CA asks knows what to answer.
-    async fn prepare(&mut self, offer: &Offer, thumbprint: &Thumbprint) -> Result<(), Failure> {
+    /// Has the CA look, and waits for what it finds.
+    async fn validate(&mut self, order: &mut OpenOrder, offer: &Offer, is_begun: bool) -> Result<Progress, Failure> {
+        self.enter(Phase::Validating).await?;
+        if !is_begun {
+            order.begin(offer.kind).await?;
+        }
+        Ok(order.validated().await?)
+    }
+
+    /// The record that proves the name, and how it is set.
+    fn record<'a>(&self, name: &'a str, offer: &'a Offer) -> Result<(DnsSettings, Record<'a>), AcmeError> {
+        let state = self.acme.app.feed.state();
+        let all = state.dns_providers().values().map(|stored| &stored.value);
+        let provider = provider_of(&self.issuance.host, all).ok_or_else(|| {
+            let reason = "no DNS provider has the zone of the name: make one (switchyard dns-provider create)";
+            AcmeError::new(AcmeErrorKind::Invalid, reason)
+        })?;
+        let record = Record {
+            domain: name,
+            token: &offer.token,
+            key_authorization: &offer.key_authorization,
+            value: &offer.dns_value,
+        };
+        Ok((provider.settings.clone(), record))
+    }
+
+    /// Sets the record, and waits until the zone's servers show it.
+    async fn present(&mut self, settings: &DnsSettings, record: &Record<'_>) -> Result<(), Failure> {
+        self.enter(Phase::Preparing).await?;
+        let presented = self.acme.dns.present(settings, record).await;
+        Ok(presented.map_err(|error| AcmeError::new(AcmeErrorKind::Invalid, chain(&error)))?)
+    }
+
+    /// Makes sure that whichever edge the CA asks knows what to answer.
+    async fn answer(&mut self, offer: &Offer, thumbprint: &Thumbprint) -> Result<(), Failure> {
         let host = self.issuance.host.clone();
         let (tls_alpn_01, which) = match offer.kind {
-            ChallengeKind::Http01 => (None, Which::ConnectedHere),
             ChallengeKind::TlsAlpn01 => (Some(offer.digest), Which::All),
-            ChallengeKind::Dns01 => {
-                let reason = "wildcards and dns-01 need a DNS provider, and there is none for the zone";
-                return Err(AcmeError::new(AcmeErrorKind::Refused, reason).into());
-            }
+            ChallengeKind::Http01 | ChallengeKind::Dns01 => (None, Which::ConnectedHere),
         };
         self.enter(Phase::Preparing).await?;
         let challenge = Challenge { host: host.clone(), http_01: Some(thumbprint.clone()), tls_alpn_01 };

@@ -22,6 +22,7 @@ use tracing::{Instrument, error, info_span, warn};
 use self::{attempt::Attempt, connections::Connections, edges::Edges};
 use crate::{
     app::{App, AppError},
+    dns::Dns,
     fleet::FleetView,
     model::{Issuance, Lease},
     store::StoreError,
@@ -44,15 +45,16 @@ pub struct Acme {
     app: Arc<App>,
     edges: Edges,
     connections: Connections,
+    dns: Dns,
     /// After the first failure; after each further one it is twice as long.
     retry_pause: Duration,
 }
 
 impl Acme {
-    /// For what `app` has, answered by the edges of `view`.
-    pub fn new(app: Arc<App>, view: FleetView, retry_pause: Duration) -> Self {
+    /// For what `app` has, answered by the edges of `view`, or by records that `dns` has set.
+    pub fn new(app: Arc<App>, view: FleetView, dns: Dns, retry_pause: Duration) -> Self {
         let edges = Edges::new(view, app.clone());
-        Self { app, edges, connections: Connections::default(), retry_pause }
+        Self { app, edges, connections: Connections::default(), dns, retry_pause }
     }
 
     /// Works for as long as the lease is held; dropped, all work ends.

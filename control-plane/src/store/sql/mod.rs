@@ -20,10 +20,10 @@ use crate::{
     store::{
         Changes, Store, StoreError, Transaction,
         rows::{
-            BackendRow, CertificateRow, ChallengeRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow, InviteRow,
-            IssuerRow, KeyRow, ServiceRow, TokenRow, TokenUseRow, account_key_identity, client_key_identity,
-            external_account_key_identity, millis_column, order_key_identity, private_key_identity, rejections_column,
-            revision_column, secret_identity,
+            BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow,
+            InviteRow, IssuerRow, KeyRow, ServiceRow, TokenRow, TokenUseRow, account_key_identity, client_key_identity,
+            dns_settings_identity, external_account_key_identity, millis_column, order_key_identity,
+            private_key_identity, rejections_column, revision_column, secret_identity,
         },
         wakeup::Wakeup,
     },
@@ -76,13 +76,19 @@ const SEALED_ORDER_KEYS: SealedTable = SealedTable {
     update: "UPDATE issuance SET sealed_order_key = $1 WHERE host = $2 AND sealed_order_key = $3",
     identity: order_key_identity,
 };
+const SEALED_DNS_SETTINGS: SealedTable = SealedTable {
+    select: "SELECT id, sealed_settings FROM dns_provider WHERE id > $1 ORDER BY id LIMIT $2",
+    update: "UPDATE dns_provider SET sealed_settings = $1 WHERE id = $2 AND sealed_settings = $3",
+    identity: dns_settings_identity,
+};
 /// Every table with sealed records.
-const SEALED_TABLES: [&SealedTable; 6] = [
+const SEALED_TABLES: [&SealedTable; 7] = [
     &SEALED_CERTIFICATES,
     &SEALED_CLIENT_KEYS,
     &SEALED_ACCOUNT_KEYS,
     &SEALED_EXTERNAL_ACCOUNT_KEYS,
     &SEALED_ORDER_KEYS,
+    &SEALED_DNS_SETTINGS,
     &SEALED_SECRETS,
 ];
 const SEALED_SECRETS: SealedTable = SealedTable {
@@ -194,6 +200,13 @@ impl SqlStore {
             .await?
         {
             put.push(Object::Served(Resource::Challenge(Arc::new(row.challenge()?))));
+        }
+        for row in sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::DnsProvider(Arc::new(row.provider(&self.sealer)?)));
         }
         for row in sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE revision > $1")
             .bind(after)

@@ -2,26 +2,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, ResourceKind, Revision, ServiceId,
-    TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, ResourceKind,
+    Revision, ServiceId, TokenId,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Database, NOTIFY, acme};
 use crate::{
     model::{
-        Actor, Backend, Certificate, Challenge, ChallengeKind, Domain, Enrolment, Invite, Issuance, Issuer, Lease,
-        ObjectKey, Service, Stored, Timestamp, Token,
+        Actor, Backend, Certificate, Challenge, ChallengeKind, DnsProvider, Domain, Enrolment, Invite, Issuance,
+        Issuer, Lease, ObjectKey, Service, Stored, Timestamp, Token,
     },
     seal::Sealer,
     store::{
         StoreError, TOMBSTONES_MAX, Transaction,
         history::Recorded,
         rows::{
-            BackendRow, CertificateRow, ChallengeRow, DomainRow, EnrolmentRow, InviteRow, IssuerRow, ServiceRow,
-            TlsColumns, TokenRow, account_key_identity, external_account_key_identity, issuers_column, labels_column,
-            limits_column, millis_column, names_column, patterns_column, private_key_identity, revision_column,
-            secret_identity, tags_column,
+            BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EnrolmentRow, InviteRow, IssuerRow,
+            ServiceRow, TlsColumns, TokenRow, account_key_identity, dns_settings_column, external_account_key_identity,
+            issuers_column, labels_column, limits_column, millis_column, names_column, patterns_column,
+            private_key_identity, revision_column, secret_identity, tags_column, zones_column,
         },
     },
 };
@@ -552,6 +552,57 @@ impl Transaction for SqlTransaction {
             .execute(&mut *self.transaction)
             .await?;
         self.record_delete(&ObjectKey::issuer(&old.value.id), old).await
+    }
+
+    async fn dns_provider(&mut self, id: &DnsProviderId) -> Result<Option<Stored<DnsProvider>>, StoreError> {
+        sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(|row| row.provider(&self.sealer))
+            .transpose()
+    }
+
+    async fn dns_providers(&mut self) -> Result<Vec<Stored<DnsProvider>>, StoreError> {
+        sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider ORDER BY id")
+            .fetch_all(&mut *self.transaction)
+            .await?
+            .into_iter()
+            .map(|row| row.provider(&self.sealer))
+            .collect()
+    }
+
+    async fn put_dns_provider(
+        &mut self,
+        old: Option<&Stored<DnsProvider>>,
+        new: DnsProvider,
+    ) -> Result<Stored<DnsProvider>, StoreError> {
+        let stored = self.stored(old, new);
+        let DnsProvider { id, zones, settings } = &stored.value;
+        sqlx::query::<Database>(
+            "INSERT INTO dns_provider (id, zones, sealed_settings, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (id) DO UPDATE SET zones = excluded.zones, sealed_settings = excluded.sealed_settings, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(zones_column(zones))
+        .bind(dns_settings_column(id, settings, &self.sealer)?)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ObjectKey::dns_provider(id), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_dns_provider(&mut self, old: &Stored<DnsProvider>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM dns_provider WHERE id = $1")
+            .bind(old.value.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ObjectKey::dns_provider(&old.value.id), old).await
     }
 
     async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError> {

@@ -1,0 +1,113 @@
+//! DNS providers: who sets the records by which names prove themselves.
+
+use std::sync::Arc;
+
+use switchyard_proto::vocab::{DnsProviderId, Revision, limits::DNS_PROVIDERS_MAX};
+
+use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
+use crate::model::{Actor, DnsProvider, DnsSettings, Stored, Zones, rules};
+
+/// The fields of a DNS provider to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct DnsProviderUpdate {
+    /// Other zones.
+    pub zones: Option<Zones>,
+    /// Another way to tell it.
+    pub settings: Option<DnsSettings>,
+}
+
+/// One page of all DNS providers, by name.
+///
+/// # Errors
+///
+/// The page token is not one of this list.
+pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<DnsProvider>>>, AppError> {
+    let state = app.feed.state();
+    page::of_map(state.dns_providers(), request, |id| DnsProviderId::parse(id).ok(), |it| it.id.as_str(), |_| true)
+}
+
+/// One DNS provider.
+///
+/// # Errors
+///
+/// There is none of this name.
+pub fn get(app: &App, id: &DnsProviderId) -> Result<Arc<Stored<DnsProvider>>, AppError> {
+    app.feed.state().dns_providers().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// Makes a DNS provider.
+///
+/// # Errors
+///
+/// It exists, or there are too many.
+pub async fn create(app: &App, actor: &Actor, new: DnsProvider, mode: Mode) -> Result<Stored<DnsProvider>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    if change.transaction.dns_provider(&new.id).await?.is_some() {
+        return Err(AppError::AlreadyExists(new.id.to_resource_name()));
+    }
+    rules::can_add("DNS providers", app.feed.state().dns_providers().len(), DNS_PROVIDERS_MAX)?;
+    let stored = change.transaction.put_dns_provider(None, new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Changes the given fields of a DNS provider. An update that changes nothing writes nothing.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    id: &DnsProviderId,
+    update: DnsProviderUpdate,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Stored<DnsProvider>, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut change, id, etag).await?;
+    let DnsProviderUpdate { zones, settings } = update;
+    let new = DnsProvider {
+        id: id.clone(),
+        zones: zones.unwrap_or_else(|| old.value.zones.clone()),
+        settings: settings.unwrap_or_else(|| old.value.settings.clone()),
+    };
+    if new == old.value {
+        return Ok(old);
+    }
+    let stored = change.transaction.put_dns_provider(Some(&old), new).await?;
+    app.finish(change).await?;
+    Ok(stored)
+}
+
+/// Deletes a DNS provider. Names in its zones that need it go on with the certificates they have, and say why there is no other.
+///
+/// # Errors
+///
+/// There is none of this name, or the etag is stale.
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    id: &DnsProviderId,
+    etag: Option<Revision>,
+    mode: Mode,
+) -> Result<Revision, AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let old = existing(&mut change, id, etag).await?;
+    change.transaction.delete_dns_provider(&old).await?;
+    app.finish(change).await
+}
+
+async fn existing(
+    change: &mut Change,
+    id: &DnsProviderId,
+    etag: Option<Revision>,
+) -> Result<Stored<DnsProvider>, AppError> {
+    let old = change.transaction.dns_provider(id).await?.ok_or_else(|| not_found(id))?;
+    check_etag(etag, &old)?;
+    Ok(old)
+}
+
+fn not_found(id: &DnsProviderId) -> AppError {
+    AppError::NotFound(id.to_resource_name())
+}
