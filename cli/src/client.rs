@@ -5,10 +5,10 @@ use std::{fmt, time::Duration};
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, Certificate, Change, DnsProvider, Domain, Edge, Invite, Issuer, ListBackendsRequest,
+        Backend, Certificate, Change, DnsProvider, Domain, Edge, Invite, Issuance, Issuer, ListBackendsRequest,
         ListCertificatesRequest, ListChangesRequest, ListDnsProvidersRequest, ListDomainsRequest, ListEdgesRequest,
-        ListInvitesRequest, ListIssuersRequest, ListServicesRequest, ListTokensRequest, Service, Token,
-        audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
+        ListInvitesRequest, ListIssuancesRequest, ListIssuersRequest, ListServicesRequest, ListTokensRequest, Service,
+        Token, audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
         certificate_service_client::CertificateServiceClient, dns_provider_service_client::DnsProviderServiceClient,
         domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
         invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
@@ -258,6 +258,16 @@ impl Client {
             let request = ListInvitesRequest { page_size: PAGE_SIZE, page_token };
             let page = self.invites().list_invites(request).await?.into_inner();
             Ok((page.invites, page.next_page_token))
+        })
+        .await
+    }
+
+    /// How far all domains are with the certificates that are ordered for them, by domain.
+    pub(crate) async fn all_issuances(&self) -> Result<Vec<Issuance>, Failure> {
+        pages(async |page_token| {
+            let request = ListIssuancesRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.certificates().list_issuances(request).await?.into_inner();
+            Ok((page.issuances, page.next_page_token))
         })
         .await
     }

@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod grpc;
 pub mod lifecycle;
 pub mod listen;
+pub mod metrics;
 pub mod model;
 pub mod pki;
 pub mod reconcile;

@@ -29,9 +29,10 @@ use crate::{
     grpc,
     lifecycle::{Lifecycle, Signals, TaskEnded},
     listen::{CertificateFiles, CertificateFilesError, Listener},
+    metrics::Metrics,
     model::Secret,
     reconcile::{
-        self, Leader,
+        self, Expiry, Leader,
         acme::{self, Acme},
     },
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
@@ -144,6 +145,8 @@ impl Server {
             load_seed(&app, &seed).await?;
         }
         let revision = feed.state().revision();
+        let metrics = Arc::new(Metrics::new());
+        lifecycle.spawn("expiry", Expiry::new(app.clone(), metrics.clone()).run(ending.clone()));
 
         let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
         let tls = certificate.clone().server_config()?;
@@ -171,7 +174,7 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         lifecycle.spawn("admin listener", accept);
-        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, token_rate, ending)));
+        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, metrics, token_rate, ending)));
         Ok(Self { admin, fleet, revision, lifecycle, store })
     }
 

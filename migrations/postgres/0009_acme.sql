@@ -36,7 +36,8 @@ CREATE TABLE challenge (
 CREATE INDEX challenge_revision ON challenge (revision);
 
 -- How far each domain is with its certificate; not part of the configuration. version counts the writes, so that nobody writes over
--- what he has not read. issuer: that of the certificate that is served. order_*: the order that is open, if one is. renew_at: when the
+-- what he has not read. issuer: that of the certificate that is served. revoke: a certificate that its
+-- issuer is to declare void once another is there, DER. order_*: the order that is open, if one is. renew_at: when the
 -- certificate is to be replaced, chosen in the window that its issuer suggested, if it did; ask_at: when to ask it again.
 CREATE TABLE issuance (
     host TEXT PRIMARY KEY,
@@ -48,6 +49,7 @@ CREATE TABLE issuance (
     issuer TEXT,
     order_issuer TEXT,
     order_url TEXT,
+    revoke BYTEA,
     sealed_order_key BYTEA,
     order_began_at BIGINT,
     renew_at BIGINT,

@@ -1,15 +1,19 @@
 //! Certificates are ordered from a CA, whatever edge it asks, and every edge serves them (C1, S5).
 
-use std::fs;
+use std::{
+    fs,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Result, ensure};
 use http::StatusCode;
-use switchyard_proto::v1::{AcmeChallenge, AcmeSettings, IssuanceState};
+use switchyard_proto::v1::{AcmeChallenge, AcmeSettings, CreateIssuerRequest, IssuanceState, Issuer};
 use switchyard_tests::{
     bind::{Bind, KEY_NAME, KEY_SECRET},
     client::Client,
     database::Database,
     eventually::eventually,
+    faulty_ca::{Fault, NonsenseCa},
     fleet::{Fleet, Plan},
     install_crypto_provider,
     pebble::{Pebble, PebbleOptions},
@@ -197,5 +201,248 @@ async fn a_domain_that_comes_back_keeps_its_certificate() -> Result<()> {
     api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
     let after = api.issued("shop.test").await?;
     ensure!(after.certificate_revision == before.certificate_revision, "{before:?} {after:?}");
+    Ok(())
+}
+
+/// How many lines of Pebble's log contain `text`.
+fn said(pebble: &Pebble, text: &str) -> usize {
+    pebble.log().lines().iter().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn a_kill_at_any_step_costs_at_most_the_order_that_was_not_written_yet() -> Result<()> {
+    let mut fleet = fleet_of(1, Database::Sqlite).await?;
+    let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let orders = || said(&pebble, "Added order");
+    // What Pebble says at each step, in order; and whether the order may not have been written by then.
+    let steps = [
+        ("POST /sign-me-up", true),
+        ("POST /order-plz", true),
+        ("Added order", true),
+        ("POST /authZ/", false),
+        ("POST /chalZ/", false),
+        ("Attempting to validate", false),
+        ("set VALID", false),
+        ("POST /finalize-order/", false),
+        ("Issued certificate", false),
+        ("POST /certZ/", false),
+    ];
+    for (number, (step, may_be_unwritten)) in steps.into_iter().enumerate() {
+        let host = format!("shop-{number}.test");
+        let (before, orders_before) = (said(&pebble, step), orders());
+        fleet.api()?.create_acme_domain(&host, AcmeSettings::default()).await?;
+        eventually(&format!("Pebble says {step:?}"), async || {
+            ensure!(said(&pebble, step) > before);
+            Ok(())
+        })
+        .await?;
+        fleet.control_plane.kill().await?;
+        fleet.control_plane.start().await?;
+        fleet.api()?.issued(&host).await?;
+        let extra = orders() - orders_before - 1;
+        ensure!(extra == 0 || (may_be_unwritten && extra == 1), "{extra} extra orders after a kill at {step:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ca_that_forgets_everything_in_the_middle_is_begun_with_anew() -> Result<()> {
+    let fleet = fleet_of(1, Database::postgres().await?).await?;
+    let mut pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let api = fleet.api()?;
+    for (number, step) in ["Added order", "POST /chalZ/", "POST /finalize-order/"].into_iter().enumerate() {
+        let host = format!("shop-{number}.test");
+        api.create_acme_domain(&host, AcmeSettings::default()).await?;
+        eventually(&format!("Pebble says {step:?}"), async || {
+            ensure!(said(&pebble, step) > 0);
+            Ok(())
+        })
+        .await?;
+        pebble.kill().await?;
+        pebble.restart().await?;
+        api.issued(&host).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_nonces_are_gone_on_with() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let pebble = pebble_of(&fleet, 0, PebbleOptions { nonce_reject_percent: 20, ..PebbleOptions::default() }).await?;
+    let api = fleet.api()?;
+    let hosts: Vec<String> = (0..20).map(|number| format!("shop-{number}.test")).collect();
+    for host in &hosts {
+        api.create_acme_domain(host, AcmeSettings::default()).await?;
+    }
+    for host in &hosts {
+        let issued = api.issued(host).await?;
+        ensure!(issued.failures == 0, "{issued:?}");
+    }
+    ensure!(said(&pebble, "Added order") == hosts.len(), "no order is made twice");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_an_external_one() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let account = ("kid-1".to_owned(), "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W".to_owned());
+    let (http_port, external_accounts) = (fleet.edge().http.port(), vec![account.clone()]);
+    let pebble = Pebble::start(PebbleOptions { http_port, external_accounts, ..PebbleOptions::default() }).await?;
+    let (cli, api) = (fleet.cli(), fleet.api()?);
+    let [root, key] = ["root.pem", "key"].map(|name| fleet.dir().join(name));
+    fs::write(&root, pebble.root_pem())?;
+    let [root, key_file] = [&root, &key].map(|path| path.to_string_lossy().into_owned());
+    let directory = pebble.directory();
+    let create = |name| ["issuer", "create", name, "--directory", &directory, "--root-ca-file", &root];
+
+    let unbound = cli.run(&create("unbound")).await?;
+    ensure!(unbound.code == 0, "{unbound:?}");
+    fs::write(&key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXk")?;
+    let external = ["--external-account-key-id", "kid-1", "--external-account-key-file", &key_file];
+    ensure!(cli.run(&[&create("wrong")[..], &external].concat()).await?.code == 0);
+    api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    let failing = eventually("it fails", async || {
+        let issuance = api.issuance("shop.test").await?;
+        ensure!(issuance.failures > 0, "{issuance:?}");
+        Ok(issuance)
+    })
+    .await?;
+    ensure!(failing.failure.contains("--external-account-key-id"), "{failing:?}");
+    ensure!(failing.failure.contains("wrong: the CA says: "), "{failing:?}");
+
+    fs::write(&key, account.1)?;
+    ensure!(cli.run(&[&create("right")[..], &external].concat()).await?.code == 0);
+    let issued = api.issued("shop.test").await?;
+    ensure!(issued.issuer == "issuers/right", "{issued:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chain_is_chosen_by_its_end() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let http_port = fleet.edge().http.port();
+    let pebble = Pebble::start(PebbleOptions { http_port, alternate_roots: 2, ..PebbleOptions::default() }).await?;
+    let api = fleet.api()?;
+    let root = pebble.alternate_root_pem(2).await?;
+    let (_, root_der) = x509_parser::pem::parse_x509_pem(root.as_bytes())?;
+    let root_certificate = root_der.parse_x509()?;
+    let name = root_certificate.subject().iter_common_name().next().map(|name| name.as_str()).transpose()?;
+    let issuer = Issuer {
+        name: "issuers/pebble".to_owned(),
+        directory: pebble.directory(),
+        root_ca_pem: pebble.root_pem().to_owned(),
+        preferred_chain: name.unwrap_or_default().to_owned(),
+        ..Issuer::default()
+    };
+    api.issuers.clone().create_issuer(CreateIssuerRequest { issuer: Some(issuer), validate_only: false }).await?;
+    api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    api.issued("shop.test").await?;
+    let answer = Client::https(fleet.edge().https, &root)?.get("https://shop.test/").await?;
+    ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    let first = pebble.issuing_root_pem().await?;
+    ensure!(Client::https(fleet.edge().https, &first)?.get("https://shop.test/").await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nonsense_of_a_ca_is_survived_and_its_wishes_are_obeyed() -> Result<()> {
+    let fleet = fleet_of(0, Database::Sqlite).await?;
+    let api = fleet.api()?;
+    let ca = NonsenseCa::start().await?;
+    api.create_issuer("odd", &ca.directory(), ca.root_pem()).await?;
+    let faults = [
+        (Fault::Html, "answers no ACME directory"),
+        (Fault::Drop, "cannot be reached"),
+        (Fault::Endless, "more than"),
+        (Fault::Redirects, "redirect"),
+        (Fault::Unavailable, "status 503"),
+        (Fault::Problem { status: StatusCode::FORBIDDEN, kind: "rejectedIdentifier" }, "answers no ACME directory"),
+    ];
+    for (number, (fault, words)) in faults.into_iter().enumerate() {
+        ca.set(fault.clone());
+        let host = format!("shop-{number}.test");
+        api.create_acme_domain(&host, AcmeSettings::default()).await?;
+        eventually(&format!("{fault:?} is told of"), async || {
+            let issuance = api.issuance(&host).await?;
+            ensure!(issuance.failure.contains(words), "{issuance:?}");
+            Ok(())
+        })
+        .await?;
+        api.delete_domain(&host).await?;
+    }
+    ca.set_after_nonces(Fault::RateLimited { retry_after: "3600".to_owned() });
+    api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    let limited = eventually("the limit is told of", async || {
+        let issuance = api.issuance("shop.test").await?;
+        ensure!(issuance.failures == 1, "{issuance:?}");
+        Ok(issuance)
+    })
+    .await?;
+    let next = limited.next_time.map(|time| time.seconds).unwrap_or_default();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    ensure!((now + 3_000..now + 3_700).contains(&next), "{limited:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_ca_allows_is_asked_before_it_is() -> Result<()> {
+    let fleet = fleet_of(1, Database::postgres().await?).await?;
+    let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let (cli, api) = (fleet.cli(), fleet.api()?);
+    let limited = cli.run(&["issuer", "update", "pebble", "--limit-orders", "2/1h", "--limit-names", "9/1h"]).await?;
+    ensure!(limited.code == 0, "{limited:?}");
+    for host in ["a.test", "b.test"] {
+        api.create_acme_domain(host, AcmeSettings::default()).await?;
+        api.issued(host).await?;
+    }
+    api.create_acme_domain("c.test", AcmeSettings::default()).await?;
+    let waiting = eventually("it waits", async || {
+        let issuance = api.issuance("c.test").await?;
+        ensure!(issuance.failure.contains("it allows 2 orders in 1h"), "{issuance:?}");
+        Ok(issuance)
+    })
+    .await?;
+    ensure!(waiting.failures == 0 && said(&pebble, "Added order") == 2, "{waiting:?}");
+    let budget = cli.run(&["certificate", "budget"]).await?;
+    ensure!(budget.stdout.contains("orders") && budget.stdout.contains("2 in 1h"), "{budget:?}");
+    let status = cli.run(&["certificate", "status"]).await?;
+    ensure!(status.stdout.contains("c.test") && status.stdout.contains("used up"), "{status:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_is_revoked_once_another_is_served() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let api = fleet.api()?;
+    api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    let before = api.issued("shop.test").await?;
+    let revoked = fleet.cli().run(&["certificate", "revoke", "shop.test"]).await?;
+    ensure!(revoked.code == 0, "{revoked:?}");
+    eventually("Pebble is told", async || {
+        ensure!(said(&pebble, "revoke") > 0);
+        Ok(())
+    })
+    .await?;
+    let after = api.issued("shop.test").await?;
+    ensure!(after.certificate_revision > before.certificate_revision, "{before:?} {after:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_account_is_made_when_it_is_asked_for() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let _pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let (cli, api) = (fleet.cli(), fleet.api()?);
+    api.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    api.issued("shop.test").await?;
+    let before = cli.json(&["issuer", "get", "pebble"]).await?;
+    let rotated = cli.run(&["issuer", "rotate-account", "pebble"]).await?;
+    ensure!(rotated.code == 0, "{rotated:?}");
+    let renewed = cli.run(&["certificate", "renew", "shop.test"]).await?;
+    ensure!(renewed.code == 0, "{renewed:?}");
+    let after = cli.json(&["issuer", "get", "pebble"]).await?;
+    ensure!(before["account"] != after["account"] && after["account"].is_string(), "{before} {after}");
+    ensure!(before["accountThumbprint"] != after["accountThumbprint"]);
     Ok(())
 }

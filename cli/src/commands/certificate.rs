@@ -6,15 +6,16 @@ use std::{
 use clap::{Args, Subcommand};
 use switchyard_proto::v1::{
     Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest, GetInternalCaRequest,
-    ListCertificatesResponse, RenewCertificateRequest, UpdateCertificateRequest,
+    ListCertificatesResponse, ListIssuancesResponse, RenewCertificateRequest, RevokeCertificateRequest,
+    UpdateCertificateRequest,
 };
 
-use super::{Change, Session, issuance};
+use super::{Change, Session, issuance, issuer};
 use crate::{
     args::{EtagArg, WriteArgs, duration},
     failure::Failure,
     files, names,
-    output::{Show, age, moment, word},
+    output::{Show, age, moment, or_dash, word},
     wait::Outcome,
 };
 
@@ -32,6 +33,19 @@ pub(crate) enum Command {
     },
     /// Lists all certificates
     List,
+    /// Shows how far every domain is whose certificate is ordered, and why where it fails
+    Status,
+    /// Replaces the certificate of a domain now, and has its CA declare the present one void after that
+    Revoke {
+        /// The host name of the domain
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+        /// How long to wait
+        #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// Shows how much of the issuers' rate limits is used
+    Budget,
     /// Orders the certificate of a domain now, and shows how that goes; the present one is served meanwhile
     Renew {
         /// The host name of the domain
@@ -90,6 +104,13 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Upload { material, write } => return upload(session, material, write).await,
         Command::Replace { material, etag, write } => return replace(session, material, etag, write).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::Revoke { domain, timeout } => return revoke(session, &domain, timeout).await,
+        Command::Status => {
+            let issuances = session.client.all_issuances().await?;
+            let response = ListIssuancesResponse { issuances, next_page_token: String::new() };
+            session.output.list(&response, &response.issuances)?;
+        }
+        Command::Budget => issuer::budget(session).await?,
         Command::Renew { domain, timeout } => return renew(session, &domain, timeout).await,
         Command::List => {
             let certificates = session.client.all_certificates().await?;
@@ -118,6 +139,18 @@ async fn renew(session: &Session, domain: &str, timeout: Duration) -> Result<Out
     let began = Instant::now();
     let request = RenewCertificateRequest { domain };
     let asked = session.client.certificates().renew_certificate(request).await?.into_inner();
+    if !session.output.is_for_people() {
+        session.output.document(&asked)?;
+    }
+    issuance::follow(session, &before, timeout, began).await
+}
+
+async fn revoke(session: &Session, domain: &str, timeout: Duration) -> Result<Outcome, Failure> {
+    let domain = names::domain(domain);
+    let before = issuance::get(session, &domain).await?;
+    let began = Instant::now();
+    let request = RevokeCertificateRequest { domain };
+    let asked = session.client.certificates().revoke_certificate(request).await?.into_inner();
     if !session.output.is_for_people() {
         session.output.document(&asked)?;
     }
@@ -196,7 +229,10 @@ impl Show for Certificate {
             names::id(&self.name).to_owned(),
             word(self.source().as_str_name(), "CERTIFICATE_SOURCE_"),
             names_listed(&self.dns_names),
-            age(self.not_after_time.as_ref(), now),
+            match self.warning.as_str() {
+                "" => age(self.not_after_time.as_ref(), now),
+                _ => format!("{} (!)", age(self.not_after_time.as_ref(), now)),
+            },
             self.issuer.clone(),
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
@@ -216,6 +252,7 @@ impl Show for Certificate {
             ("etag", self.etag.clone()),
             ("created", moment(self.create_time.as_ref(), now)),
             ("changed", moment(self.update_time.as_ref(), now)),
+            ("warning", or_dash(&self.warning)),
         ]
     }
 }

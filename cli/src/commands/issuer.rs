@@ -6,8 +6,8 @@ use std::{
 use clap::{Args, Subcommand};
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
-    CreateIssuerRequest, DeleteIssuerRequest, ExternalAccount, GetIssuerRequest, Issuer, ListIssuersResponse, Rate,
-    RateLimits, RotateAccountRequest, UpdateIssuerRequest,
+    Budget, CreateIssuerRequest, DeleteIssuerRequest, ExternalAccount, GetBudgetRequest, GetIssuerRequest, Issuer,
+    ListIssuersResponse, Rate, RateLimits, RotateAccountRequest, UpdateIssuerRequest,
 };
 
 use super::{Change, Session};
@@ -241,6 +241,34 @@ async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) 
     let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
     let (subject, revision) = (subject(&name), response.revision);
     session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
+}
+
+/// Prints how much of the rate limits of all issuers is used.
+pub(super) async fn budget(session: &Session) -> Result<(), Failure> {
+    let request = GetBudgetRequest { name: String::new() };
+    let response = session.client.issuers().get_budget(request).await?.into_inner();
+    session.output.list(&response, &response.budgets)
+}
+
+impl Show for Budget {
+    const PLURAL: &'static str = "budgets";
+    const COLUMNS: &'static [&'static str] = &["ISSUER", "LIMIT", "OF", "USED", "ALLOWED", "NEXT FREE"];
+
+    fn row(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            names::id(&self.issuer).to_owned(),
+            self.limit.clone(),
+            or_dash(&self.subject),
+            self.used.to_string(),
+            rate_text(self.rate.as_ref()),
+            age(self.free_time.as_ref(), now),
+        ]
+    }
+
+    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
+        let titles = ["issuer", "limit", "of", "used", "allowed", "next free"];
+        titles.into_iter().zip(self.row(now)).collect()
+    }
 }
 
 fn change<'a>(issuer: &'a Issuer, done: &'a str, began: Instant) -> Change<'a, Issuer> {

@@ -16,10 +16,11 @@ use switchyard_proto::v1::{
     DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
     GetInternalCaRequest, GetIssuanceRequest, GetServiceRequest, InternalCa, Invite, Issuance, ListBackendsRequest,
     ListBackendsResponse, ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse,
-    ListEdgesRequest, ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListServicesRequest,
-    ListServicesResponse, RenewCertificateRequest, Service, SwitchDomainRequest, UpdateBackendRequest,
-    UpdateCertificateRequest, UpdateDomainRequest, UpdateEdgeRequest, UpdateServiceRequest, WatchIssuanceRequest,
-    WatchRevisionRequest, WatchRevisionResponse,
+    ListEdgesRequest, ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListIssuancesRequest,
+    ListIssuancesResponse, ListServicesRequest, ListServicesResponse, RenewCertificateRequest,
+    RevokeCertificateRequest, Service, SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest,
+    UpdateDomainRequest, UpdateEdgeRequest, UpdateServiceRequest, WatchIssuanceRequest, WatchRevisionRequest,
+    WatchRevisionResponse,
     backend_service_server::{BackendService, BackendServiceServer},
     certificate_service_server::{CertificateService, CertificateServiceServer},
     domain_service_server::{DomainService, DomainServiceServer},
@@ -302,6 +303,16 @@ impl CertificateService for State {
 
     async fn watch_issuance(&self, request: Request<WatchIssuanceRequest>) -> Answer<Self::WatchIssuanceStream> {
         let domain = self.note("WatchIssuance", request).domain;
+        Err(Status::not_found(format!("there is no {domain}/issuance")))
+    }
+
+    async fn list_issuances(&self, request: Request<ListIssuancesRequest>) -> Answer<ListIssuancesResponse> {
+        self.note("ListIssuances", request);
+        Ok(Response::new(ListIssuancesResponse::default()))
+    }
+
+    async fn revoke_certificate(&self, request: Request<RevokeCertificateRequest>) -> Answer<Issuance> {
+        let domain = self.change("RevokeCertificate", request)?.domain;
         Err(Status::not_found(format!("there is no {domain}/issuance")))
     }
 

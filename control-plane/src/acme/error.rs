@@ -26,6 +26,8 @@ pub enum AcmeErrorKind {
     Unavailable,
     /// There were too many requests. Another CA may have room.
     RateLimited,
+    /// It is not even asked: it has said how much it allows.
+    OverBudget,
     /// It will not issue, whatever is tried again: something has to be changed. Another CA may.
     Refused,
     /// The name did not prove itself.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::{HostPattern, IssuerId, Revision};
 
-use super::{App, AppError, Change, Mode, issuer, scope};
+use super::{App, AppError, Change, Mode, Page, PageRequest, issuer, scope};
 use crate::{
     model::{
         Account, AcmeSettings, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance,
@@ -49,11 +49,47 @@ pub async fn get(app: &App, actor: &Actor, host: &HostPattern) -> Result<Standin
 /// There is no domain of this name, or no certificate is ordered for it.
 pub async fn renew(app: &App, actor: &Actor, host: &HostPattern) -> Result<Standing, AppError> {
     scope::check_domain(actor, host)?;
-    if !app.store.request_issuance(host, app.clock.now()).await? {
+    request(app, host, None).await?;
+    get(app, actor, host).await
+}
+
+/// Has the certificate of a domain replaced now, and declared void by its CA after that.
+///
+/// # Errors
+///
+/// There is no domain of this name, or no certificate was ordered for it.
+pub async fn revoke(app: &App, actor: &Actor, host: &HostPattern) -> Result<Standing, AppError> {
+    let certificate = get(app, actor, host).await?.certificate;
+    let certificate = certificate.ok_or_else(|| AppError::NotFound(Certificate::acme_id(host).to_resource_name()))?;
+    request(app, host, Some(&certificate.value.chain.certificates[0])).await?;
+    get(app, actor, host).await
+}
+
+async fn request(app: &App, host: &HostPattern, revoke: Option<&[u8]>) -> Result<(), AppError> {
+    if !app.store.request_issuance(host, revoke, app.clock.now()).await? {
         return Err(AppError::NotFound(format!("domains/{host}/issuance")));
     }
     app.due.notify_one();
-    get(app, actor, host).await
+    Ok(())
+}
+
+/// One page of all issuances in the actor's scope, by domain. It may have fewer than asked for, and not be the last.
+///
+/// # Errors
+///
+/// The database does not answer.
+pub async fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Standing>, AppError> {
+    let mut all = app.store.issuances(request.after().unwrap_or_default(), request.size() + 1).await?;
+    let has_more = all.len() > request.size();
+    all.truncate(request.size());
+    let next = all.last().filter(|_| has_more).map(|last| Page::<Standing>::token_after(last.host.as_str()));
+    let state = app.feed.state();
+    let shown = all.into_iter().filter(|it| it.phase != Phase::Retired && actor.access.scope.has_domain(&it.host));
+    let standing = |issuance: Issuance| {
+        let certificate = state.certificates().get(&Certificate::acme_id(&issuance.host)).cloned();
+        Standing { issuance, certificate }
+    };
+    Ok(Page { items: shown.map(standing).collect(), next_page_token: next.unwrap_or_default() })
 }
 
 /// Begins to order the certificate of a domain, as part of a change.
@@ -266,11 +302,11 @@ async fn is_as_read(transaction: &mut dyn Transaction, issuance: &Issuance) -> R
     Ok(transaction.issuance(&issuance.host).await?.is_some_and(|now| now.version == issuance.version))
 }
 
-/// When a certificate of this validity is to be replaced, if its CA says nothing: at two thirds of its lifetime, and up to a
-/// twentieth of it later, as `chance` (from 0 to 1) says, so that those of one hour are spread.
+/// When a certificate of this validity is to be replaced, if its CA says nothing: at two thirds of its lifetime, or up to a twentieth of
+/// it before, as `chance` (from 0 to 1) says, so that those of one hour are spread and none has to be warned about.
 pub fn renewal(not_before: Timestamp, not_after: Timestamp, chance: f64) -> Renewal {
     let lifetime = (not_after.0 - not_before.0).max(0);
     #[expect(clippy::cast_possible_truncation, reason = "a twentieth of a lifetime is a small number")]
-    let later = (lifetime as f64 / 20.0 * chance.clamp(0.0, 1.0)) as i64;
-    Renewal { at: Timestamp(not_before.0 + lifetime / 3 * 2 + later), window: None, ask_at: None }
+    let earlier = (lifetime as f64 / 20.0 * chance.clamp(0.0, 1.0)) as i64;
+    Renewal { at: Timestamp(not_before.0 + lifetime / 3 * 2 - earlier), window: None, ask_at: None }
 }

@@ -6,7 +6,7 @@ use switchyard_proto::vocab::{IssuerId, Revision, limits::ISSUERS_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Name, RateLimits, Stored,
+    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Limit, Name, RateLimits, Stored, Used,
     rules::{self, BrokenRule},
 };
 
@@ -84,6 +84,46 @@ pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<Issuer>>
 /// There is none of this name.
 pub fn get(app: &App, id: &IssuerId) -> Result<Arc<Stored<Issuer>>, AppError> {
     app.feed.state().issuers().get(id).cloned().ok_or_else(|| not_found(id))
+}
+
+/// How much of one limit of an issuer is used.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Whose limit.
+    pub issuer: IssuerId,
+    /// Which.
+    pub limit: Limit,
+    /// How much is used.
+    pub used: Used,
+}
+
+/// Subjects of one limit that are told of: those for which most is used.
+const BUDGET_SUBJECTS_MAX: usize = 20;
+
+/// How much of their limits is used, of one issuer or of all.
+///
+/// # Errors
+///
+/// There is none of this name, or the database does not answer.
+pub async fn budget(app: &App, only: Option<&IssuerId>) -> Result<Vec<Budget>, AppError> {
+    let state = app.feed.state();
+    let issuers: Vec<Arc<Stored<Issuer>>> = match only {
+        Some(id) => vec![get(app, id)?],
+        None => state.issuers().values().cloned().collect(),
+    };
+    let now = app.clock.now();
+    let mut budgets = Vec::new();
+    for stored in issuers {
+        let Issuer { id, limits, .. } = &stored.value;
+        for limit in Limit::all(limits) {
+            let mut all = app.store.used(id, &limit, now, BUDGET_SUBJECTS_MAX).await?;
+            if all.is_empty() {
+                all.push(Used { subject: String::new(), count: 0, first_at: now });
+            }
+            budgets.extend(all.into_iter().map(|used| Budget { issuer: id.clone(), limit, used }));
+        }
+    }
+    Ok(budgets)
 }
 
 /// Makes an issuer. The account there is made with the first order.

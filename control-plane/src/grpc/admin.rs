@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use axum::{response::IntoResponse, routing::get};
 use futures::StreamExt;
+use http::header::CONTENT_TYPE;
 use switchyard_proto::{
     DESCRIPTORS,
     v1::{
@@ -18,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     server::NamedService,
+    service::Routes,
     transport::{Server, server::Router},
 };
 use tower::layer::util::{Identity, Stack};
@@ -27,7 +30,7 @@ use super::{
     dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
     token::Tokens,
 };
-use crate::{app::App, fleet::Tracker, listen::Connection};
+use crate::{app::App, fleet::Tracker, listen::Connection, metrics::Metrics};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -44,17 +47,27 @@ pub async fn serve(
     connections: mpsc::Receiver<Connection>,
     app: Arc<App>,
     tracker: Tracker,
+    metrics: Arc<Metrics>,
     token_rate: NonZeroU32,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
-    let router = router(app, tracker, token_rate, ending.clone()).await;
+    let router = router(app, tracker, metrics, token_rate, ending.clone()).await;
     router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await
+}
+
+/// What Prometheus asks for.
+pub(super) const METRICS: &str = "/metrics";
+
+fn metrics_answer(metrics: &Metrics) -> impl IntoResponse + use<> {
+    let headers = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    (headers, metrics.text())
 }
 
 async fn router(
     app: Arc<App>,
     tracker: Tracker,
+    metrics: Arc<Metrics>,
     token_rate: NonZeroU32,
     ending: CancellationToken,
 ) -> Router<Stack<Authentication, Identity>> {
@@ -109,12 +122,15 @@ async fn router(
     };
     let reflection_v1 = reflection("grpc.reflection.v1.ServerReflection").build_v1();
     let reflection_v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection").build_v1alpha();
+    let plain = axum::Router::new().route(METRICS, get(async move || metrics_answer(&metrics)));
     Server::builder()
+        .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .layer(authentication)
+        .add_routes(Routes::from(plain))
         .add_service(domains)
         .add_service(services)
         .add_service(backends)

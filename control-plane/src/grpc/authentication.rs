@@ -10,12 +10,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
-use tonic::{Status, body::Body};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{info, warn};
 
-use super::{connection::ConnectInfo, permissions::Permission, rates::Rates, refusals::Refusals};
+use super::{admin::METRICS, connection::ConnectInfo, permissions::Permission, rates::Rates, refusals::Refusals};
 use crate::{
     app::{App, token},
     model::{Actor, Door},
@@ -93,6 +93,18 @@ pub(super) struct Authenticated<S> {
     authentication: Authentication,
 }
 
+/// A refusal for who does not speak gRPC.
+fn refusal(status: &Status) -> Response<Body> {
+    let code = match status.code() {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let mut response = Response::new(Body::new(format!("{}\n", status.message())));
+    *response.status_mut() = code;
+    response
+}
+
 impl<S> Service<Request<Body>> for Authenticated<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -120,6 +132,7 @@ where
                     request.extensions_mut().insert(actor);
                     inner.call(request).await
                 }
+                Err(status) if request.uri().path() == METRICS => Ok(refusal(&status)),
                 Err(status) => Ok(status.into_http()),
             }
         })

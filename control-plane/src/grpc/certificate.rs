@@ -5,7 +5,8 @@ use switchyard_proto::{
     v1::{
         Certificate, CreateCertificateRequest, DeleteCertificateRequest, DeleteCertificateResponse,
         GetCertificateRequest, GetInternalCaRequest, GetIssuanceRequest, InternalCa, Issuance, ListCertificatesRequest,
-        ListCertificatesResponse, RenewCertificateRequest, UpdateCertificateRequest, WatchIssuanceRequest,
+        ListCertificatesResponse, ListIssuancesRequest, ListIssuancesResponse, RenewCertificateRequest,
+        RevokeCertificateRequest, UpdateCertificateRequest, WatchIssuanceRequest,
         certificate_service_server::CertificateService,
     },
     vocab::{CertificateId, HostPattern},
@@ -66,8 +67,12 @@ impl CertificateService for Certificates {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| certificate::list(&self.app, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let (certificates, next_page_token) =
-            pages::fitting(page, convert_certificate::message, |certificate| certificate.id.as_str());
+        let now = self.app.clock.now();
+        let (certificates, next_page_token) = pages::fitting(
+            page,
+            |stored| convert_certificate::message(stored, now),
+            |certificate| certificate.id.as_str(),
+        );
         Ok(Response::new(ListCertificatesResponse { certificates, next_page_token }))
     }
 
@@ -77,7 +82,7 @@ impl CertificateService for Certificates {
         let stored = convert::name(&name, CertificateId::parse_resource_name)
             .and_then(|id| certificate::get(&self.app, &actor, &id))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_certificate::message(&stored)))
+        Ok(Response::new(convert_certificate::message(&stored, self.app.clock.now())))
     }
 
     async fn create_certificate(
@@ -91,7 +96,7 @@ impl CertificateService for Certificates {
             certificate::create(&self.app, &actor, id, &upload, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("certificate")))?;
-        Ok(Response::new(convert_certificate::message(&stored)))
+        Ok(Response::new(convert_certificate::message(&stored, self.app.clock.now())))
     }
 
     async fn update_certificate(
@@ -105,7 +110,7 @@ impl CertificateService for Certificates {
             certificate::update(&self.app, &actor, &id, &upload, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("certificate")))?;
-        Ok(Response::new(convert_certificate::message(&stored)))
+        Ok(Response::new(convert_certificate::message(&stored, self.app.clock.now())))
     }
 
     async fn delete_certificate(
@@ -161,6 +166,35 @@ impl CertificateService for Certificates {
         });
         let all = futures::StreamExt::chain(stream::iter([Ok(first)]), later);
         Ok(Response::new(Box::pin(all)))
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<RevokeCertificateRequest>,
+    ) -> Result<Response<Issuance>, Status> {
+        let actor = caller(&request)?;
+        let RevokeCertificateRequest { domain } = request.into_inner();
+        let revoked = async {
+            let host = HostPattern::parse_resource_name(&domain).map_err(|error| AppError::invalid("domain", error))?;
+            issuance::revoke(&self.app, &actor, &host).await
+        };
+        let standing = revoked.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_issuance::message(&standing)))
+    }
+
+    async fn list_issuances(
+        &self,
+        request: Request<ListIssuancesRequest>,
+    ) -> Result<Response<ListIssuancesResponse>, Status> {
+        let actor = caller(&request)?;
+        let ListIssuancesRequest { page_size, page_token } = request.into_inner();
+        let found = async {
+            let page = PageRequest::parse(page_size, &page_token)?;
+            issuance::list(&self.app, &actor, &page).await
+        };
+        let page = found.await.map_err(|error| status(error, None))?;
+        let issuances = page.items.iter().map(convert_issuance::message).collect();
+        Ok(Response::new(ListIssuancesResponse { issuances, next_page_token: page.next_page_token }))
     }
 
     async fn renew_certificate(&self, request: Request<RenewCertificateRequest>) -> Result<Response<Issuance>, Status> {

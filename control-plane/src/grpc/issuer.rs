@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use switchyard_proto::{
     v1::{
-        CreateIssuerRequest, DeleteIssuerRequest, DeleteIssuerResponse, GetIssuerRequest, Issuer, ListIssuersRequest,
-        ListIssuersResponse, RotateAccountRequest, UpdateIssuerRequest, issuer_service_server::IssuerService,
+        CreateIssuerRequest, DeleteIssuerRequest, DeleteIssuerResponse, GetBudgetRequest, GetBudgetResponse,
+        GetIssuerRequest, Issuer, ListIssuersRequest, ListIssuersResponse, RotateAccountRequest, UpdateIssuerRequest,
+        issuer_service_server::IssuerService,
     },
     vocab::IssuerId,
 };
@@ -74,6 +75,20 @@ impl IssuerService for Issuers {
         };
         let revision = deleted.await.map_err(|error| status(error, None))?;
         Ok(Response::new(DeleteIssuerResponse { revision: revision.0 }))
+    }
+
+    async fn get_budget(&self, request: Request<GetBudgetRequest>) -> Result<Response<GetBudgetResponse>, Status> {
+        let GetBudgetRequest { name } = request.into_inner();
+        let found = async {
+            let only = match name.as_str() {
+                "" => None,
+                name => Some(convert::name(name, IssuerId::parse_resource_name)?),
+            };
+            issuer::budget(&self.0, only.as_ref()).await
+        };
+        let budgets = found.await.map_err(|error| status(error, None))?;
+        let budgets = budgets.iter().map(convert_issuer::budget).collect();
+        Ok(Response::new(GetBudgetResponse { budgets }))
     }
 
     async fn rotate_account(&self, request: Request<RotateAccountRequest>) -> Result<Response<Issuer>, Status> {

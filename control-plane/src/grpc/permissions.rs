@@ -1,5 +1,6 @@
 //! Which role each method asks for. A method that is not here is refused.
 
+use super::admin::METRICS;
 use crate::model::{Access, Role, Scope};
 
 /// What a method asks of whoever calls it.
@@ -44,7 +45,9 @@ const PERMISSIONS: &[Permission] = &[
     method("/switchyard.v1.CertificateService/DeleteCertificate", Operator, Scoped),
     method("/switchyard.v1.CertificateService/GetIssuance", Viewer, Scoped),
     method("/switchyard.v1.CertificateService/WatchIssuance", Viewer, Scoped),
+    method("/switchyard.v1.CertificateService/ListIssuances", Viewer, Scoped),
     method("/switchyard.v1.CertificateService/RenewCertificate", Operator, Scoped),
+    method("/switchyard.v1.CertificateService/RevokeCertificate", Operator, Scoped),
     method("/switchyard.v1.CertificateService/GetInternalCa", Viewer, Nothing),
     method("/switchyard.v1.DnsProviderService/ListDnsProviders", Viewer, Nothing),
     method("/switchyard.v1.DnsProviderService/GetDnsProvider", Viewer, Nothing),
@@ -69,6 +72,7 @@ const PERMISSIONS: &[Permission] = &[
     // Accounts with CAs are the fleet's, not a domain's.
     method("/switchyard.v1.IssuerService/ListIssuers", Viewer, Nothing),
     method("/switchyard.v1.IssuerService/GetIssuer", Viewer, Nothing),
+    method("/switchyard.v1.IssuerService/GetBudget", Viewer, Nothing),
     method("/switchyard.v1.IssuerService/CreateIssuer", Admin, Everything),
     method("/switchyard.v1.IssuerService/UpdateIssuer", Admin, Everything),
     method("/switchyard.v1.IssuerService/DeleteIssuer", Admin, Everything),
@@ -82,6 +86,8 @@ const PERMISSIONS: &[Permission] = &[
     method("/switchyard.v1.TokenService/ListTokens", Admin, Everything),
     method("/switchyard.v1.TokenService/CreateToken", Admin, Everything),
     method("/switchyard.v1.TokenService/DeleteToken", Admin, Everything),
+    // It names certificates.
+    method(METRICS, Viewer, Everything),
     method("/grpc.health.v1.Health/Check", Viewer, Nothing),
     method("/grpc.health.v1.Health/Watch", Viewer, Nothing),
     method("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Viewer, Nothing),
@@ -155,6 +161,7 @@ mod tests {
         all.extend(methods(tonic_health::pb::FILE_DESCRIPTOR_SET, "grpc.health.v1"));
         all.extend(methods(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, "grpc.reflection.v1"));
         all.extend(methods(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, "grpc.reflection.v1alpha"));
+        all.insert(METRICS.to_owned());
         let declared: BTreeSet<_> = PERMISSIONS.iter().map(|permission| permission.path.to_owned()).collect();
         assert_eq!(declared.len(), PERMISSIONS.len(), "none is declared twice");
         assert_eq!(declared, all);

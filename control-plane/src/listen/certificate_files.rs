@@ -53,7 +53,8 @@ impl CertificateFiles {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(self);
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        // HTTP/1.1 for who asks for metrics.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
 

@@ -82,6 +82,17 @@ pub struct CertificateChain {
     pub not_after: Timestamp,
 }
 
+/// The longest time before its end from which a certificate is warned about.
+const WARNING_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+
+impl CertificateChain {
+    /// Whether it should have been replaced by now: it ends in 30 days, or in a third of a shorter lifetime.
+    pub fn is_ending(&self, now: Timestamp) -> bool {
+        let lifetime = self.not_after.0 - self.not_before.0;
+        now.0 >= self.not_after.0 - WARNING_MS.min(lifetime / 3)
+    }
+}
+
 /// CAs that somebody trusts, checked by [`crate::pki`]: DER, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaBundle(pub Vec<Vec<u8>>);
@@ -116,6 +127,23 @@ impl fmt::Debug for PrivateKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_is_warned_about_before_its_end() {
+        const DAY: i64 = 24 * 60 * 60 * 1_000;
+        let chain = |days: i64| CertificateChain {
+            certificates: vec![],
+            dns_names: vec![],
+            issuer: String::new(),
+            fingerprint_sha256: String::new(),
+            not_before: Timestamp(0),
+            not_after: Timestamp(days * DAY),
+        };
+        for (days, from) in [(398, 368), (90, 60), (45, 30), (6, 4)] {
+            assert!(!chain(days).is_ending(Timestamp(from * DAY - 1)), "{days} days");
+            assert!(chain(days).is_ending(Timestamp(from * DAY)), "{days} days");
+        }
+    }
 
     #[test]
     fn a_private_key_is_never_shown() {

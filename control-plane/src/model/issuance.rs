@@ -13,6 +13,8 @@ pub struct Issuance {
     pub phase: Phase,
     /// Who issued the certificate that is served.
     pub issuer: Option<IssuerId>,
+    /// A certificate that its issuer is to declare void once another is served, DER.
+    pub revoke: Option<Vec<u8>>,
     /// The order that is open, if one is.
     pub order: Option<Order>,
     /// When something is to be done next.
@@ -35,6 +37,7 @@ impl Issuance {
             version: 0,
             phase: Phase::Waiting,
             issuer: None,
+            revoke: None,
             order: None,
             next_at: now,
             failures: 0,

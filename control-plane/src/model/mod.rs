@@ -6,6 +6,7 @@
 mod access;
 mod backend;
 mod backend_tls;
+mod budget;
 mod certificate;
 mod challenge;
 mod dns;
@@ -25,6 +26,7 @@ mod who;
 pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use backend::{Backend, BackendState, InvalidTags, Tags};
 pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
+pub use budget::{Exhausted, IssuerUse, Limit, Per, UseKind, Used, registered_domain};
 pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
 pub use challenge::{Challenge, ChallengeKind, KeyAuthorizationDigest};
 pub use dns::{

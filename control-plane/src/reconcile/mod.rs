@@ -6,7 +6,9 @@
 
 pub mod acme;
 mod certificates;
+mod expiry;
 mod lease;
 
 pub use certificates::Certificates;
+pub use expiry::Expiry;
 pub use lease::Leader;

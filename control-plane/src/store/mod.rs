@@ -30,8 +30,9 @@ use tokio::sync::watch;
 pub use self::error::StoreError;
 use crate::{
     model::{
-        Actor, Backend, Certificate, Challenge, DnsProvider, Domain, EdgeRecord, Enrolment, HistoryEntry,
-        HistoryFilter, Invite, Issuance, Issuer, Lease, Object, ObjectKey, Service, Stored, Timestamp, Token,
+        Actor, Backend, Certificate, Challenge, DnsProvider, Domain, EdgeRecord, Enrolment, Exhausted, HistoryEntry,
+        HistoryFilter, Invite, Issuance, Issuer, IssuerUse, Lease, Limit, Object, ObjectKey, RateLimits, Service,
+        Stored, Timestamp, Token, Used,
     },
     seal::Sealer,
 };
@@ -126,8 +127,24 @@ pub trait Store: Debug + Send + Sync {
     /// Issuances by domain, those after `after`; at most `limit`.
     async fn issuances(&self, after: &str, limit: usize) -> Result<Vec<Issuance>, StoreError>;
 
-    /// Has a certificate ordered now, whatever its issuance waits for; whether there is one for the domain.
-    async fn request_issuance(&self, host: &HostPattern, now: Timestamp) -> Result<bool, StoreError>;
+    /// Has a certificate ordered now, whatever its issuance waits for, and `revoke` declared void after that; whether there is one for
+    /// the domain.
+    async fn request_issuance(
+        &self,
+        host: &HostPattern,
+        revoke: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Asks the limits of an issuer whether there is room for a use, and if there is, notes it. Whoever else asks meanwhile waits.
+    async fn spend(&self, lease: &Lease, it: &IssuerUse, limits: &RateLimits) -> Result<Option<Exhausted>, StoreError>;
+
+    /// Notes a use that has been.
+    async fn note_use(&self, lease: &Lease, it: &IssuerUse) -> Result<(), StoreError>;
+
+    /// How much of a limit of an issuer is used, that of which most is used first; at most `max` subjects.
+    async fn used(&self, issuer: &IssuerId, limit: &Limit, now: Timestamp, max: usize)
+    -> Result<Vec<Used>, StoreError>;
 
     /// Writes a step of an issuance, if the lease is still held and nobody wrote another since it was read; what was written. `None`:
     /// somebody did.

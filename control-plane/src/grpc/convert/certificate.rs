@@ -6,7 +6,7 @@ use switchyard_proto::{
 use super::{Violations, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, certificate::Upload},
-    model::{Certificate, CertificateChain, CertificateSource, Stored},
+    model::{Certificate, CertificateChain, CertificateSource, Stored, Timestamp},
     pki,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn parse_source(source: wire::CertificateSource) -> Result<Certificat
 }
 
 /// A certificate as a message; its private key never is one.
-pub(in crate::grpc) fn message(stored: &Stored<Certificate>) -> wire::Certificate {
+pub(in crate::grpc) fn message(stored: &Stored<Certificate>, now: Timestamp) -> wire::Certificate {
     let Stored { value, revision, created_at, updated_at } = stored;
     let Certificate { id, source: from, chain, private_key: _ } = value;
     let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
@@ -50,6 +50,20 @@ pub(in crate::grpc) fn message(stored: &Stored<Certificate>) -> wire::Certificat
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
+        warning: warning(chain, now),
+    }
+}
+
+fn warning(chain: &CertificateChain, now: Timestamp) -> String {
+    if !chain.is_ending(now) {
+        return String::new();
+    }
+    let days = (chain.not_after.0 - now.0).div_euclid(24 * 60 * 60 * 1_000);
+    match days {
+        ..0 => "it has ended, and was not replaced".to_owned(),
+        0 => "it ends within a day, and was not replaced".to_owned(),
+        1 => "it ends in 1 day, and was not replaced".to_owned(),
+        days => format!("it ends in {days} days, and was not replaced"),
     }
 }
 
@@ -73,6 +87,7 @@ pub(in crate::grpc) fn upload(
         etag,
         create_time: _,
         update_time: _,
+        warning: _,
     } = certificate;
     let mut violations = Violations::default();
     let id = violations.check("certificate.name", CertificateId::parse_resource_name(&name));

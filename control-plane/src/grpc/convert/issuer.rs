@@ -11,9 +11,9 @@ use super::{Mask, Violations, etag, parse_etag, timestamp};
 use crate::{
     app::{
         AppError,
-        issuer::{IssuerUpdate, NewIssuer, Place},
+        issuer::{Budget, IssuerUpdate, NewIssuer, Place},
     },
-    model::{CaBundle, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Rate, RateLimits, Stored},
+    model::{CaBundle, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Rate, RateLimits, Stored, Used},
     pki,
 };
 
@@ -62,6 +62,20 @@ fn limits_message(limits: &RateLimits) -> wire::RateLimits {
         certificates_per_registered_domain: rate(certificates_per_registered_domain),
         certificates_per_exact_names: rate(certificates_per_exact_names),
         failures_per_name: rate(failures_per_name),
+    }
+}
+
+/// How much of a limit is used, as a message.
+pub(in crate::grpc) fn budget(budget: &Budget) -> wire::Budget {
+    let Budget { issuer, limit, used: Used { subject, count, first_at } } = budget;
+    let free_at = (*count > 0).then(|| timestamp(first_at.plus(limit.window())));
+    wire::Budget {
+        issuer: issuer.to_resource_name(),
+        limit: limit.text().to_owned(),
+        subject: subject.clone(),
+        used: *count,
+        rate: Some(wire::Rate { count: limit.rate.count, window: Some(limit.rate.window.into()) }),
+        free_time: free_at,
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
     app::{AppError, issuance},
     dns::Record,
     model::{
-        Certificate, CertificateSource, Challenge, ChallengeKind, DnsSettings, Domain, Issuance, Issuer, Lease, Order,
-        Phase, Renewal, Stored, Thumbprint, Timestamp, provider_of,
+        Certificate, CertificateSource, Challenge, ChallengeKind, DnsSettings, Domain, Exhausted, Issuance, Issuer,
+        IssuerUse, Lease, Order, Phase, Rate, Renewal, Stored, Thumbprint, Timestamp, UseKind, provider_of,
     },
     pki,
     telemetry::chain,
@@ -78,6 +78,16 @@ impl Attempt {
         let certificate = self.certificate();
         if let Some(certificate) = &certificate
             && self.issuance.order.is_none()
+            && let Err(failure) = self.revoke_replaced(certificate).await
+        {
+            return match failure {
+                Failure::Overtaken => Ok(()),
+                Failure::App(error) => Err(error),
+                Failure::Acme(error) => self.failed(error).await,
+            };
+        }
+        if let Some(certificate) = &certificate
+            && self.issuance.order.is_none()
             && self.issuance.renewal.is_some()
         {
             let renewal = self.plan(certificate).await;
@@ -108,6 +118,10 @@ impl Attempt {
                 }
             };
             warn!(issuer = %issuer.value.id, reason = %error, "no certificate was issued");
+            if error.kind == AcmeErrorKind::Invalid {
+                let it = self.used(&issuer.value.id, UseKind::Failure);
+                self.acme.app.store.note_use(&self.lease, &it).await?;
+            }
             if error.kind == AcmeErrorKind::Unavailable {
                 self.acme.connections.forget(&issuer.value.id);
             }
@@ -119,7 +133,9 @@ impl Attempt {
             }
         }
         let retry_after = reasons.iter().filter_map(|(_, error)| error.retry_after).min();
-        let kind = reasons.last().map_or(AcmeErrorKind::Refused, |(_, error)| error.kind);
+        // If one was asked, it is what that one said.
+        let asked = reasons.iter().rfind(|(_, error)| error.kind != AcmeErrorKind::OverBudget);
+        let kind = asked.or(reasons.last()).map_or(AcmeErrorKind::Refused, |(_, error)| error.kind);
         let reason = match reasons.as_slice() {
             [] => {
                 "no issuer has a rank, and the domain names none: give one a rank (switchyard issuer update)".to_owned()
@@ -217,6 +233,10 @@ impl Attempt {
             chain,
             private_key,
         };
+        if !self.is_exempt() {
+            let it = self.used(&issuer.value.id, UseKind::Certificate);
+            self.acme.app.store.note_use(&self.lease, &it).await?;
+        }
         let done = issuance::complete(&self.acme.app, &self.lease, &self.issuance, certificate, renewal).await?;
         // The CA may want it to be replaced at another moment than is usual.
         if done.is_some()
@@ -224,6 +244,7 @@ impl Attempt {
             && let Some(certificate) = self.certificate()
         {
             self.issuance = issuance;
+            self.revoke_replaced(&certificate).await?;
             let renewal = self.plan(&certificate).await;
             self.plan_for(renewal).await?;
         }
@@ -265,6 +286,7 @@ impl Attempt {
         }
         self.enter(Phase::Ordering).await?;
         let private_key = pki::new_key().map_err(AppError::from)?;
+        self.spend(issuer).await?;
         let replaces = certificate.filter(|_| self.issuance.issuer.as_ref() == Some(id));
         let replaces = replaces.map(|it| it.value.chain.certificates[0].as_slice());
         let profile = issuer.value.profile.as_ref().map(|profile| profile.as_str());
@@ -272,6 +294,33 @@ impl Attempt {
         let order = Order { issuer: id.clone(), url: open.url().to_owned(), private_key, began_at: self.now() };
         self.write(Issuance { order: Some(order), ..self.issuance.clone() }).await?;
         Ok(open)
+    }
+
+    /// Asks what the CA allows whether there is room for an order.
+    async fn spend(&self, issuer: &Stored<Issuer>) -> Result<(), Failure> {
+        if self.is_exempt() {
+            return Ok(());
+        }
+        let it = self.used(&issuer.value.id, UseKind::Order);
+        let Some(full) = self.acme.app.store.spend(&self.lease, &it, &issuer.value.limits).await? else {
+            return Ok(());
+        };
+        let Exhausted { limit, subject, until } = full;
+        let Rate { count, window } = limit.rate;
+        let subject = if subject.is_empty() { String::new() } else { format!(" ({subject})") };
+        let window = humantime::format_duration(window);
+        let reason = format!("it allows {count} {}{subject} in {window}, and they are used up", limit.text());
+        let pause = Duration::from_millis(u64::try_from(until.0 - self.now().0).unwrap_or(0));
+        Err(AcmeError { retry_after: Some(pause), ..AcmeError::new(AcmeErrorKind::OverBudget, reason) }.into())
+    }
+
+    /// Whether CAs do not count it: what they have suggested themselves to replace (RFC 9773, section 5).
+    fn is_exempt(&self) -> bool {
+        self.issuance.renewal.is_some_and(|renewal| renewal.window.is_some())
+    }
+
+    fn used(&self, issuer: &IssuerId, kind: UseKind) -> IssuerUse {
+        IssuerUse { issuer: issuer.clone(), kind, host: self.issuance.host.clone(), at: self.now() }
     }
 
     /// The way by which the name is to prove itself: as the domain says, or else those that fit by turns.
@@ -344,8 +393,13 @@ impl Attempt {
     /// Notes why it came to nothing, and when it is tried again.
     async fn failed(&mut self, error: AcmeError) -> Result<(), AppError> {
         let now = self.now();
-        let failures = self.issuance.failures.saturating_add(1);
-        let pause = backoff(self.acme.retry_pause, failures, chance()).max(error.retry_after.unwrap_or_default());
+        let mut failures = self.issuance.failures;
+        let mut pause = error.retry_after.unwrap_or_default();
+        // Nothing has failed that was not tried.
+        if error.kind != AcmeErrorKind::OverBudget {
+            failures = failures.saturating_add(1);
+            pause = pause.max(backoff(self.acme.retry_pause, failures, chance()));
+        }
         // What a CA is still to decide on is taken up again; what it has decided is over.
         let order = self.issuance.order.clone().filter(|_| error.kind == AcmeErrorKind::Unavailable);
         let failed = Issuance {
@@ -368,6 +422,25 @@ impl Attempt {
             issuance::answer(&self.acme.app, &self.lease, answered).await?;
         }
         Ok(())
+    }
+
+    /// Has the CA declare void what it was asked for, if another certificate is served by now.
+    async fn revoke_replaced(&mut self, served: &Stored<Certificate>) -> Result<(), Failure> {
+        let Some(der) = self.issuance.revoke.clone().filter(|der| *der != served.value.chain.certificates[0]) else {
+            return Ok(());
+        };
+        if let Some(issuer) = self.issuance.issuer.as_ref().and_then(|id| self.current(id)) {
+            let (session, _) = self.session(&issuer).await?;
+            match session.revoke(&der).await {
+                Ok(()) => info!(issuer = %issuer.value.id, "the certificate before was revoked"),
+                // It was already, or is somebody else's: asking again changes nothing.
+                Err(error) if error.kind == AcmeErrorKind::Refused => {
+                    warn!(issuer = %issuer.value.id, reason = %error, "the certificate before cannot be revoked");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.write(Issuance { revoke: None, ..self.issuance.clone() }).await
     }
 
     /// When the certificate is to be replaced, as its CA says now.

@@ -66,7 +66,8 @@ mod tests {
         for days in [90, 45, 6] {
             let [first, last] = [0.0, 1.0].map(|chance| plan(&chain(days), None, None, NOW, chance));
             assert_eq!(first.at.0 - NOW.0, days * DAY / 3 * 2);
-            assert_eq!(last.at.0 - first.at.0, days * DAY / 20);
+            assert_eq!(first.at.0 - last.at.0, days * DAY / 20);
+            assert!(!chain(days).is_ending(Timestamp(first.at.0 - 1)));
             let again = plan(&chain(days), Some(first), None, NOW, 1.0);
             assert_eq!((again, again.next_at()), (first, first.at));
         }

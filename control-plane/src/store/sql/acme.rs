@@ -113,13 +113,15 @@ pub(super) async fn record_issuance(
     sealer: &Sealer,
     issuance: &Issuance,
 ) -> Result<Option<Issuance>, StoreError> {
-    let Issuance { host, version, phase, issuer, order, next_at, failures, failure, renewal, updated_at } = issuance;
+    let Issuance { host, version, phase, issuer, revoke, order, next_at, failures, failure, renewal, updated_at } =
+        issuance;
     let order = OrderColumns::of(host, order.as_ref(), sealer)?;
     let window = renewal.and_then(|renewal| renewal.window);
     let written = sqlx::query::<Database>(
         "UPDATE issuance SET version = version + 1, phase = $3, next_at = $4, failures = $5, failure = $6, \
          order_issuer = $7, order_url = $8, sealed_order_key = $9, order_began_at = $10, renew_at = $11, \
-         window_start = $12, window_end = $13, updated_at = $14, issuer = $15, ask_at = $16 WHERE host = $1 AND version = $2",
+         window_start = $12, window_end = $13, updated_at = $14, issuer = $15, ask_at = $16, revoke = $17 \
+         WHERE host = $1 AND version = $2",
     )
     .bind(host.as_str())
     .bind(i64::try_from(*version).unwrap_or(i64::MAX))
@@ -137,6 +139,7 @@ pub(super) async fn record_issuance(
     .bind(updated_at.0)
     .bind(issuer.as_ref().map(|id| id.as_str()))
     .bind(renewal.and_then(|renewal| renewal.ask_at).map(|at| at.0))
+    .bind(revoke.as_deref())
     .execute(&mut **transaction)
     .await?;
     Ok((written.rows_affected() == 1).then(|| Issuance { version: version + 1, ..issuance.clone() }))

@@ -1,12 +1,13 @@
 //! The statements, the same for both databases: this folder is compiled once for each, with `super` saying what differs.
 
 mod acme;
+mod budget;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{HostPattern, Revision, TokenId};
+use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, TokenId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
@@ -15,7 +16,10 @@ use tokio::{
 use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE};
 use crate::{
-    model::{Actor, EdgeRecord, HistoryEntry, HistoryFilter, Issuance, Lease, Object, ObjectKey, Resource, Timestamp},
+    model::{
+        Actor, EdgeRecord, Exhausted, HistoryEntry, HistoryFilter, Issuance, IssuerUse, Lease, Limit, Object,
+        ObjectKey, RateLimits, Resource, Timestamp, Used,
+    },
     seal::Sealer,
     store::{
         Changes, Store, StoreError, Transaction,
@@ -399,16 +403,54 @@ impl Store for SqlStore {
         acme::issuances(&self.pool, &self.sealer, after, limit).await
     }
 
-    async fn request_issuance(&self, host: &HostPattern, now: Timestamp) -> Result<bool, StoreError> {
+    async fn request_issuance(
+        &self,
+        host: &HostPattern,
+        revoke: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let asked = sqlx::query::<Database>(
             "UPDATE issuance SET version = version + 1, next_at = $2, renew_at = NULL, window_start = NULL, \
-             window_end = NULL, ask_at = NULL, updated_at = $2 WHERE host = $1 AND phase <> 'retired'",
+             window_end = NULL, ask_at = NULL, updated_at = $2, revoke = COALESCE($3, revoke) \
+             WHERE host = $1 AND phase <> 'retired'",
         )
         .bind(host.as_str())
         .bind(now.0)
+        .bind(revoke)
         .execute(&self.pool)
         .await?;
         Ok(asked.rows_affected() == 1)
+    }
+
+    async fn spend(&self, lease: &Lease, it: &IssuerUse, limits: &RateLimits) -> Result<Option<Exhausted>, StoreError> {
+        let _turn = self.turn().await?;
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        // It is locked until the end: what is counted does not change before it is noted.
+        acme::require(&mut transaction, lease).await?;
+        let exhausted = budget::exhausted(&mut transaction, it, limits).await?;
+        if exhausted.is_none() {
+            budget::note(&mut transaction, it).await?;
+            transaction.commit().await?;
+        }
+        Ok(exhausted)
+    }
+
+    async fn note_use(&self, lease: &Lease, it: &IssuerUse) -> Result<(), StoreError> {
+        let _turn = self.turn().await?;
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        acme::require(&mut transaction, lease).await?;
+        budget::note(&mut transaction, it).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn used(
+        &self,
+        issuer: &IssuerId,
+        limit: &Limit,
+        now: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Used>, StoreError> {
+        budget::used(&self.pool, issuer, limit, now, max).await
     }
 
     async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError> {

@@ -1,0 +1,90 @@
+//! What the control plane counts of itself, for Prometheus.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use switchyard_proto::vocab::CertificateId;
+
+use crate::model::Timestamp;
+
+/// Certificates that are told of one by one; the rest is only counted.
+const CERTIFICATES_MAX: usize = 1_000;
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    expiring: Gauge<i64, AtomicI64>,
+    expiry: Family<CertificateLabels, Gauge<i64, AtomicI64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: String,
+}
+
+impl Metrics {
+    /// Metrics of which nothing was counted yet.
+    #[expect(clippy::new_without_default, reason = "there is one for each process, made in one place")]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("switchyard");
+        let (expiring, expiry) = (Gauge::default(), Family::default());
+        registry.register(
+            "certificates_expiring",
+            "Certificates that end in 30 days, or in a third of a shorter lifetime, and were not replaced",
+            expiring.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When each of these ends, since 1970",
+            Unit::Seconds,
+            expiry.clone(),
+        );
+        Self { registry, expiring, expiry }
+    }
+
+    /// Takes note of the certificates that come to their end.
+    pub fn certificates_expiring<'a>(&self, ending: impl Iterator<Item = (&'a CertificateId, Timestamp)>) {
+        self.expiry.clear();
+        let mut count = 0;
+        for (id, not_after) in ending {
+            if count < CERTIFICATES_MAX as i64 {
+                let labels = CertificateLabels { certificate: id.to_string() };
+                self.expiry.get_or_create(&labels).set(not_after.0.div_euclid(1_000));
+            }
+            count += 1;
+        }
+        self.expiring.set(count);
+    }
+
+    /// All of them, in the text format of OpenMetrics.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_no_more_is_told_no_more() {
+        let metrics = Metrics::new();
+        let id = CertificateId::parse("shop").unwrap();
+        metrics.certificates_expiring([(&id, Timestamp(1_800_000_000_000))].into_iter());
+        let text = metrics.text();
+        assert!(text.contains("switchyard_certificates_expiring 1\n"), "{text}");
+        let line = "switchyard_certificate_expiry_timestamp_seconds{certificate=\"shop\"} 1800000000\n";
+        assert!(text.contains(line), "{text}");
+        metrics.certificates_expiring([].into_iter());
+        assert!(metrics.text().contains("switchyard_certificates_expiring 0\n"));
+        assert!(!metrics.text().contains("shop"));
+    }
+}
