@@ -82,6 +82,15 @@ impl Server {
     ///
     /// It cannot start; what to do is part of the text.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_by(settings, Arc::new(SystemClock)).await
+    }
+
+    /// Starts everything, with what this clock says as the present.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Server::start`].
+    pub async fn start_by(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let Settings {
             data_dir,
             database,
@@ -109,7 +118,6 @@ impl Server {
         let admin_certificate = admin_tls.map(read_certificate).transpose()?;
         create_dir(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
         let sealer = load_sealer(master_key, &previous_master_keys)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = store::open(&database, sealer).await?;
         let Foundation { fleet_ca, internal_ca } =
             bootstrap::run(&store, &*clock, |secret| keep_first_token(&data_dir, secret)).await.map_err(|error| {

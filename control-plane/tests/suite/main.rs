@@ -6,4 +6,5 @@ mod api;
 mod edge;
 mod fleet;
 mod program;
+mod renewal;
 mod support;

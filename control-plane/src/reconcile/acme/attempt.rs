@@ -453,7 +453,7 @@ impl Attempt {
             }),
             None => None,
         };
-        plan(&certificate.value.chain, planned, window, self.now(), chance())
+        plan(&certificate.value.chain, certificate.updated_at, planned, window, self.now(), chance())
     }
 
     async fn renewal_window(
