@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
     BackendId, CertificateId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey, ResourceKind,
-    ServiceId, TokenId,
+    ServiceId, TicketKeysId, TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
@@ -21,12 +21,13 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
         Self::Served(ResourceKind::Domain),
         Self::Served(ResourceKind::Challenge),
+        Self::Served(ResourceKind::TicketKeys),
         Self::Edge,
         Self::Invite,
         Self::Token,
@@ -109,6 +110,7 @@ impl ObjectKey {
             }
             ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Challenge) => ResourceKey::challenge(&HostPattern::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::TicketKeys) => ResourceKey::ticket_keys(&TicketKeysId::parse(id)?).into(),
             ObjectKind::Edge => Self::edge(&EdgeId::parse(id)?),
             ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
@@ -154,6 +156,7 @@ mod tests {
             "tokens/ci",
             "issuers/letsencrypt",
             "challenges/shop.example",
+            "ticketKeys/e3b0c44298fc1c149afbf4c8996fb924",
         ] {
             let key = ObjectKey::parse_name(name).unwrap();
             assert_eq!(key.to_string(), name);

@@ -6,7 +6,9 @@ use std::{
 
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
-use super::{Backend, Certificate, Challenge, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, Token};
+use super::{
+    Backend, Certificate, Challenge, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, TicketKeys, Token,
+};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +60,8 @@ pub enum Resource {
     Domain(Arc<Stored<Domain>>),
     /// What a CA is answered.
     Challenge(Arc<Stored<Challenge>>),
+    /// What edges with the same labels issue session tickets with.
+    TicketKeys(Arc<Stored<TicketKeys>>),
 }
 
 impl Resource {
@@ -69,6 +73,7 @@ impl Resource {
             Self::Certificate(stored) => ResourceKey::certificate(&stored.value.id),
             Self::Domain(stored) => ResourceKey::domain(&stored.value.host),
             Self::Challenge(stored) => ResourceKey::challenge(&stored.value.host),
+            Self::TicketKeys(stored) => ResourceKey::ticket_keys(stored.value.id()),
         }
     }
 
@@ -80,6 +85,7 @@ impl Resource {
             Self::Certificate(stored) => stored.revision,
             Self::Domain(stored) => stored.revision,
             Self::Challenge(stored) => stored.revision,
+            Self::TicketKeys(stored) => stored.revision,
         }
     }
 }

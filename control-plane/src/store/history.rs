@@ -9,7 +9,7 @@ use switchyard_proto::vocab::{BackendHost, Labels};
 use super::rows::limits_column;
 use crate::model::{
     Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, Domain,
-    Enrolment, Invite, Issuer, Name, Pattern, Service, Token, fingerprint_sha256,
+    Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -114,6 +114,20 @@ impl Recorded for Challenge {
             "host": host.as_str(),
             "http_01_thumbprint": http_01.as_ref().map(|thumbprint| thumbprint.as_str()),
             "tls_alpn_01_digest": tls_alpn_01.as_ref().map(|digest| hexadecimal(digest.as_bytes())),
+        })
+    }
+}
+
+impl Recorded for TicketKeys {
+    fn recorded(&self) -> Value {
+        let key = |key: &TicketKey| {
+            let TicketKey { name, secret: _, role, created_at, since } = key;
+            json!({ "name": name.to_string(), "role": role.as_str(), "created_at": created_at.0, "since": since.0 })
+        };
+        json!({
+            "id": self.id().as_str(),
+            "labels": labels_value(self.labels()),
+            "keys": self.keys().iter().map(key).collect::<Vec<_>>(),
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod acme;
 mod service;
+mod tickets;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -29,6 +30,7 @@ pub(super) use self::acme::{
     limits_column, order_key_identity,
 };
 pub(super) use self::service::{ServiceRow, TlsColumns, client_key_identity};
+pub(super) use self::tickets::{TicketKeysRow, ticket_keys_columns, ticket_secrets_identity};
 
 /// Makes errors about one row.
 struct Row<'a> {
