@@ -6,7 +6,9 @@
 
 pub mod acme;
 mod certificates;
+mod edges;
 mod lease;
+pub mod tickets;
 
 pub use certificates::Certificates;
 pub use lease::Leader;

@@ -5,7 +5,6 @@ use tracing::{info, warn};
 
 use super::{
     Acme, chance,
-    edges::Which,
     renewal::{backoff, plan},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         Renewal, Stored, Thumbprint, Timestamp,
     },
     pki,
+    reconcile::edges::Which,
 };
 
 /// How often in a row something is done again that a CA did not take for no fault of anybody's.
