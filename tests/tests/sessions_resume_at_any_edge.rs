@@ -1,13 +1,17 @@
 //! C5: a TLS session that was begun at one edge goes on at any other with the same labels, at any moment of a rotation of the keys.
 
-use std::{path::Path, process::Stdio, sync::Arc};
+use std::{path::Path, process::Stdio, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion, client::Resumption, version,
 };
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use switchyard_proto::v1::{ClientAuthentication, ClientCertificateMode, Domain, DomainTls};
+use switchyard_proto::{
+    fleet::v1::{AckOutcome, ResourceKind, TicketKey, TicketKeyRole, TicketKeys},
+    v1::{ClientAuthentication, ClientCertificateMode, Domain, DomainTls},
+};
 use switchyard_tests::{
     api::domain,
     authority::{Authority, Issued},
@@ -15,8 +19,10 @@ use switchyard_tests::{
     eventually::{eventually, within},
     fleet::{Edge, Fleet, Plan},
     install_crypto_provider, on_both_databases,
+    origin::Origin,
     relay::Relay,
     shop::{HOST, Shop},
+    wire::{Feed, ScriptedControlPlane, Stream},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,8 +40,16 @@ async fn client(
     versions: &[&'static SupportedProtocolVersion],
     certificate: Option<&Issued>,
 ) -> Result<ClientConfig> {
+    client_that_trusts(&fleet.api()?.internal_ca().await?, versions, certificate)
+}
+
+fn client_that_trusts(
+    root_pem: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    certificate: Option<&Issued>,
+) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(fleet.api()?.internal_ca().await?.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(root_pem.as_bytes())?)?;
     let builder = ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
     Ok(match certificate {
         Some(issued) => builder.with_client_auth_cert(issued.chain.clone(), issued.key())?,
@@ -266,5 +280,82 @@ async fn no_session_goes_on_past_what_its_domain_asks_for() -> Result<()> {
     fleet.live(asked.revision).await?;
     ensure!(ask(&stranger, other, HOST).await.is_err(), "without a certificate, with a session of before");
     ensure!(ask(&stranger_again, other, HOST).await.is_err(), "or without one");
+    Ok(())
+}
+
+/// A real edge that is told what to serve by the test.
+struct Told {
+    _control_plane: ScriptedControlPlane,
+    stream: Stream,
+    feed: Feed,
+    edge: Edge,
+}
+
+impl Told {
+    /// An edge that serves the shop, with a certificate of its own.
+    async fn start(dir: &Path, name: &str, authority: &Authority, origin: &Origin) -> Result<Self> {
+        let mut control_plane = ScriptedControlPlane::start().await?;
+        let listener = &control_plane.listener;
+        let mut edge = Edge::new(dir, name, listener.address, &listener.token, Vec::new())?;
+        edge.start().await?;
+        let (stream, _) = control_plane.stream().await?;
+        let mut feed = Feed::default();
+        feed.service("shop").backend("shop-a", "shop", &origin.address(), "a").domain(HOST, "shop", "a");
+        feed.certificate("shop", HOST, &authority.issue(&[HOST])?);
+        let mut told = Self { _control_plane: control_plane, stream, feed, edge };
+        told.apply().await?;
+        Ok(told)
+    }
+
+    async fn apply(&mut self) -> Result<()> {
+        let ack = self.stream.apply(self.feed.delta()).await?;
+        ensure!(ack.outcome() == AckOutcome::Applied && ack.rejections.is_empty(), "{ack:?}");
+        Ok(())
+    }
+
+    /// Gives it a key that is issued with, and was made so many hours ago.
+    async fn give_key(&mut self, hours: i64) -> Result<()> {
+        let now = SystemTime::UNIX_EPOCH.elapsed()?.as_millis();
+        let key = TicketKey {
+            name: vec![7; 16].into(),
+            secret: vec![7; 32].into(),
+            role: TicketKeyRole::Current.into(),
+            created_at_ms: i64::try_from(now)? - hours * 60 * 60 * 1_000,
+        };
+        let keys = TicketKeys { keys: vec![key] }.encode_to_vec();
+        self.feed.put(ResourceKind::TicketKeys, "e3b0c44298fc1c149afbf4c8996fb924", keys);
+        self.apply().await
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_is_told_nothing_for_too_long_issues_with_keys_of_its_own() -> Result<()> {
+    install_crypto_provider();
+    let (dir, authority, origin) = (tempfile::tempdir()?, Authority::generate()?, Origin::start("a", "a").await?);
+    let mut one = Told::start(dir.path(), "one", &authority, &origin).await?;
+    let mut other = Told::start(dir.path(), "other", &authority, &origin).await?;
+    // A session of one; how it goes on there and elsewhere.
+    let goes_on = async |from: &Edge, to: &Edge| {
+        let mut resumed = Vec::new();
+        for version in VERSIONS {
+            let client = client_that_trusts(&authority.pem(), &[version], None)?;
+            ask(&client, from, HOST).await?;
+            resumed.push(resumes(&client, to).await?);
+        }
+        anyhow::Ok((resumed[0], resumed[1]))
+    };
+    const YES: (bool, bool) = (true, true);
+    const NO: (bool, bool) = (false, false);
+    ensure!(goes_on(&one.edge, &one.edge).await? == YES, "without keys, with its own");
+    ensure!(goes_on(&one.edge, &other.edge).await? == NO, "which others do not have");
+    one.give_key(71).await?;
+    other.give_key(1).await?;
+    ensure!(goes_on(&one.edge, &other.edge).await? == YES, "with keys that both have");
+    one.give_key(73).await?;
+    ensure!(goes_on(&one.edge, &one.edge).await? == YES, "too old: with its own again");
+    ensure!(goes_on(&one.edge, &other.edge).await? == NO, "which others do not have");
+    ensure!(goes_on(&other.edge, &one.edge).await? == YES, "and what it knows is accepted still");
+    one.give_key(97).await?;
+    ensure!(goes_on(&other.edge, &one.edge).await? == NO, "until nobody can have a ticket that is good");
     Ok(())
 }
