@@ -34,6 +34,7 @@ use crate::{
     reconcile::{
         self, Expiry, Leader,
         acme::{self, Acme},
+        tickets::{self, Tickets},
     },
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
     store::{self, Store, StoreError},
@@ -170,6 +171,9 @@ impl Server {
                 lifecycle.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
             }
         }
+        let rotation = Tickets::new(app.clone(), view.clone());
+        let leader = Leader::new(store.clone(), tickets::LEASE).ok_or(StartError::Randomness)?;
+        lifecycle.spawn("tickets", leader.run(async move |lease| rotation.run(lease).await, ending.clone()));
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
         lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, ending.clone())));

@@ -1,5 +1,5 @@
 //! Stands between a real control plane and a real edge, and spoils the backends that a test names: what a control plane
-//! of another version, or with a fault, may send.
+//! of another version, or with a fault, may send. It also holds back what the edge is sent, as a slow network does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +17,7 @@ use switchyard_proto::{
     },
     vocab::{Digest, ResourceKey},
 };
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::{Request, Status, Streaming, codegen::BoxStream, transport::Channel};
 
@@ -33,6 +34,15 @@ pub struct Relay {
     /// Where the edge reaches it, and with what.
     pub listener: FleetListener,
     state: Arc<Mutex<State>>,
+    gate: watch::Sender<Gate>,
+}
+
+/// What is let through to the edge.
+#[derive(Clone, Copy, Debug)]
+enum Gate {
+    Open,
+    /// So many messages.
+    Held(u64),
 }
 
 /// What differs between the two sides.
@@ -51,8 +61,19 @@ impl Relay {
     pub async fn start(control_plane: SocketAddr, token: &str, name: &str) -> Result<Self> {
         let member = Member::join(control_plane, token, name).await?;
         let state = Arc::<Mutex<State>>::default();
-        let service = Relayed { upstream: member.connect(control_plane)?, state: state.clone() };
-        Ok(Self { listener: FleetListener::start(service).await?, state })
+        let gate = watch::Sender::new(Gate::Open);
+        let service = Relayed { upstream: member.connect(control_plane)?, state: state.clone(), gate: gate.clone() };
+        Ok(Self { listener: FleetListener::start(service).await?, state, gate })
+    }
+
+    /// Holds back what the edge is sent, but for so many messages.
+    pub fn hold_after(&self, messages: u64) {
+        self.gate.send_replace(Gate::Held(messages));
+    }
+
+    /// Lets everything through.
+    pub fn release(&self) {
+        self.gate.send_replace(Gate::Open);
     }
 
     /// Gives every version of a backend (`backends/shop-1`) from now on an address that no edge can use.
@@ -69,6 +90,7 @@ impl Relay {
 struct Relayed {
     upstream: FleetServiceClient<Channel>,
     state: Arc<Mutex<State>>,
+    gate: watch::Sender<Gate>,
 }
 
 #[tonic::async_trait]
@@ -80,9 +102,34 @@ impl Streams for Relayed {
         let requests = requests.map(move |request| state.lock().expect(HELD).upward(request));
         let responses = self.upstream.clone().sync(Request::new(requests)).await?;
         let state = self.state.clone();
-        let responses = responses.into_inner();
+        let gate = self.gate.clone();
+        let responses = responses.into_inner().then(move |response| pass(gate.clone(), response));
         let responses = responses.map(move |response| Ok(state.lock().expect(HELD).downward(response?)));
         Ok(Box::pin(responses))
+    }
+}
+
+/// Waits until it is let through.
+async fn pass<T>(gate: watch::Sender<Gate>, message: T) -> T {
+    let mut changes = gate.subscribe();
+    loop {
+        let mut is_through = false;
+        gate.send_if_modified(|gate| {
+            match gate {
+                Gate::Open => is_through = true,
+                Gate::Held(0) => {}
+                Gate::Held(left) => {
+                    *left -= 1;
+                    is_through = true;
+                }
+            }
+            false
+        });
+        if is_through {
+            return message;
+        }
+        // The gate is held here, so it does not go away.
+        let _ = changes.changed().await;
     }
 }
 

@@ -74,7 +74,13 @@ on_both_databases! {
         let private = ["backends/private-1", "certificates/internal-eu.example", "domains/eu.example", "services/private"];
         let seen = sent_to(&fleet, "eu-2", "eu").await?;
         ensure!(private.iter().all(|name| seen.contains(*name)), "{seen:?}");
+        let ticket_keys = |seen: &BTreeSet<String>| -> Vec<String> {
+            seen.iter().filter(|name| name.starts_with("ticketKeys/")).cloned().collect()
+        };
+        let of_eu = ticket_keys(&seen);
         let seen = sent_to(&fleet, "us-2", "us").await?;
+        let of_us = ticket_keys(&seen);
+        ensure!(of_eu.len() == 1 && of_us.len() == 1 && of_eu != of_us, "each its own: {of_eu:?} {of_us:?}");
         ensure!(seen.contains(&format!("domains/{HOST}")), "{seen:?}");
         ensure!(!seen.iter().any(|name| private.contains(&name.as_str()) || name.contains("eu")), "{seen:?}");
         ensure!(!seen.contains("services/default"), "what no domain refers to goes nowhere: {seen:?}");

@@ -2,15 +2,19 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use switchyard_proto::v1::{CreateTokenRequest, Role, Token};
+use prost::Message;
+use switchyard_proto::{
+    fleet::v1::{Resource, ResourceKind, TicketKeys, sync_response},
+    v1::{CreateTokenRequest, Role, Token},
+};
 use switchyard_tests::{
     authority::Authority,
     client::Client,
     database::Database,
     fleet::{Fleet, Plan},
-    fleet_client::Invitation,
+    fleet_client::{Invitation, Member, begin, nothing},
     install_crypto_provider,
     shop::{HOST, Shop},
 };
@@ -37,9 +41,35 @@ impl Secret {
         Self { name, forms }
     }
 
+    /// A key that is nothing but random bytes.
+    fn random(name: &'static str, bytes: &[u8]) -> Self {
+        let numbers = bytes[..16].iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let hex: String = bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name, forms: vec![bytes.into(), STANDARD.encode(bytes)[..32].into(), numbers.into(), hex.into()] }
+    }
+
     fn is_in(&self, place: &[u8]) -> bool {
         self.forms.iter().any(|form| place.windows(form.len()).any(|window| window == form))
     }
+}
+
+/// The secret of the key that edges without labels issue session tickets with.
+async fn ticket_secret(fleet: &Fleet) -> Result<Vec<u8>> {
+    let token = fleet.control_plane.join_token().await?;
+    let member = Member::join(fleet.control_plane.fleet, &token, "reader").await?;
+    let mut incoming = begin(member.connect(fleet.control_plane.fleet)?, nothing()).await?;
+    while let Some(message) = incoming.message().await? {
+        let Some(sync_response::Message::Batch(batch)) = message.message else { continue };
+        for encoded in batch.resources {
+            let resource = Resource::decode(encoded)?;
+            if resource.key.context("a key")?.kind() == ResourceKind::TicketKeys {
+                let keys = TicketKeys::decode(resource.body)?.keys;
+                return Ok(keys.first().context("a ticket key")?.secret.to_vec());
+            }
+        }
+        ensure!(!batch.last, "there are no ticket keys");
+    }
+    bail!("the stream ended")
 }
 
 #[tokio::test]
@@ -87,6 +117,7 @@ async fn keys_and_tokens_are_in_no_file_log_or_answer() -> Result<()> {
         Secret::text("an invitation", &invitation.secret),
         Secret::text("the master key", master_key.trim()),
         Secret::text("the key of an edge", &edge_key),
+        Secret::random("a key of session tickets", &ticket_secret(&fleet).await?),
     ];
 
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();

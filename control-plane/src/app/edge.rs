@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use switchyard_proto::vocab::{CertificateId, EdgeId, InviteId, Labels, Revision, limits::EDGES_MAX};
 use tracing::info;
 
-use super::{App, AppError, Mode};
+use super::{App, AppError, Mode, tickets};
 use crate::{
     feed::State,
     model::{Access, Actor, Door, Enrolment, Invite, SecretHash, Stored, rules},
@@ -76,6 +76,7 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
     let used = Invite { uses: invite.value.uses - 1, ..invite.value.clone() };
     let enrolment = Enrolment { id: edge.clone(), key: request.key(), labels: used.labels.clone() };
     change.transaction.put_invite(Some(&invite), used).await?;
+    tickets::begin_in(&mut change, &enrolment.labels).await?;
     change.transaction.put_enrolment(None, enrolment).await?;
     app.finish(change).await?;
     info!(%edge, invite = %id, %address, "an edge has joined");
@@ -113,12 +114,13 @@ pub async fn relabel(
     if new == old.value {
         return Ok(old);
     }
+    tickets::begin_in(&mut change, &new.labels).await?;
     let stored = change.transaction.put_enrolment(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
 
-/// Removes an edge from the fleet; with the revision, the certificates whose keys it had.
+/// Removes an edge from the fleet, and has the ticket keys replaced that it had; with the revision, the certificates whose keys it had.
 ///
 /// # Errors
 ///
@@ -132,6 +134,7 @@ pub async fn delete(
     let mut change = app.begin(actor, mode).await?;
     let old = change.transaction.enrolment(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
     change.transaction.delete_enrolment(&old).await?;
+    tickets::condemn_in(&mut change, &old.value.labels).await?;
     let certificates = app.feed.state().certificates_of(&old.value.labels);
     Ok((app.finish(change).await?, certificates))
 }

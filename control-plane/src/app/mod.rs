@@ -22,6 +22,7 @@ pub mod seed;
 pub mod service;
 #[cfg(test)]
 mod tests;
+pub mod tickets;
 pub mod token;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};

@@ -9,8 +9,8 @@ use std::{
 };
 
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, HostPattern, Labels, Revision, ServiceId, Tag, TokenId,
-    limits::SERVICE_BACKENDS_MAX,
+    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag, TicketKeysId,
+    TokenId, limits::SERVICE_BACKENDS_MAX,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -18,19 +18,24 @@ use super::{
     App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
     domain::{self, DomainUpdate, SwitchCheck},
+    edge, invite,
     seed::{self, Outcome, Seed},
     service::{self, ServiceUpdate},
+    tickets,
     token::{self, TokenUses},
 };
 use crate::{
     clock::Clock,
     feed::{Feed, Follower},
     model::{
-        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Patterns, Role, Scope,
-        Secret, Service, Tags, Timestamp, TlsVersion, rules::BrokenRule,
+        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Lease, Patterns, Role,
+        Scope, Secret, Service, Tags, TicketKeyRole, TicketKeys, Timestamp, TlsVersion, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
-    store::fixture::Fixture,
+    store::{
+        StoreError,
+        fixture::{Fixture, enrol},
+    },
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -144,6 +149,96 @@ fn upload(name: &str) -> Upload {
         chain_pem: pki::certificate_pem(&issued.certificate),
         private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())),
     }
+}
+
+/// The keys of edges without labels.
+fn ticket_keys(running: &Running) -> Option<TicketKeys> {
+    let state = running.app.feed.state();
+    Some(state.ticket_keys().get(&TicketKeysId::of(&Labels::default()))?.value.clone())
+}
+
+fn roles(keys: &TicketKeys) -> Vec<TicketKeyRole> {
+    keys.keys().iter().map(|key| key.role).collect()
+}
+
+async fn join(running: &Running, edge: &str) {
+    let new = invite::NewInvite { labels: Labels::default(), uses: 1, expires_at: None };
+    let (invite, _) = invite::create(&running.app, &actor(), new, Mode::Commit).await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let application = edge::Application {
+        invite: invite.value.id.clone(),
+        secret: invite.value.hash,
+        edge: EdgeId::parse(edge).unwrap(),
+        request: pki::CertificateRequest::parse(request.der()).unwrap(),
+        address: "192.0.2.1".parse().unwrap(),
+    };
+    edge::enrol(&running.app, application).await.unwrap();
+}
+
+#[tokio::test]
+async fn ticket_keys_come_with_the_first_edge_are_replaced_with_one_and_go_with_the_last() {
+    use TicketKeyRole::{Condemned, Current, Next};
+    for fixture in [Fixture::sqlite().await, Fixture::postgres().await] {
+        let running = Running::on(fixture).await;
+        let app = &running.app;
+        let nobody = Labels::default();
+        let lease = app.store.take_lease("tickets", "test", HOUR).await.unwrap().unwrap();
+        join(&running, "e1").await;
+        let first = ticket_keys(&running).unwrap();
+        assert_eq!(roles(&first), [Current]);
+        join(&running, "e2").await;
+        join(&running, "e3").await;
+        assert_eq!(ticket_keys(&running).as_ref(), Some(&first), "they are there already");
+        tickets::step(app, &lease, &nobody, None).await.unwrap();
+        assert_eq!(ticket_keys(&running).as_ref(), Some(&first), "nothing is due");
+
+        edge::delete(app, &actor(), &EdgeId::parse("e1").unwrap(), Mode::ValidateOnly).await.unwrap();
+        assert_eq!(ticket_keys(&running).as_ref(), Some(&first), "nobody is removed");
+        edge::delete(app, &actor(), &EdgeId::parse("e1").unwrap(), Mode::Commit).await.unwrap();
+        let condemned = ticket_keys(&running).unwrap();
+        assert_eq!(roles(&condemned), [Condemned, Next]);
+        let at = running.head();
+        for not_these in [None, Some(Revision(at.0 - 1))] {
+            tickets::step(app, &lease, &nobody, not_these).await.unwrap();
+            assert_eq!(running.head(), at, "they were not acknowledged");
+        }
+        tickets::step(app, &lease, &nobody, Some(at)).await.unwrap();
+        let replaced = ticket_keys(&running).unwrap();
+        assert_eq!(roles(&replaced), [Current]);
+        assert_eq!(replaced.keys()[0].name, condemned.keys()[1].name);
+
+        running.hand.0.fetch_add(12 * 60 * 60 * 1_000, Ordering::Relaxed);
+        tickets::step(app, &lease, &nobody, None).await.unwrap();
+        assert_eq!(roles(&ticket_keys(&running).unwrap()), [Current, Next]);
+        let other = Lease { epoch: lease.epoch + 1, ..lease.clone() };
+        let lost = tickets::step(app, &other, &nobody, Some(running.head())).await.unwrap_err();
+        assert!(matches!(lost, AppError::Store(StoreError::LeaseLost)), "{lost:?}");
+
+        // The last of a class takes its keys along; the first of another one finds some.
+        edge::delete(app, &actor(), &EdgeId::parse("e2").unwrap(), Mode::Commit).await.unwrap();
+        let eu = Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap();
+        edge::relabel(app, &actor(), &EdgeId::parse("e3").unwrap(), eu.clone(), Mode::Commit).await.unwrap();
+        assert!(ticket_keys(&running).is_some(), "the reconciler finds that nobody has these labels");
+        tickets::step(app, &lease, &nobody, None).await.unwrap();
+        assert_eq!(ticket_keys(&running), None);
+        assert!(app.feed.state().ticket_keys().contains_key(&TicketKeysId::of(&eu)));
+        edge::delete(app, &actor(), &EdgeId::parse("e3").unwrap(), Mode::Commit).await.unwrap();
+        assert!(app.feed.state().ticket_keys().is_empty());
+        let head = running.head();
+        tickets::step(app, &lease, &eu, None).await.unwrap();
+        assert_eq!(running.head(), head, "there is nothing to be done for nobody");
+    }
+}
+
+#[tokio::test]
+async fn edges_of_before_there_were_ticket_keys_are_given_some() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let lease = app.store.take_lease("tickets", "test", HOUR).await.unwrap().unwrap();
+    enrol(&app.store, &EdgeId::parse("e1").unwrap()).await;
+    tickets::step(app, &lease, &Labels::default(), None).await.unwrap();
+    assert_eq!(roles(&ticket_keys(&running).unwrap()), [TicketKeyRole::Current]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 use crate::model::{
     Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
     CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource,
-    Service, TlsVersion,
+    Service, TicketKey, TicketKeyRole, TicketKeys, TlsVersion,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -20,6 +20,7 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
         Resource::Certificate(stored) => certificate(&stored.value).encode_to_vec(),
         Resource::Domain(stored) => domain(&stored.value).encode_to_vec(),
         Resource::Challenge(stored) => challenge(&stored.value).encode_to_vec(),
+        Resource::TicketKeys(stored) => ticket_keys(&stored.value).encode_to_vec(),
     };
     let encoded =
         wire::Resource { key: Some(resource.key().to_wire()), revision: resource.revision().0, body: body.into() };
@@ -75,6 +76,25 @@ fn challenge(challenge: &Challenge) -> wire::Challenge {
             .map(|digest| Bytes::copy_from_slice(digest.as_bytes()))
             .unwrap_or_default(),
     }
+}
+
+fn ticket_keys(keys: &TicketKeys) -> wire::TicketKeys {
+    let key = |key: &TicketKey| {
+        // Since when is for whoever decides what comes next.
+        let TicketKey { name, secret, role, created_at, since: _ } = key;
+        let role = match role {
+            TicketKeyRole::Next => wire::TicketKeyRole::Next,
+            TicketKeyRole::Current | TicketKeyRole::Condemned => wire::TicketKeyRole::Current,
+            TicketKeyRole::Previous => wire::TicketKeyRole::Previous,
+        };
+        wire::TicketKey {
+            name: Bytes::copy_from_slice(name.as_bytes()),
+            secret: Bytes::copy_from_slice(secret.expose()),
+            role: role.into(),
+            created_at_ms: created_at.0,
+        }
+    };
+    wire::TicketKeys { keys: keys.keys().iter().map(key).collect() }
 }
 
 fn service(service: &Service) -> wire::Service {

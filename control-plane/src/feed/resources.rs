@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId};
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId, TicketKeysId};
 
-use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored};
+use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored, TicketKeys};
 
 /// All resources that edges serve, as they are and as edges receive them. Clones share their structure.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct Resources {
     pub(super) backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
     pub(super) challenges: HashMap<HostPattern, Arc<Stored<Challenge>>>,
+    pub(super) ticket_keys: OrdMap<TicketKeysId, Arc<Stored<TicketKeys>>>,
     encoded: HashMap<ResourceKey, Encoded>,
     backends_of: HashMap<ServiceId, OrdSet<BackendId>>,
     certificates_named: HashMap<HostPattern, OrdSet<CertificateId>>,
@@ -121,6 +122,19 @@ impl Resources {
     pub(super) fn remove_challenge(&mut self, host: &HostPattern) {
         self.encoded.remove(&ResourceKey::challenge(host));
         self.challenges.remove(host);
+    }
+
+    /// Puts the ticket keys of a class, or a new version of them.
+    pub(super) fn put_ticket_keys(&mut self, stored: Arc<Stored<TicketKeys>>, encoded: Bytes) {
+        let id = stored.value.id().clone();
+        self.encode(ResourceKey::ticket_keys(&id), stored.revision, encoded);
+        self.ticket_keys.insert(id, stored);
+    }
+
+    /// Removes the ticket keys of a class.
+    pub(super) fn remove_ticket_keys(&mut self, id: &TicketKeysId) {
+        self.encoded.remove(&ResourceKey::ticket_keys(id));
+        self.ticket_keys.remove(id);
     }
 
     /// Removes a service.

@@ -1,16 +1,19 @@
 //! What edges see: a visible set for each class of labels.
 //!
 //! A class sees the domains whose selector its labels fulfil, what a CA is answered that asks for these, the services that they refer
-//! to with their backends, and the certificates that have a name in common with them; nothing else. What comes into sight is new there, however old it is.
+//! to with their backends, the certificates that have a name in common with them, and its own ticket keys; nothing else. What comes into
+//! sight is new there, however old it is.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::HashMap;
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, Labels, ResourceKey, Revision, ServiceId};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, Labels, ResourceKey, Revision, ServiceId, TicketKeysId,
+};
 
 use super::{resources::Resources, visible::VisibleSet};
-use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored};
+use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored, TicketKeys};
 
 /// The classes of labels that there are, and what each one sees. Clones share their structure.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,11 @@ impl Classes {
             Some(class) => class.visible.clone(),
             None => Class::of(labels, resources).visible,
         }
+    }
+
+    /// The labels that edges have.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &Labels> {
+        self.0.keys()
     }
 
     /// The certificates whose keys edges with these labels have.
@@ -178,6 +186,20 @@ impl Classes {
         self.hide(&ResourceKey::challenge(host), at);
     }
 
+    pub(super) fn put_ticket_keys(&mut self, resources: &mut Resources, stored: Arc<Stored<TicketKeys>>, bytes: Bytes) {
+        let (key, at) = (ResourceKey::ticket_keys(stored.value.id()), stored.revision);
+        let labels = stored.value.labels().clone();
+        resources.put_ticket_keys(stored, bytes);
+        if let Some(class) = self.0.get_mut(&labels) {
+            class.show(resources, key, at);
+        }
+    }
+
+    pub(super) fn remove_ticket_keys(&mut self, resources: &mut Resources, id: &TicketKeysId, at: Revision) {
+        resources.remove_ticket_keys(id);
+        self.hide(&ResourceKey::ticket_keys(id), at);
+    }
+
     pub(super) fn remove_service(&mut self, resources: &mut Resources, id: &ServiceId, at: Revision) {
         resources.remove_service(id);
         self.hide(&ResourceKey::service(id), at);
@@ -224,6 +246,7 @@ impl Class {
     /// What edges with these labels see of what there is, each resource since it was changed last.
     fn of(labels: &Labels, resources: &Resources) -> Self {
         let mut class = Self::default();
+        class.show(resources, ResourceKey::ticket_keys(&TicketKeysId::of(labels)), Revision::ZERO);
         for (host, stored) in &resources.domains {
             if sees(labels, &stored.value) {
                 class.show(resources, ResourceKey::domain(host), Revision::ZERO);

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
     BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey,
-    ResourceKind, Revision, ServiceId, TokenId,
+    ResourceKind, Revision, ServiceId, TicketKeysId, TokenId,
 };
 
 use super::{encode::encode, resources::Resources, scope::Classes, visible::VisibleSet};
 use crate::{
     model::{
         Backend, Certificate, Challenge, DnsProvider, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey,
-        ObjectKind, Resource, SecretHash, Service, Stored, Token,
+        ObjectKind, Resource, SecretHash, Service, Stored, TicketKeys, Token,
     },
     store::Changes,
 };
@@ -58,6 +58,16 @@ impl State {
     /// What edges answer a CA that asks for a domain.
     pub fn challenge(&self, host: &HostPattern) -> Option<&Arc<Stored<Challenge>>> {
         self.resources.challenges.get(host)
+    }
+
+    /// What edges with the same labels issue session tickets with.
+    pub fn ticket_keys(&self) -> &OrdMap<TicketKeysId, Arc<Stored<TicketKeys>>> {
+        &self.resources.ticket_keys
+    }
+
+    /// The label sets that edges have, each once.
+    pub fn classes(&self) -> impl Iterator<Item = &Labels> {
+        self.classes.labels()
     }
 
     /// The issuers by id.
@@ -159,6 +169,7 @@ impl State {
             Resource::Certificate(stored) => classes.put_certificate(resources, stored, encoded),
             Resource::Domain(stored) => classes.put_domain(resources, stored, encoded),
             Resource::Challenge(stored) => classes.put_challenge(resources, stored, encoded),
+            Resource::TicketKeys(stored) => classes.put_ticket_keys(resources, stored, encoded),
         }
     }
 
@@ -181,6 +192,9 @@ impl State {
             }
             ResourceKind::Challenge => {
                 let _ = HostPattern::parse(id).map(|host| classes.remove_challenge(resources, &host, at));
+            }
+            ResourceKind::TicketKeys => {
+                let _ = TicketKeysId::parse(id).map(|id| classes.remove_ticket_keys(resources, &id, at));
             }
         }
     }

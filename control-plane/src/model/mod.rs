@@ -20,6 +20,7 @@ mod object;
 pub mod rules;
 mod service;
 mod stored;
+mod tickets;
 mod token;
 mod who;
 
@@ -45,5 +46,9 @@ pub use issuer::{
 pub use object::{ObjectKey, ObjectKind};
 pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
 pub use stored::{Object, Resource, Stored, Timestamp};
+pub use tickets::{
+    Due, FreshTicketKey, InvalidTicketKeys, TicketKey, TicketKeyName, TicketKeyRole, TicketKeys, TicketSecret,
+    ticket_key_parts,
+};
 pub use token::{Secret, SecretHash, Token};
 pub use who::{Actor, Door, EdgeIdentity};

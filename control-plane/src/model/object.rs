@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
     BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey,
-    ResourceKind, ServiceId, TokenId,
+    ResourceKind, ServiceId, TicketKeysId, TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
@@ -23,12 +23,13 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
         Self::Served(ResourceKind::Domain),
         Self::Served(ResourceKind::Challenge),
+        Self::Served(ResourceKind::TicketKeys),
         Self::Edge,
         Self::Invite,
         Self::Token,
@@ -123,6 +124,7 @@ impl ObjectKey {
             }
             ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Challenge) => ResourceKey::challenge(&HostPattern::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::TicketKeys) => ResourceKey::ticket_keys(&TicketKeysId::parse(id)?).into(),
             ObjectKind::Edge => Self::edge(&EdgeId::parse(id)?),
             ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
@@ -170,6 +172,7 @@ mod tests {
             "issuers/letsencrypt",
             "dnsProviders/home",
             "challenges/shop.example",
+            "ticketKeys/e3b0c44298fc1c149afbf4c8996fb924",
         ] {
             let key = ObjectKey::parse_name(name).unwrap();
             assert_eq!(key.to_string(), name);

@@ -7,7 +7,8 @@ use std::{
 use switchyard_proto::vocab::{ResourceKey, Revision};
 
 use super::{
-    Backend, Certificate, Challenge, DnsProvider, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, Token,
+    Backend, Certificate, Challenge, DnsProvider, Domain, Enrolment, Invite, Issuer, ObjectKey, Service, TicketKeys,
+    Token,
 };
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -60,6 +61,8 @@ pub enum Resource {
     Domain(Arc<Stored<Domain>>),
     /// What a CA is answered.
     Challenge(Arc<Stored<Challenge>>),
+    /// What edges with the same labels issue session tickets with.
+    TicketKeys(Arc<Stored<TicketKeys>>),
 }
 
 impl Resource {
@@ -71,6 +74,7 @@ impl Resource {
             Self::Certificate(stored) => ResourceKey::certificate(&stored.value.id),
             Self::Domain(stored) => ResourceKey::domain(&stored.value.host),
             Self::Challenge(stored) => ResourceKey::challenge(&stored.value.host),
+            Self::TicketKeys(stored) => ResourceKey::ticket_keys(stored.value.id()),
         }
     }
 
@@ -82,6 +86,7 @@ impl Resource {
             Self::Certificate(stored) => stored.revision,
             Self::Domain(stored) => stored.revision,
             Self::Challenge(stored) => stored.revision,
+            Self::TicketKeys(stored) => stored.revision,
         }
     }
 }

@@ -6,8 +6,10 @@
 
 pub mod acme;
 mod certificates;
+mod edges;
 mod expiry;
 mod lease;
+pub mod tickets;
 
 pub use certificates::Certificates;
 pub use expiry::Expiry;

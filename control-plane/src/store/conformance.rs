@@ -14,8 +14,8 @@ use super::{
 use crate::{
     model::{
         Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeKey, EdgeRecord,
-        HistoryFilter, HistoryPlace, Invite, ObjectKey, Patterns, RejectionRecord, Role, Scope, Secret, Service, Tags,
-        Timestamp, TlsVersion, Token,
+        Enrolment, FreshTicketKey, HistoryFilter, HistoryPlace, Invite, Object, ObjectKey, Patterns, RejectionRecord,
+        Resource, Role, Scope, Secret, Service, Tags, TicketKeys, Timestamp, TlsVersion, Token,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -53,6 +53,7 @@ conformance!(
     secrets_are_sealed_and_another_master_key_is_refused,
     a_commit_wakes_followers_of_every_process,
     edges_are_remembered,
+    ticket_keys_are_kept_for_their_labels_and_sealed,
     an_invitation_is_kept_without_its_secret,
     a_database_is_pristine_until_somebody_declares_something,
     a_row_that_means_nothing_is_told_from_a_database_that_is_down,
@@ -277,6 +278,52 @@ async fn a_token_is_kept_with_what_it_allows_and_without_its_secret(fixture: Fix
     let changes = store.changes_after(Revision(1)).await.unwrap();
     assert_eq!(changes.removed, [(ObjectKey::token(&token.id), Revision(2))]);
     assert!(store.token_uses().await.unwrap().is_empty(), "a new one of that name was never used");
+}
+
+async fn ticket_keys_are_kept_for_their_labels_and_sealed(fixture: Fixture) {
+    let store = fixture.open().await;
+    let labels = Labels::new([("region".to_owned(), "eu".to_owned()), ("a".to_owned(), "b".to_owned())]).unwrap();
+    let keys = TicketKeys::new(labels.clone(), FreshTicketKey::generate().unwrap(), NOW);
+    let secret = keys.keys()[0].secret.expose().to_vec();
+    let later = NOW.plus(std::time::Duration::from_secs(9));
+    let next = keys.begun(FreshTicketKey::generate().unwrap(), later);
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    assert_eq!(transaction.ticket_keys(keys.id()).await.unwrap(), None);
+    let stored = transaction.put_ticket_keys(None, keys).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut transaction = store.begin(&actor(), later).await.unwrap();
+    assert_eq!(transaction.ticket_keys(stored.value.id()).await.unwrap().as_ref(), Some(&stored));
+    let stored = transaction.put_ticket_keys(Some(&stored), next).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let changes = store.changes_after(Revision::ZERO).await.unwrap();
+    let [Object::Served(Resource::TicketKeys(read))] = &changes.put[..] else { panic!("{changes:?}") };
+    assert_eq!(**read, stored);
+    let told = serde_json::to_string(&store.history(&HistoryFilter::default(), 10).await.unwrap()[0].new).unwrap();
+    assert!(told.contains(&stored.value.keys()[0].name.to_string()) && told.contains("next"), "{told}");
+    assert!(!told.contains(&crate::seal::hex(&secret)) && !told.contains("secret"), "{told}");
+    if let Location::Sqlite(path) = &fixture.location {
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+        }
+    }
+
+    let edge = |id: &str, labels: &Labels| Enrolment {
+        id: EdgeId::parse(id).unwrap(),
+        key: EdgeKey::of(b"key"),
+        labels: labels.clone(),
+    };
+    let mut transaction = store.begin(&actor(), later).await.unwrap();
+    for (id, labels) in [("e1", &labels), ("e2", &labels), ("e3", &Labels::default())] {
+        transaction.put_enrolment(None, edge(id, labels)).await.unwrap();
+    }
+    assert_eq!(transaction.count_edges(&labels).await.unwrap(), 2);
+    transaction.delete_ticket_keys(&stored).await.unwrap();
+    assert_eq!(transaction.ticket_keys(stored.value.id()).await.unwrap(), None);
+    transaction.commit().await.unwrap();
+    let removed = store.changes_after(Revision(2)).await.unwrap().removed;
+    assert_eq!(removed, [(ResourceKey::ticket_keys(stored.value.id()).into(), Revision(3))]);
 }
 
 async fn the_history_is_asked_by_place_resource_actor_and_time(fixture: Fixture) {

@@ -9,7 +9,7 @@ use switchyard_proto::vocab::{BackendHost, Labels};
 use super::rows::limits_column;
 use crate::model::{
     Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider,
-    Domain, Enrolment, Invite, Issuer, Name, Pattern, Service, Token, fingerprint_sha256,
+    Domain, Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -125,6 +125,20 @@ impl Recorded for DnsProvider {
             "id": id.as_str(),
             "zones": zones.iter().map(|zone| zone.as_str()).collect::<Vec<_>>(),
             "provider": settings.provider(),
+        })
+    }
+}
+
+impl Recorded for TicketKeys {
+    fn recorded(&self) -> Value {
+        let key = |key: &TicketKey| {
+            let TicketKey { name, secret: _, role, created_at, since } = key;
+            json!({ "name": name.to_string(), "role": role.as_str(), "created_at": created_at.0, "since": since.0 })
+        };
+        json!({
+            "id": self.id().as_str(),
+            "labels": labels_value(self.labels()),
+            "keys": self.keys().iter().map(key).collect::<Vec<_>>(),
         })
     }
 }

@@ -22,8 +22,8 @@ use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, Revision, ServiceId,
-    TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey, Revision,
+    ServiceId, TicketKeysId, TokenId,
 };
 use tokio::sync::watch;
 
@@ -32,7 +32,7 @@ use crate::{
     model::{
         Actor, Backend, Certificate, Challenge, DnsProvider, Domain, EdgeRecord, Enrolment, Exhausted, HistoryEntry,
         HistoryFilter, Invite, Issuance, Issuer, IssuerUse, Lease, Limit, Object, ObjectKey, RateLimits, Service,
-        Stored, Timestamp, Token, Used,
+        Stored, TicketKeys, Timestamp, Token, Used,
     },
     seal::Sealer,
 };
@@ -236,6 +236,17 @@ pub trait Transaction: Send {
     /// Deletes the answer that was read.
     async fn delete_challenge(&mut self, old: &Stored<Challenge>) -> Result<(), StoreError>;
 
+    /// What edges with the same labels issue session tickets with.
+    async fn ticket_keys(&mut self, id: &TicketKeysId) -> Result<Option<Stored<TicketKeys>>, StoreError>;
+    /// Creates ticket keys (`old` is `None`), or replaces those that were read.
+    async fn put_ticket_keys(
+        &mut self,
+        old: Option<&Stored<TicketKeys>>,
+        new: TicketKeys,
+    ) -> Result<Stored<TicketKeys>, StoreError>;
+    /// Deletes the ticket keys that were read.
+    async fn delete_ticket_keys(&mut self, old: &Stored<TicketKeys>) -> Result<(), StoreError>;
+
     /// An issuer.
     async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError>;
     /// All issuers, by id.
@@ -271,6 +282,8 @@ pub trait Transaction: Send {
 
     /// An edge that belongs to the fleet.
     async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError>;
+    /// How many edges have exactly these labels.
+    async fn count_edges(&mut self, labels: &Labels) -> Result<usize, StoreError>;
     /// Lets an edge belong to the fleet (`old` is `None`), or replaces what was read of it.
     async fn put_enrolment(
         &mut self,

@@ -4,6 +4,7 @@
 mod acme;
 mod dns;
 mod service;
+mod tickets;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -31,6 +32,7 @@ pub(super) use self::acme::{
 };
 pub(super) use self::dns::{DnsProviderRow, dns_settings_column, dns_settings_identity, zones_column};
 pub(super) use self::service::{ServiceRow, TlsColumns, client_key_identity};
+pub(super) use self::tickets::{TicketKeysRow, ticket_keys_columns, ticket_secrets_identity};
 
 /// Makes errors about one row.
 struct Row<'a> {

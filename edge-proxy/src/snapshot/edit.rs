@@ -1,8 +1,10 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId};
+use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId, TicketKeysId};
 
-use super::{Backend, BackendState, Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot};
+use super::{
+    Backend, BackendState, Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot, TicketKeys,
+};
 
 /// The making of a snapshot's successor. Changes may come in any order.
 #[derive(Debug)]
@@ -134,6 +136,16 @@ impl Edit {
     /// Removes what a CA is answered, if it is there.
     pub fn remove_challenge(&mut self, host: &HostPattern) {
         self.next.challenges.remove(host);
+    }
+
+    /// Has session tickets issued with these keys from now on, and with no others.
+    pub fn put_ticket_keys(&mut self, keys: TicketKeys) {
+        self.next.ticket_keys = Some(Arc::new(keys));
+    }
+
+    /// Has session tickets issued with these keys no more. Those that have taken their place, since the edge has other labels, stay.
+    pub fn remove_ticket_keys(&mut self, id: &TicketKeysId) {
+        self.next.ticket_keys.take_if(|keys| keys.id() == id);
     }
 
     fn candidates(&self, name: &HostPattern) -> Vec<Arc<Certificate>> {

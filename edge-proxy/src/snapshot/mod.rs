@@ -14,6 +14,7 @@ mod hosts;
 mod live;
 mod resource;
 mod slots;
+mod tickets;
 
 use std::sync::{
     Arc,
@@ -35,6 +36,7 @@ pub use challenge::{Challenge, Token};
 pub use edit::Edit;
 pub use live::LiveSnapshot;
 pub use resource::{Backend, BackendProtocol, BackendState, Balancing, Domain, PlainHttp, Service, Timeouts};
+pub use tickets::{ISSUING_AGE_MAX, InvalidTicketKeys, TicketKey, TicketKeyRole, TicketKeys};
 
 /// Everything that is served at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Snapshot {
     /// For each name those that are for it, the one that is valid longest first.
     certificates_by_name: HostTable<Arc<[Arc<Certificate>]>>,
     challenges: HostTable<Arc<Challenge>>,
+    /// Those that go with this edge's labels.
+    ticket_keys: Option<Arc<TicketKeys>>,
     known_backends: Arc<Backends>,
 }
 
@@ -106,6 +110,7 @@ impl Snapshot {
             certificates: imbl::HashMap::default(),
             certificates_by_name: HostTable::default(),
             challenges: HostTable::default(),
+            ticket_keys: None,
             known_backends,
         }
     }
@@ -150,6 +155,11 @@ impl Snapshot {
     /// What a CA is answered that asks for `host`, in lower case.
     pub fn challenge(&self, host: &str) -> Option<&Arc<Challenge>> {
         self.challenges.exact(host).or_else(|| self.challenges.wildcard(host))
+    }
+
+    /// What session tickets are issued with, if this edge has something in common with others.
+    pub fn ticket_keys(&self) -> Option<&TicketKeys> {
+        self.ticket_keys.as_deref()
     }
 
     fn entry(&self, host: &str) -> Option<&Arc<DomainEntry>> {

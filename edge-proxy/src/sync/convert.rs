@@ -6,10 +6,10 @@ use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
         BackendAddress, BackendHost, BackendId, CertificateId, HostPattern, InvalidBackendAddress, InvalidHostPattern,
-        InvalidId, InvalidTag, ResourceKind, ServiceId, Tag,
+        InvalidId, InvalidTag, ResourceKind, ServiceId, Tag, TicketKeysId,
         limits::{
             BACKEND_TAGS_MAX, CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX,
-            CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX, THUMBPRINT_BYTES,
+            CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX, THUMBPRINT_BYTES, TICKET_KEYS_MAX,
         },
     },
 };
@@ -18,7 +18,7 @@ use super::batch::Received;
 use crate::{
     snapshot::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, Challenge, Domain, InvalidCertificate,
-        PlainHttp, Service, Timeouts,
+        InvalidTicketKeys, PlainHttp, Service, TicketKey, TicketKeyRole, TicketKeys, Timeouts,
     },
     verify::{
         BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
@@ -37,6 +37,7 @@ pub(super) enum Valid {
     Certificate(Certificate),
     Domain(Domain),
     Challenge(Challenge),
+    TicketKeys(TicketKeys),
 }
 
 /// What a resource means to others, also when it cannot be served: what changes only together with it.
@@ -92,6 +93,10 @@ pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid
             Ok(message) => (Claim::None, challenge(id, message).map(Valid::Challenge)),
             Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
         },
+        ResourceKind::TicketKeys => match wire::TicketKeys::decode(body) {
+            Ok(message) => (Claim::None, ticket_keys(id, message).map(Valid::TicketKeys)),
+            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
+        },
     }
 }
 
@@ -129,6 +134,27 @@ fn challenge(id: &str, message: wire::Challenge) -> Result<Challenge, InvalidRes
             digest => Some(digest.try_into().map_err(|_| InvalidResource::KeyAuthorization)?),
         },
     })
+}
+
+fn ticket_keys(id: &str, message: wire::TicketKeys) -> Result<TicketKeys, InvalidResource> {
+    let wire::TicketKeys { keys } = message;
+    // Before each is made ready for use.
+    if keys.len() > TICKET_KEYS_MAX {
+        return Err(InvalidTicketKeys::Count.into());
+    }
+    let keys = keys.into_iter().map(ticket_key).collect::<Result<_, _>>()?;
+    Ok(TicketKeys::new(TicketKeysId::parse(id)?, keys)?)
+}
+
+fn ticket_key(message: wire::TicketKey) -> Result<TicketKey, InvalidResource> {
+    let role = match message.role() {
+        wire::TicketKeyRole::Unspecified => return Err(InvalidResource::Unknown("keys.role")),
+        wire::TicketKeyRole::Next | wire::TicketKeyRole::Previous => TicketKeyRole::Accepted,
+        wire::TicketKeyRole::Current => TicketKeyRole::Current,
+    };
+    let wire::TicketKey { name, secret, role: _, created_at_ms } = message;
+    let created = u64::try_from(created_at_ms).map(Duration::from_millis).map_err(|_| InvalidResource::CreatedAt)?;
+    Ok(TicketKey::new(&name, &secret, role, created)?)
 }
 
 fn clients(host: &HostPattern, message: wire::ClientAuthentication) -> Result<ClientAuthentication, InvalidResource> {
@@ -301,6 +327,10 @@ pub(super) enum InvalidResource {
     Chain,
     #[error("private_key: 1 to {PRIVATE_KEY_BYTES_MAX} bytes")]
     PrivateKey,
+    #[error("keys: {0}")]
+    TicketKeys(#[from] InvalidTicketKeys),
+    #[error("keys.created_at_ms: a moment since 1970 is required")]
+    CreatedAt,
     #[error(transparent)]
     Certificate(#[from] InvalidCertificate),
 }

@@ -1,12 +1,13 @@
 //! How connections from clients are encrypted.
 //!
 //! There is one [`ServerConfig`] for all connections of each oldest version of TLS, and one of its own for each domain that asks for
-//! client certificates. Their
-//! certificates are looked up in the live snapshot by server name, so that a change needs no new one. The ticket keys of the common
-//! one are common to all workers, so that a client resumes at whichever it reaches; the others resume nothing, because a session that
-//! is resumed verifies no certificate. Which connection is terminated at all is decided in `listen`.
+//! client certificates. Their certificates are looked up in the live snapshot by server name, so that a change needs no new one. So are
+//! the ticket keys of the common ones, which edges with the same labels share: a client resumes at whichever edge and worker it
+//! reaches. The others resume nothing, because a session that is resumed verifies no certificate. Which connection is terminated at
+//! all is decided in `listen`.
 
 mod challenge;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use rustls::{
 };
 use switchyard_proto::vocab::normalize_host;
 
+use self::tickets::Tickets;
 use crate::{
     snapshot::LiveSnapshot,
     verify::{ClientAuthentication, TlsVersion},
@@ -36,13 +38,13 @@ pub struct ServerConfigs {
 }
 
 impl ServerConfigs {
-    /// With the certificates of `live`.
+    /// With the certificates and ticket keys of `live`.
     pub fn new(live: LiveSnapshot) -> Result<Self, TlsError> {
+        let tickets = Arc::new(Tickets::new(live.clone())?);
         let certificates = Arc::new(SnapshotCertificates { live });
-        let ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
         let common = |minimum| -> Result<_, TlsError> {
             let mut common = server_config(certificates.clone(), Arc::new(NoClientAuth), minimum)?;
-            common.ticketer = ticketer.clone();
+            common.ticketer = tickets.clone();
             common.send_tls13_tickets = TICKETS_PER_CONNECTION;
             Ok(Arc::new(common))
         };

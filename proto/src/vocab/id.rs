@@ -1,6 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use super::limits::{CERTIFICATE_ID_BYTES_MAX, ID_BYTES_MAX};
+use super::{
+    labels::Labels,
+    limits::{CERTIFICATE_ID_BYTES_MAX, ID_BYTES_MAX},
+};
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +17,13 @@ pub enum InvalidId {
     /// A character that does not belong.
     #[error("an id consists of a-z, 0-9, '-', '_' and '.', and begins and ends with a letter or digit")]
     Characters,
+    /// Not what stands for labels.
+    #[error("an id of this kind has {TICKET_KEYS_ID_DIGITS} hexadecimal digits, in lower case")]
+    Digits,
 }
+
+/// Digits of the id of ticket keys.
+const TICKET_KEYS_ID_DIGITS: usize = 32;
 
 /// Whether `text` consists of `a`-`z`, `0`-`9`, `-`, `_`, `.` and `extra`, with a letter, a digit or one of `extra` at both ends.
 pub(super) fn is_word(text: &str, extra: &str) -> bool {
@@ -113,6 +122,43 @@ impl ServiceId {
     }
 }
 
+/// The id of the ticket keys of a scope class: what stands for the labels that its edges have.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TicketKeysId(Arc<str>);
+
+impl TicketKeysId {
+    /// The id of the keys of edges with these labels: the first 16 bytes of the SHA-256 of their text.
+    pub fn of(labels: &Labels) -> Self {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, labels.to_string().as_bytes());
+        let bytes = &hash.as_ref()[..TICKET_KEYS_ID_DIGITS / 2];
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+
+    /// Parses an id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_id = text.len() == TICKET_KEYS_ID_DIGITS && text.bytes().all(is_digit);
+        if is_id { Ok(Self(text.into())) } else { Err(InvalidId::Digits) }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TicketKeysId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TicketKeysId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +171,24 @@ mod tests {
         assert_eq!(ServiceId::parse(&"s".repeat(64)), Err(InvalidId::TooLong(63)));
         for bad in ["Shop", "a/b", "-a", ".", "a ", "*"] {
             assert_eq!(ServiceId::parse(bad), Err(InvalidId::Characters), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_ticket_keys_stands_for_labels() {
+        let labels = |pairs: &[(&str, &str)]| {
+            Labels::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+        };
+        // The SHA-256 of nothing.
+        let everywhere = TicketKeysId::of(&Labels::default());
+        assert_eq!(everywhere.as_str(), "e3b0c44298fc1c149afbf4c8996fb924");
+        assert_eq!(TicketKeysId::parse(everywhere.as_str()), Ok(everywhere));
+        let one = TicketKeysId::of(&labels(&[("region", "eu"), ("role", "big")]));
+        assert_eq!(one, TicketKeysId::of(&labels(&[("role", "big"), ("region", "eu")])));
+        assert_ne!(one, TicketKeysId::of(&labels(&[("region", "eu")])));
+        let digits = one.as_str();
+        for bad in ["", "a", &digits[1..], &format!("{digits}0"), &digits.replace(|_| true, "A"), &"g".repeat(32)] {
+            assert_eq!(TicketKeysId::parse(bad), Err(InvalidId::Digits), "{bad:?}");
         }
     }
 

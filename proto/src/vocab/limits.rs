@@ -1,5 +1,7 @@
 //! The bounds of what people and programs may send, shared by all sides.
 
+use std::time::Duration;
+
 /// Bytes of a tag, or of the id of a service, backend or edge.
 pub const ID_BYTES_MAX: usize = 63;
 /// Bytes of the id of a certificate: room for `internal-` and a host pattern.
@@ -60,6 +62,18 @@ pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 pub const DNS_PROVIDERS_MAX: usize = 100;
 /// Zones of one DNS provider.
 pub const DNS_PROVIDER_ZONES_MAX: usize = 100;
+/// How long a session ticket is good for. TLS 1.3 allows seven days (RFC 8446, section 4.6.1).
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a key of session tickets is issued with.
+pub const TICKET_KEY_ROTATION: Duration = Duration::from_secs(12 * 60 * 60);
+/// Keys of session tickets that edges with the same labels share at a time.
+pub const TICKET_KEYS_MAX: usize = 8;
+/// Bytes of the name of a ticket key.
+pub const TICKET_KEY_NAME_BYTES: usize = 16;
+/// Bytes of the secret of a ticket key: AES-256.
+pub const TICKET_KEY_SECRET_BYTES: usize = 32;
+/// Bytes of a session ticket, or of what is sealed in one.
+pub const TICKET_BYTES_MAX: usize = 1024;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

@@ -16,7 +16,9 @@ mod tag;
 pub use address::{BackendAddress, BackendHost, InvalidBackendAddress};
 pub use digest::Digest;
 pub use host::{HostPattern, InvalidHostPattern, normalize_host};
-pub use id::{BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TokenId};
+pub use id::{
+    BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TicketKeysId, TokenId,
+};
 pub use labels::{InvalidLabels, Labels};
 pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
 pub use revision::Revision;

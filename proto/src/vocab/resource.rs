@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc};
 
 use super::{
     host::{HostPattern, InvalidHostPattern},
-    id::{BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TokenId},
+    id::{
+        BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TicketKeysId,
+        TokenId,
+    },
 };
 use crate::fleet::v1 as wire;
 
@@ -19,6 +22,8 @@ pub enum ResourceKind {
     Domain,
     /// What a CA is answered that asks for a domain.
     Challenge,
+    /// What edges with the same labels issue session tickets with.
+    TicketKeys,
 }
 
 impl ResourceKind {
@@ -30,6 +35,7 @@ impl ResourceKind {
             Self::Certificate => "certificates",
             Self::Domain => "domains",
             Self::Challenge => "challenges",
+            Self::TicketKeys => "ticketKeys",
         }
     }
 
@@ -41,12 +47,13 @@ impl ResourceKind {
             Self::Certificate => "certificate",
             Self::Domain => "domain",
             Self::Challenge => "challenge",
+            Self::TicketKeys => "ticket_keys",
         }
     }
 
     /// The kind that a word stands for; see [`ResourceKind::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Backend, Self::Certificate, Self::Domain, Self::Challenge]
+        [Self::Service, Self::Backend, Self::Certificate, Self::Domain, Self::Challenge, Self::TicketKeys]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -87,6 +94,11 @@ impl ResourceKey {
         Self { kind: ResourceKind::Challenge, id: host.as_str().into() }
     }
 
+    /// The key of what edges with the same labels issue session tickets with.
+    pub fn ticket_keys(id: &TicketKeysId) -> Self {
+        Self { kind: ResourceKind::TicketKeys, id: id.as_str().into() }
+    }
+
     /// The key in a message of the change feed.
     pub fn from_wire(key: &wire::ResourceKey) -> Result<Self, InvalidResourceName> {
         let wire::ResourceKey { kind: _, id } = key;
@@ -97,6 +109,7 @@ impl ResourceKey {
             wire::ResourceKind::Certificate => Self::certificate(&CertificateId::parse(id)?),
             wire::ResourceKind::Domain => Self::domain(&parse_stored_host(id)?),
             wire::ResourceKind::Challenge => Self::challenge(&parse_stored_host(id)?),
+            wire::ResourceKind::TicketKeys => Self::ticket_keys(&TicketKeysId::parse(id)?),
         })
     }
 
@@ -108,6 +121,7 @@ impl ResourceKey {
             ResourceKind::Certificate => wire::ResourceKind::Certificate,
             ResourceKind::Domain => wire::ResourceKind::Domain,
             ResourceKind::Challenge => wire::ResourceKind::Challenge,
+            ResourceKind::TicketKeys => wire::ResourceKind::TicketKeys,
         };
         wire::ResourceKey { kind: kind.into(), id: self.id.to_string() }
     }
@@ -181,6 +195,7 @@ pub enum InvalidResourceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocab::Labels;
 
     #[test]
     fn resource_names_have_a_collection_and_an_id() {
@@ -197,6 +212,10 @@ mod tests {
         assert_eq!(key.to_string(), "domains/*.shop.example");
         let upper = wire::ResourceKey { kind: wire::ResourceKind::Domain.into(), id: "A.example".into() };
         assert_eq!(ResourceKey::from_wire(&upper), Err(InvalidResourceName::NotNormalized));
+        let tickets = ResourceKey::ticket_keys(&TicketKeysId::of(&Labels::default()));
+        assert_eq!(ResourceKey::from_wire(&tickets.to_wire()), Ok(tickets));
+        let other = wire::ResourceKey { kind: wire::ResourceKind::TicketKeys.into(), id: "default".into() };
+        assert_eq!(ResourceKey::from_wire(&other), Err(InvalidResourceName::Id(InvalidId::Digits)));
         let unknown = wire::ResourceKey { kind: 99, id: "a".into() };
         assert_eq!(ResourceKey::from_wire(&unknown), Err(InvalidResourceName::Kind));
     }

@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     feed::{BatchKind, State},
     model::{
-        BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, Object, ObjectKey, PrivateKey, Resource,
-        Tags, Timestamp, TlsVersion,
+        BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, FreshTicketKey, Object, ObjectKey,
+        PrivateKey, Resource, Tags, Timestamp, TlsVersion,
     },
     store::Changes,
 };
@@ -24,11 +24,13 @@ enum Change {
     Certificate(u8, u8, u8),
     Domain(u8, u8, u8),
     Relabel(u8, u8),
+    TicketKeys(u8),
     RemoveService(u8),
     RemoveBackend(u8),
     RemoveCertificate(u8),
     RemoveDomain(u8),
     RemoveEdge(u8),
+    RemoveTicketKeys(u8),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -40,6 +42,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (few.clone(), host.clone(), host.clone()).prop_map(|(id, one, other)| Change::Certificate(id, one, other)),
         4 => (host.clone(), few.clone(), few.clone()).prop_map(|(host, service, labels)| Change::Domain(host, service, labels)),
         1 => (few.clone(), few.clone()).prop_map(|(edge, labels)| Change::Relabel(edge, labels)),
+        1 => few.clone().prop_map(Change::TicketKeys),
+        1 => few.clone().prop_map(Change::RemoveTicketKeys),
         1 => few.clone().prop_map(Change::RemoveService),
         1 => few.clone().prop_map(Change::RemoveBackend),
         1 => few.clone().prop_map(Change::RemoveCertificate),
@@ -131,6 +135,13 @@ fn changes(change: &Change, head: Revision) -> Changes {
             let enrolment = Enrolment { id: edge_id(edge), key: EdgeKey::of(b"key"), labels: labels(number) };
             (vec![Object::Edge(stored(enrolment, head))], vec![])
         }
+        Change::TicketKeys(number) => {
+            let keys = TicketKeys::new(labels(number), FreshTicketKey::generate().unwrap(), Timestamp(1));
+            served(Resource::TicketKeys(stored(keys, head)))
+        }
+        Change::RemoveTicketKeys(number) => {
+            removed(ResourceKey::ticket_keys(&TicketKeysId::of(&labels(number))).into())
+        }
         Change::RemoveService(id) => removed(ResourceKey::service(&service_id(id)).into()),
         Change::RemoveBackend(id) => removed(ResourceKey::backend(&backend_id(id)).into()),
         Change::RemoveCertificate(id) => removed(ResourceKey::certificate(&certificate_id(id)).into()),
@@ -143,7 +154,9 @@ fn changes(change: &Change, head: Revision) -> Changes {
 /// What edges with these labels are to see, found out the long way round.
 fn expected(state: &State, labels: &Labels) -> BTreeSet<String> {
     let seen = state.domains().values().map(|stored| &stored.value).filter(|it| labels.contain(&it.edge_selector));
-    let mut keys = BTreeSet::new();
+    let own = TicketKeysId::of(labels);
+    let own = state.ticket_keys().contains_key(&own).then(|| ResourceKey::ticket_keys(&own).to_string());
+    let mut keys: BTreeSet<String> = own.into_iter().collect();
     for domain in seen {
         keys.insert(domain.host.to_resource_name());
         if state.services().contains_key(&domain.service) {
@@ -183,7 +196,7 @@ fn receive(received: &mut Received, set: &VisibleSet, from: Option<Revision>, to
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// However things come and go, each class sees what its domains use and nothing else, and an edge that follows from any
+    /// However things come and go, each class sees what its domains use, its own ticket keys and nothing else, and an edge that follows from any
     /// earlier revision has the same as a fresh one.
     #[test]
     fn a_class_sees_what_its_domains_use_and_nothing_else(history in proptest::collection::vec(change(), 1..40)) {

@@ -5,7 +5,6 @@ use tracing::{info, warn};
 
 use super::{
     Acme, chance,
-    edges::Which,
     renewal::{backoff, plan},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
         IssuerUse, Lease, Order, Phase, Rate, Renewal, Stored, Thumbprint, Timestamp, UseKind, provider_of,
     },
     pki,
+    reconcile::edges::Which,
     telemetry::chain,
 };
 

@@ -6,7 +6,6 @@
 
 mod attempt;
 mod connections;
-mod edges;
 mod renewal;
 
 use std::{
@@ -19,7 +18,8 @@ use switchyard_proto::vocab::HostPattern;
 use tokio::{task::JoinSet, time::sleep};
 use tracing::{Instrument, error, info_span, warn};
 
-use self::{attempt::Attempt, connections::Connections, edges::Edges};
+use self::{attempt::Attempt, connections::Connections};
+use super::edges::Edges;
 use crate::{
     app::{App, AppError},
     dns::Dns,

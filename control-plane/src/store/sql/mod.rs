@@ -25,9 +25,10 @@ use crate::{
         Changes, Store, StoreError, Transaction,
         rows::{
             BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow,
-            InviteRow, IssuerRow, KeyRow, ServiceRow, TokenRow, TokenUseRow, account_key_identity, client_key_identity,
-            dns_settings_identity, external_account_key_identity, millis_column, order_key_identity,
-            private_key_identity, rejections_column, revision_column, secret_identity,
+            InviteRow, IssuerRow, KeyRow, ServiceRow, TicketKeysRow, TokenRow, TokenUseRow, account_key_identity,
+            client_key_identity, dns_settings_identity, external_account_key_identity, millis_column,
+            order_key_identity, private_key_identity, rejections_column, revision_column, secret_identity,
+            ticket_secrets_identity,
         },
         wakeup::Wakeup,
     },
@@ -85,14 +86,20 @@ const SEALED_DNS_SETTINGS: SealedTable = SealedTable {
     update: "UPDATE dns_provider SET sealed_settings = $1 WHERE id = $2 AND sealed_settings = $3",
     identity: dns_settings_identity,
 };
+const SEALED_TICKET_SECRETS: SealedTable = SealedTable {
+    select: "SELECT id, sealed_secrets FROM ticket_keys WHERE id > $1 ORDER BY id LIMIT $2",
+    update: "UPDATE ticket_keys SET sealed_secrets = $1 WHERE id = $2 AND sealed_secrets = $3",
+    identity: ticket_secrets_identity,
+};
 /// Every table with sealed records.
-const SEALED_TABLES: [&SealedTable; 7] = [
+const SEALED_TABLES: [&SealedTable; 8] = [
     &SEALED_CERTIFICATES,
     &SEALED_CLIENT_KEYS,
     &SEALED_ACCOUNT_KEYS,
     &SEALED_EXTERNAL_ACCOUNT_KEYS,
     &SEALED_ORDER_KEYS,
     &SEALED_DNS_SETTINGS,
+    &SEALED_TICKET_SECRETS,
     &SEALED_SECRETS,
 ];
 const SEALED_SECRETS: SealedTable = SealedTable {
@@ -211,6 +218,13 @@ impl SqlStore {
             .await?
         {
             put.push(Object::DnsProvider(Arc::new(row.provider(&self.sealer)?)));
+        }
+        for row in sqlx::query_as::<Database, TicketKeysRow>("SELECT * FROM ticket_keys WHERE revision > $1")
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?
+        {
+            put.push(Object::Served(Resource::TicketKeys(Arc::new(row.ticket_keys(&self.sealer)?))));
         }
         for row in sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE revision > $1")
             .bind(after)

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, ResourceKey, ResourceKind,
-    Revision, ServiceId, TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey,
+    ResourceKind, Revision, ServiceId, TicketKeysId, TokenId,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -11,7 +11,7 @@ use super::{Database, NOTIFY, acme};
 use crate::{
     model::{
         Actor, Backend, Certificate, Challenge, ChallengeKind, DnsProvider, Domain, Enrolment, Invite, Issuance,
-        Issuer, Lease, ObjectKey, Service, Stored, Timestamp, Token,
+        Issuer, Lease, ObjectKey, Service, Stored, TicketKeys, Timestamp, Token,
     },
     seal::Sealer,
     store::{
@@ -19,9 +19,10 @@ use crate::{
         history::Recorded,
         rows::{
             BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EnrolmentRow, InviteRow, IssuerRow,
-            ServiceRow, TlsColumns, TokenRow, account_key_identity, dns_settings_column, external_account_key_identity,
-            issuers_column, labels_column, limits_column, millis_column, names_column, patterns_column,
-            private_key_identity, revision_column, secret_identity, tags_column, zones_column,
+            ServiceRow, TicketKeysRow, TlsColumns, TokenRow, account_key_identity, dns_settings_column,
+            external_account_key_identity, issuers_column, labels_column, limits_column, millis_column, names_column,
+            patterns_column, private_key_identity, revision_column, secret_identity, tags_column, ticket_keys_columns,
+            ticket_secrets_identity, zones_column,
         },
     },
 };
@@ -470,6 +471,50 @@ impl Transaction for SqlTransaction {
         self.record_delete(&ResourceKey::challenge(&old.value.host).into(), old).await
     }
 
+    async fn ticket_keys(&mut self, id: &TicketKeysId) -> Result<Option<Stored<TicketKeys>>, StoreError> {
+        sqlx::query_as::<Database, TicketKeysRow>("SELECT * FROM ticket_keys WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await?
+            .map(|row| row.ticket_keys(&self.sealer))
+            .transpose()
+    }
+
+    async fn put_ticket_keys(
+        &mut self,
+        old: Option<&Stored<TicketKeys>>,
+        new: TicketKeys,
+    ) -> Result<Stored<TicketKeys>, StoreError> {
+        let stored = self.stored(old, new);
+        let id = stored.value.id();
+        let (keys, secrets) = ticket_keys_columns(stored.value.keys());
+        sqlx::query::<Database>(
+            "INSERT INTO ticket_keys (id, labels, keys, sealed_secrets, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (id) DO UPDATE SET keys = excluded.keys, sealed_secrets = excluded.sealed_secrets, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
+        )
+        .bind(id.as_str())
+        .bind(labels_column(stored.value.labels()))
+        .bind(keys)
+        .bind(self.sealer.seal(&ticket_secrets_identity(id.as_str()), &secrets)?)
+        .bind(revision_column(stored.revision))
+        .bind(stored.created_at.0)
+        .bind(stored.updated_at.0)
+        .execute(&mut *self.transaction)
+        .await?;
+        self.record_put(&ResourceKey::ticket_keys(id).into(), old, &stored.value).await?;
+        Ok(stored)
+    }
+
+    async fn delete_ticket_keys(&mut self, old: &Stored<TicketKeys>) -> Result<(), StoreError> {
+        sqlx::query::<Database>("DELETE FROM ticket_keys WHERE id = $1")
+            .bind(old.value.id().as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.record_delete(&ResourceKey::ticket_keys(old.value.id()).into(), old).await
+    }
+
     async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError> {
         sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE id = $1")
             .bind(id.as_str())
@@ -632,6 +677,14 @@ impl Transaction for SqlTransaction {
             .await?
             .map(EnrolmentRow::enrolment)
             .transpose()
+    }
+
+    async fn count_edges(&mut self, labels: &Labels) -> Result<usize, StoreError> {
+        let count: i64 = sqlx::query_scalar::<Database, _>("SELECT COUNT(*) FROM enrolment WHERE labels = $1")
+            .bind(labels_column(labels))
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     async fn put_enrolment(

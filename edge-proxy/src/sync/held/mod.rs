@@ -22,7 +22,7 @@ use switchyard_proto::vocab::{
 };
 
 use self::{
-    served::{Served, backend_id, certificate_id, host, service_id},
+    served::{Served, backend_id, certificate_id, host, service_id, ticket_keys_id},
     waits::Waits,
 };
 use super::{
@@ -387,6 +387,7 @@ fn put(edit: &mut Edit, valid: Valid) {
         Valid::Certificate(certificate) => edit.put_certificate(certificate),
         Valid::Domain(domain) => edit.put_domain(domain),
         Valid::Challenge(challenge) => edit.put_challenge(challenge),
+        Valid::TicketKeys(keys) => edit.put_ticket_keys(keys),
     }
 }
 
@@ -397,5 +398,6 @@ fn remove(edit: &mut Edit, key: &ResourceKey) {
         ResourceKind::Certificate => certificate_id(key).iter().for_each(|id| edit.remove_certificate(id)),
         ResourceKind::Domain => host(key).iter().for_each(|host| edit.remove_domain(host)),
         ResourceKind::Challenge => host(key).iter().for_each(|host| edit.remove_challenge(host)),
+        ResourceKind::TicketKeys => ticket_keys_id(key).iter().for_each(|id| edit.remove_ticket_keys(id)),
     }
 }

@@ -1,6 +1,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, ServiceId, Tag};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, ServiceId, Tag, TicketKeysId,
+};
 
 use crate::sync::convert::Valid;
 
@@ -17,6 +19,7 @@ pub(super) struct Served {
     pub(super) domains: HashMap<HostPattern, PoolKey>,
     certificates: HashMap<CertificateId, Vec<HostPattern>>,
     challenges: HashSet<HostPattern>,
+    ticket_keys: HashSet<TicketKeysId>,
     /// How many certificates are for each name.
     names: HashMap<HostPattern, usize>,
 }
@@ -37,6 +40,7 @@ impl Served {
             ResourceKind::Certificate => certificate_id(key).is_some_and(|id| self.certificates.contains_key(&id)),
             ResourceKind::Domain => host(key).is_some_and(|host| self.domains.contains_key(&host)),
             ResourceKind::Challenge => host(key).is_some_and(|host| self.challenges.contains(&host)),
+            ResourceKind::TicketKeys => ticket_keys_id(key).is_some_and(|id| self.ticket_keys.contains(&id)),
         }
     }
 
@@ -82,6 +86,9 @@ impl Served {
             Valid::Challenge(challenge) => {
                 self.challenges.insert(challenge.host.clone());
             }
+            Valid::TicketKeys(keys) => {
+                self.ticket_keys.insert(keys.id().clone());
+            }
         }
     }
 
@@ -106,6 +113,11 @@ impl Served {
             ResourceKind::Challenge => {
                 if let Some(host) = host(key) {
                     self.challenges.remove(&host);
+                }
+            }
+            ResourceKind::TicketKeys => {
+                if let Some(id) = ticket_keys_id(key) {
+                    self.ticket_keys.remove(&id);
                 }
             }
             ResourceKind::Certificate => {
@@ -143,6 +155,10 @@ pub(super) fn backend_id(key: &ResourceKey) -> Option<BackendId> {
 
 pub(super) fn certificate_id(key: &ResourceKey) -> Option<CertificateId> {
     CertificateId::parse(&key.id).ok()
+}
+
+pub(super) fn ticket_keys_id(key: &ResourceKey) -> Option<TicketKeysId> {
+    TicketKeysId::parse(&key.id).ok()
 }
 
 pub(super) fn host(key: &ResourceKey) -> Option<HostPattern> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1 as wire,
-    vocab::{Digest, ResourceKey, ResourceKind, Revision},
+    vocab::{Digest, Labels, ResourceKey, ResourceKind, Revision, TicketKeysId},
 };
 use tempfile::TempDir;
 
@@ -119,6 +119,26 @@ fn wrong_certificate(id: &str, name: &str) -> (ResourceKey, Vec<u8>) {
     let other = certificate(id, name).1;
     message.private_key = wire::Certificate::decode(other.as_slice()).unwrap().private_key;
     (key, message.encode_to_vec())
+}
+
+/// Ticket keys of edges of a region: names and roles.
+fn ticket_keys(region: &str, keys: &[(u8, wire::TicketKeyRole)]) -> (ResourceKey, Vec<u8>) {
+    let key = |(name, role): &(u8, wire::TicketKeyRole)| wire::TicketKey {
+        name: vec![*name; 16].into(),
+        secret: vec![9; 32].into(),
+        role: (*role).into(),
+        created_at_ms: 1,
+    };
+    let labels = Labels::new([("region".to_owned(), region.to_owned())]).unwrap();
+    let message = wire::TicketKeys { keys: keys.iter().map(key).collect() };
+    (ResourceKey::ticket_keys(&TicketKeysId::of(&labels)), message.encode_to_vec())
+}
+
+/// The ticket keys that are accepted, of these names.
+fn accepted(held: &Held) -> Vec<u8> {
+    let now = std::time::Duration::from_secs(1);
+    let Some(keys) = held.snapshot().ticket_keys() else { return vec![] };
+    (0..10).filter(|name| keys.key_of(&[*name; 60], now).is_some()).collect()
 }
 
 const GOOD: &str = "10.0.0.1:80";
@@ -272,6 +292,62 @@ fn a_domain_whose_only_certificate_is_wrong_waits_for_a_right_one() {
     held.apply(fleet.batch(held.revision())).unwrap();
     assert_eq!(serves(&held, "a.new.example"), tag_and("a", &["a1"]));
     assert_eq!(rejected(&held).len(), 1);
+}
+
+#[test]
+fn ticket_keys_that_cannot_be_used_leave_those_before_and_everything_else() {
+    use wire::TicketKeyRole::{Current, Next, Previous, Unspecified};
+    let mut fleet = shop();
+    fleet.change(&[ticket_keys("eu", &[(1, Current), (2, Next)])], &[]);
+    let mut held = held_with(&fleet);
+    assert_eq!(accepted(&held), [1, 2]);
+    let (own, good) = ticket_keys("eu", &[(2, Current)]);
+    let changed = |change: fn(&mut wire::TicketKey)| {
+        let mut message = wire::TicketKeys::decode(good.as_slice()).unwrap();
+        message.keys.iter_mut().for_each(change);
+        message.encode_to_vec()
+    };
+    for (bad, reason) in [
+        (changed(|key| key.secret = vec![9; 16].into()), "keys: a secret has 32 bytes"),
+        (changed(|key| key.name = vec![9; 17].into()), "keys: a name has 16 bytes"),
+        (changed(|key| key.created_at_ms = -1), "keys.created_at_ms: "),
+        (ticket_keys("eu", &[(1, Unspecified)]).1, "keys.role: "),
+        (ticket_keys("eu", &[]).1, "keys: 1 to 8 are required"),
+        (ticket_keys("eu", &[(1, Current); 9]).1, "keys: 1 to 8 are required"),
+        (ticket_keys("eu", &[(1, Previous), (1, Current)]).1, "keys: two have the same name"),
+        (ticket_keys("eu", &[(1, Current), (2, Current)]).1, "keys: two are current"),
+        (b"\xff\xff".to_vec(), "it cannot be read"),
+    ] {
+        fleet.change(&[(own.clone(), bad), domain("shop.example", "shop", "b")], &[]);
+        held.apply(fleet.batch(held.revision())).unwrap();
+        assert_eq!(accepted(&held), [1, 2], "{reason}");
+        assert_eq!(serves(&held, "shop.example"), tag_and("b", &[]), "nothing else waits for it");
+        let [(resource, why)] = &rejected(&held)[..] else { panic!("{:?}", rejected(&held)) };
+        assert!(*resource == own.to_string() && why.starts_with(reason), "{resource}: {why}");
+    }
+    fleet.change(&[(own.clone(), good)], &[]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!((accepted(&held), rejected(&held)), (vec![2], vec![]));
+    fleet.change(&[], &[own]);
+    held.apply(fleet.batch(held.revision())).unwrap();
+    assert_eq!((accepted(&held), rejected(&held)), (vec![], vec![]));
+}
+
+#[test]
+fn an_edge_that_is_labelled_anew_has_the_ticket_keys_of_its_labels_alone() {
+    use wire::TicketKeyRole::Current;
+    let (eu, us) = (ticket_keys("eu", &[(1, Current)]), ticket_keys("us", &[(2, Current)]));
+    // Whichever comes first by id.
+    for (before, after, name) in [(&eu, &us, 2), (&us, &eu, 1)] {
+        let mut fleet = shop();
+        fleet.change(std::slice::from_ref(before), &[]);
+        let mut edge = Edge::new();
+        edge.apply(fleet.snapshot());
+        fleet.change(std::slice::from_ref(after), std::slice::from_ref(&before.0));
+        edge.apply(fleet.batch(edge.held.revision()));
+        assert_eq!(accepted(&edge.held), [name]);
+        assert_eq!(accepted(&edge.restart().held), [name]);
+    }
 }
 
 #[test]

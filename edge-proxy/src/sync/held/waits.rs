@@ -38,7 +38,9 @@ impl Waits {
                 .filter_map(|(key, this)| {
                     let reason = match &this.change {
                         PendingChange::Unservable(_) => None,
-                        PendingChange::Put(Valid::Service(_) | Valid::Certificate(_) | Valid::Challenge(_)) => None,
+                        PendingChange::Put(
+                            Valid::Service(_) | Valid::Certificate(_) | Valid::Challenge(_) | Valid::TicketKeys(_),
+                        ) => None,
                         PendingChange::Put(Valid::Backend(backend)) => {
                             waits.for_service(&backend.service, pending, served).or_else(|| {
                                 let after = Some((&backend.service, backend.tags.as_slice()));
@@ -51,7 +53,10 @@ impl Waits {
                             .or_else(|| waits.for_backends(domain, this.revision, &stuck))
                             .or_else(|| waits.for_certificate(&domain.host, &stuck, pending, served)),
                         PendingChange::Remove => match key.kind {
-                            ResourceKind::Domain | ResourceKind::Certificate | ResourceKind::Challenge => None,
+                            ResourceKind::Domain
+                            | ResourceKind::Certificate
+                            | ResourceKind::Challenge
+                            | ResourceKind::TicketKeys => None,
                             ResourceKind::Backend => waits.for_users_of_pools(key, None, &stuck, served),
                             ResourceKind::Service => for_users_of_service(key, &departures, served),
                         },
@@ -79,7 +84,7 @@ impl Waits {
         let mut stuck = Stuck::default();
         for (key, this) in pending.iter().filter(|(key, this)| self.is_stuck(key, this)) {
             match key.kind {
-                ResourceKind::Service | ResourceKind::Challenge => {}
+                ResourceKind::Service | ResourceKind::Challenge | ResourceKind::TicketKeys => {}
                 ResourceKind::Backend => stuck.backends.push((key, this)),
                 ResourceKind::Certificate => stuck.certificates.push((key, this)),
                 ResourceKind::Domain => stuck.domains.push((key, this)),
@@ -106,7 +111,10 @@ impl Waits {
                 ResourceKind::Backend => {
                     backend_id(key).and_then(|id| served.backends.get(&id)).map(|(service, _)| service)
                 }
-                ResourceKind::Service | ResourceKind::Certificate | ResourceKind::Challenge => None,
+                ResourceKind::Service
+                | ResourceKind::Certificate
+                | ResourceKind::Challenge
+                | ResourceKind::TicketKeys => None,
             };
             let after = match &this.change {
                 PendingChange::Put(Valid::Domain(domain)) => Some(&domain.service),

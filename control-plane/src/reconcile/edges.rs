@@ -1,14 +1,25 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use switchyard_proto::vocab::{EdgeId, HostPattern, Revision};
-use tokio::time::{sleep, timeout};
+use switchyard_proto::vocab::{EdgeId, HostPattern, Labels, Revision};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::warn;
 
-use crate::{app::App, fleet::FleetView};
+use crate::{
+    app::App,
+    fleet::{self, FleetView},
+    model::EdgeRecord,
+};
 
 /// An edge that said nothing for longer is not waited for.
 const SEEN_RECENTLY: Duration = Duration::from_secs(30);
-/// How long is waited for edges. A CA that asks one of the others gets no answer, and is asked again later.
+/// How long is waited for edges to know what to answer. A CA that asks one of the others gets no answer, and is asked again later.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the acknowledgements that other control planes have seen are read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +50,7 @@ impl Edges {
         let mut edges = self.view.subscribe();
         let waiting = async {
             loop {
-                let missing = self.missing(host, revision, which).await;
+                let missing = self.without_answer(host, revision, which).await;
                 if missing.is_empty() {
                     return;
                 }
@@ -52,18 +63,35 @@ impl Edges {
         };
         if timeout(TIMEOUT, waiting).await.is_err() {
             let missing: Vec<String> =
-                self.missing(host, revision, which).await.iter().map(ToString::to_string).collect();
+                self.without_answer(host, revision, which).await.iter().map(ToString::to_string).collect();
             warn!(edges = missing.join(", "), "the CA is told to look, though some edges do not know what to answer");
         }
     }
 
-    async fn missing(&self, host: &HostPattern, revision: Revision, which: Which) -> BTreeSet<EdgeId> {
+    async fn without_answer(&self, host: &HostPattern, revision: Revision, which: Which) -> BTreeSet<EdgeId> {
+        let Some(domain) = self.app.feed.state().domains().get(host).cloned() else { return BTreeSet::new() };
+        let serve = |labels: &Labels| labels.contain(&domain.value.edge_selector);
+        self.missing(serve, revision, which, &mut Records::default()).await
+    }
+
+    /// Told whenever an edge that is connected here has acknowledged something.
+    pub(super) fn subscribe(&self) -> watch::Receiver<fleet::Edges> {
+        self.view.subscribe()
+    }
+
+    /// The edges whose labels `concern`, and that have not acknowledged a revision.
+    pub(super) async fn missing(
+        &self,
+        concern: impl Fn(&Labels) -> bool,
+        revision: Revision,
+        which: Which,
+        records: &mut Records,
+    ) -> BTreeSet<EdgeId> {
         let state = self.app.feed.state();
-        let Some(domain) = state.domains().get(host) else { return BTreeSet::new() };
         let view = self.view.edges();
         let now = self.view.now();
-        let serving = state.edges().iter().filter(|(_, edge)| edge.value.labels.contain(&domain.value.edge_selector));
-        let mut missing: BTreeSet<EdgeId> = serving
+        let concerned = state.edges().iter().filter(|(_, edge)| concern(&edge.value.labels));
+        let mut missing: BTreeSet<EdgeId> = concerned
             .filter(|(id, _)| {
                 let Some(edge) = view.get(*id) else { return which == Which::All };
                 edge.acknowledged_revision < revision && (edge.online.is_some() || which == Which::All)
@@ -75,15 +103,27 @@ impl Edges {
             return missing;
         }
         // What is not connected here may be elsewhere.
-        let Ok(records) = self.app.store.edges().await else { return missing };
+        let Some(records) = records.read(&self.app).await else { return missing };
         let recent = |id: &EdgeId| {
-            records.iter().any(|record| {
-                record.id == *id
-                    && record.acknowledged_revision < revision
-                    && record.last_contact_at.plus(SEEN_RECENTLY) > now
+            records.get(id).is_some_and(|record| {
+                record.acknowledged_revision < revision && record.last_contact_at.plus(SEEN_RECENTLY) > now
             })
         };
         missing.retain(|id| is_online(id) || recent(id));
         missing
+    }
+}
+
+/// What the control planes have written down of the edges, read at most once.
+#[derive(Debug, Default)]
+pub(super) struct Records(Option<BTreeMap<EdgeId, EdgeRecord>>);
+
+impl Records {
+    async fn read(&mut self, app: &App) -> Option<&BTreeMap<EdgeId, EdgeRecord>> {
+        if self.0.is_none() {
+            let records = app.store.edges().await.ok()?;
+            self.0 = Some(records.into_iter().map(|record| (record.id.clone(), record)).collect());
+        }
+        self.0.as_ref()
     }
 }
