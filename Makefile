@@ -1,4 +1,4 @@
-.PHONY: demo lint test bench bench-changes help
+.PHONY: demo lint test bench bench-certificates bench-changes help
 
 help: ## Shows what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -16,6 +16,9 @@ test: ## Runs all tests; with real databases and real clients
 
 bench: ## Puts the edge beside other proxies; writes bench/RESULTS.md
 	scripts/bench proxies
+
+bench-certificates: ## Measures how long it takes to have a certificate from a CA; writes bench/RESULTS.md
+	scripts/bench certificates
 
 bench-changes: ## Measures how long a change takes, with many domains and many edges; writes bench/RESULTS.md
 	scripts/bench changes

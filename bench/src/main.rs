@@ -1,8 +1,9 @@
-//! Measures the programs: side by side with other proxies, and how long a change takes. `make bench` and
-//! `make bench-changes` run it; what they found is in `RESULTS.md`.
+//! Measures the programs: side by side with other proxies, and how long a change takes. `make bench`,
+//! `make bench-changes` and `make bench-certificates` run it; what they found is in `RESULTS.md`.
 //!
 //! Loads go to loopback addresses only, and everything that is started here ends here.
 
+mod certificates;
 mod changes;
 mod cores;
 mod machine;
@@ -24,6 +25,8 @@ struct Args {
 enum What {
     /// The edge beside other proxies: requests, CPU, latency, memory
     Proxies(proxies::Args),
+    /// From a domain to its certificate from a CA, with one name and with many
+    Certificates(certificates::Args),
     /// From a change to traffic, with few domains and with many, with one edge and with many
     Changes(changes::Args),
 }
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
     switchyard_tests::process::hide_logs();
     match Args::parse().what {
         What::Proxies(args) => proxies::run(args).await,
+        What::Certificates(args) => certificates::run(args).await,
         What::Changes(args) => changes::run(args).await,
     }
 }

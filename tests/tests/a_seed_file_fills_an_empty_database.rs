@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use switchyard_proto::v1::{CertificateSource, ListBackendsRequest, ListDomainsRequest};
+use switchyard_proto::v1::{CertificateSource, GetIssuerRequest, ListBackendsRequest, ListDomainsRequest};
 use switchyard_tests::{
     database::Database,
     fleet::ControlPlane,
@@ -20,7 +20,7 @@ fn seeded(database: Database, seed: &str) -> Result<(ControlPlane, TempDir)> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("seed.toml");
     fs::write(&file, seed)?;
-    let arguments = vec!["--seed".to_owned(), file.to_string_lossy().into_owned()];
+    let arguments = ["--orders", "off", "--seed", &file.to_string_lossy()].map(str::to_owned).into();
     Ok((ControlPlane::new(dir.path(), database, arguments)?, dir))
 }
 
@@ -32,7 +32,10 @@ on_both_databases! {
         let domain = api.get_domain("example.com").await?;
         ensure!(domain.active_tag == "a" && domain.http_to_https && domain.service == "services/default", "{domain:?}");
         let source = domain.tls.as_ref().map(|tls| tls.certificate_source());
-        ensure!(source == Some(CertificateSource::Uploaded), "{domain:?}");
+        ensure!(source == Some(CertificateSource::Acme), "{domain:?}");
+        let issuer = GetIssuerRequest { name: "issuers/letsencrypt".to_owned() };
+        let issuer = api.issuers.clone().get_issuer(issuer).await?.into_inner();
+        ensure!(issuer.email == "admin@example.com" && issuer.account.is_empty(), "{issuer:?}");
         ensure!(api.get_domain("api.example.com").await?.active_tag == "b", "the second one");
         let backends = api.backends.clone().list_backends(ListBackendsRequest::default()).await?.into_inner().backends;
         let backends: Vec<_> = backends.iter().map(|b| (&b.name[..], &b.address[..], b.tags.join(","))).collect();
@@ -43,7 +46,7 @@ on_both_databases! {
         ];
         ensure!(backends == expected, "{backends:?}");
         // What are settings of programs, or not of this version, is told, each by its key.
-        for key in ["proxy.listen_addr", "lets_encrypt.email", "logging.file_path", "metrics.listen_addr", "health_check"] {
+        for key in ["proxy.listen_addr", "lets_encrypt.cache_dir", "logging.file_path", "metrics.listen_addr", "health_check"] {
             control_plane.process()?.log().line(key).await?;
         }
         Ok(())

@@ -157,11 +157,16 @@ async fn create_in(change: &mut Change, new: NewIssuer) -> Result<Stored<Issuer>
 
 /// Makes Let's Encrypt the issuer, as part of a change that needs one.
 pub(super) async fn create_default_in(change: &mut Change) -> Result<(), AppError> {
+    create_known_in(change, IssuerId::parse(DEFAULT).expect("it is an id"), None).await
+}
+
+/// Makes an issuer of a CA that is known by its id, as part of a change, if it is not there.
+pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Option<Email>) -> Result<(), AppError> {
     let new = NewIssuer {
-        id: IssuerId::parse(DEFAULT).expect("it is an id"),
+        id,
         directory: None,
         roots: None,
-        email: None,
+        email,
         external_account: None,
         profile: None,
         preferred_chain: None,

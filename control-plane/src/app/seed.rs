@@ -4,8 +4,8 @@ mod file;
 
 use std::path::Path;
 
-pub use self::file::{InvalidContent, InvalidSeed, Seed, SettingNote};
-use super::{App, AppError, Mode, backend, domain};
+pub use self::file::{InvalidContent, InvalidSeed, LetsEncrypt, Seed, SettingNote};
+use super::{App, AppError, Mode, backend, domain, issuer};
 use crate::model::{Actor, Door};
 
 /// What became of a seed file.
@@ -41,6 +41,9 @@ pub async fn load(app: &App, seed: &Seed) -> Result<Outcome, AppError> {
     let mut change = app.begin(&actor, Mode::Commit).await?;
     if !change.transaction.is_pristine().await? {
         return Ok(Outcome::NotEmpty);
+    }
+    if let Some(LetsEncrypt { issuer: id, email }) = &seed.lets_encrypt {
+        issuer::create_known_in(&mut change, id.clone(), email.clone()).await?;
     }
     for backend in &seed.backends {
         backend::create_in(&mut change, backend.clone()).await?;

@@ -449,6 +449,7 @@ async fn a_seed_is_loaded_whole_into_a_database_in_which_nothing_was_declared_an
     let running = Running::sqlite().await;
     let app = &running.app;
     let broken = Seed {
+        lets_encrypt: None,
         domains: vec![domain("shop.example", CertificateSource::Uploaded); 2],
         backends: vec![backend("shop-1", "a")],
         notes: vec![],
@@ -582,7 +583,7 @@ async fn a_service_has_so_many_backends_and_no_more() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let backends = (0..=SERVICE_BACKENDS_MAX).map(|number| backend(&format!("shop-{number}"), "a")).collect();
-    let refused = seed::load(app, &Seed { backends, domains: vec![], notes: vec![] }).await;
+    let refused = seed::load(app, &Seed { lets_encrypt: None, backends, domains: vec![], notes: vec![] }).await;
     let Err(AppError::Rule(rule)) = refused else { panic!("{refused:?}") };
     assert_eq!(rule, BrokenRule::TooMany { what: "backends of one service", max: SERVICE_BACKENDS_MAX });
     assert!(app.feed.state().backends().is_empty(), "all of it, or nothing");

@@ -12,10 +12,10 @@ use std::{
 
 use serde::Deserialize;
 use serde_path_to_error::Segment;
-use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, Labels, ServiceId, Tag};
+use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, IssuerId, Labels, ServiceId, Tag};
 use toml::Spanned;
 
-use crate::model::{AcmeSettings, Backend, BackendState, CertificateSource, Domain, Tags, TlsVersion};
+use crate::model::{AcmeSettings, Backend, BackendState, CertificateSource, Domain, Email, Tags, TlsVersion};
 
 /// Bytes of a seed file: about a hundred thousand domains.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -23,12 +23,23 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a seed file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed {
-    /// On the default service; people take care of their certificates.
+    /// Let's Encrypt, if it is to issue the certificates of the domains; else people take care of them.
+    pub lets_encrypt: Option<LetsEncrypt>,
+    /// On the default service.
     pub domains: Vec<Domain>,
     /// Of the default service.
     pub backends: Vec<Backend>,
     /// Settings in it that are not the fleet's.
     pub notes: Vec<SettingNote>,
+}
+
+/// How Let's Encrypt is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetsEncrypt {
+    /// Its name among the issuers.
+    pub issuer: IssuerId,
+    /// Where it may write to.
+    pub email: Option<Email>,
 }
 
 /// A setting that is accepted and has no effect here, and where it belongs.
@@ -66,7 +77,7 @@ struct ProxySection {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LetsEncryptSection {
-    email: Option<String>,
+    email: Option<Spanned<String>>,
     staging: Option<bool>,
     cache_dir: Option<String>,
 }
@@ -161,11 +172,12 @@ fn parse(text: &str) -> Result<Seed, Fault> {
     let SeedFile { proxy, lets_encrypt, logging, metrics, health_check, virtual_hosts, backends } = file;
     let mut notes = Vec::new();
     proxy.into_iter().for_each(|section| section.note(&mut notes));
-    lets_encrypt.into_iter().for_each(|section| section.note(&mut notes));
+    let lets_encrypt = lets_encrypt.map(|section| section.issuer(&mut notes)).transpose()?;
     logging.into_iter().for_each(|section| section.note(&mut notes));
     metrics.into_iter().for_each(|section| section.note(&mut notes));
     health_check.into_iter().for_each(|section| section.note(&mut notes));
-    Ok(Seed { domains: domains(virtual_hosts)?, backends: self::backends(backends)?, notes })
+    let source = if lets_encrypt.is_some() { CertificateSource::Acme } else { CertificateSource::Uploaded };
+    Ok(Seed { lets_encrypt, domains: domains(virtual_hosts, source)?, backends: self::backends(backends)?, notes })
 }
 
 /// A path as people write it: without the steps that [`Spanned`] takes.
@@ -187,7 +199,7 @@ fn dotted(path: &serde_path_to_error::Path) -> String {
     text
 }
 
-fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
+fn domains(sections: Vec<VirtualHostSection>, certificate_source: CertificateSource) -> Result<Vec<Domain>, Fault> {
     let mut seen = HashSet::new();
     let mut domains = Vec::new();
     for (index, section) in sections.into_iter().enumerate() {
@@ -200,7 +212,7 @@ fn domains(sections: Vec<VirtualHostSection>) -> Result<Vec<Domain>, Fault> {
             service: ServiceId::default_service(),
             active_tag: value(&enabled_backends_tag, &path("enabled_backends_tag"), Tag::parse)?,
             previous_tag: None,
-            certificate_source: CertificateSource::Uploaded,
+            certificate_source,
             http_to_https,
             edge_selector: Labels::default(),
             client_authentication: None,
@@ -276,15 +288,16 @@ impl ProxySection {
 }
 
 impl LetsEncryptSection {
-    fn note(self, notes: &mut Vec<SettingNote>) {
-        const NO_ACME: &str =
-            "not applied: this version orders no certificates; upload them with `switchyard certificate upload`";
+    fn issuer(self, notes: &mut Vec<SettingNote>) -> Result<LetsEncrypt, Fault> {
         let Self { email, staging, cache_dir } = self;
-        note(notes, "lets_encrypt.email", email, |_| NO_ACME.to_owned());
-        note(notes, "lets_encrypt.staging", staging, |_| NO_ACME.to_owned());
+        let id = if staging.unwrap_or_default() { "letsencrypt-staging" } else { "letsencrypt" };
         note(notes, "lets_encrypt.cache_dir", cache_dir, |_| {
             "not applicable: certificates are kept in the database".to_owned()
         });
+        Ok(LetsEncrypt {
+            issuer: IssuerId::parse(id).expect("it is an id"),
+            email: email.map(|email| value(&email, "lets_encrypt.email", Email::parse)).transpose()?,
+        })
     }
 }
 
@@ -368,7 +381,7 @@ mod tests {
         let backends: Vec<_> = seed.backends.iter().map(|backend| backend.address.to_string()).collect();
         assert_eq!(backends, ["localhost:3001", "localhost:3002", "192.168.1.100:8080"]);
         // Every other setting in it is spoken of.
-        assert_eq!(seed.notes.len(), 16);
+        assert_eq!(seed.notes.len(), 14);
     }
 
     #[test]
