@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod lifecycle;
 pub mod listen;
 pub mod model;
+pub mod on_demand;
 pub mod pki;
 pub mod reconcile;
 pub mod seal;

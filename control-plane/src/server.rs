@@ -29,6 +29,7 @@ use crate::{
     lifecycle::{Lifecycle, Signals, TaskEnded},
     listen::{CertificateFiles, CertificateFilesError, Listener},
     model::Secret,
+    on_demand::{Hooks, HooksError, OnDemand},
     reconcile::{
         self, Leader,
         acme::{self, Acme},
@@ -147,17 +148,19 @@ impl Server {
         let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
         let tls = certificate.clone().server_config()?;
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
+        let hooks = Hooks::new()?;
         match orders {
             Orders::Off => info!("no certificates are ordered from CAs (--orders off)"),
             Orders::On { retry_pause } => {
-                let acme = Acme::new(app.clone(), view.clone(), retry_pause);
+                let acme = Acme::new(app.clone(), view.clone(), hooks.clone(), retry_pause);
                 let leader = Leader::new(store.clone(), acme::LEASE).ok_or(StartError::Randomness)?;
                 lifecycle.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
             }
         }
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
-        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, ending.clone())));
+        let on_demand = OnDemand::new(app.clone(), hooks);
+        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, on_demand, ending.clone())));
         let admin_tls = match admin_certificate {
             None => None,
             Some(files) => {
@@ -311,6 +314,9 @@ pub enum StartError {
     /// There is no certificate for the fleet listener.
     #[error("{}; restore the database from a backup", chain(.0))]
     Certificate(#[from] CertificateError),
+    /// No hook can be asked.
+    #[error(transparent)]
+    Hooks(#[from] HooksError),
     /// There is no randomness.
     #[error("the system has no randomness to give; start it where it has")]
     Randomness,

@@ -19,6 +19,7 @@ mod invite;
 mod issuer;
 mod pages;
 mod permissions;
+mod questions;
 mod rates;
 mod refusals;
 mod service;

@@ -3,7 +3,7 @@
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
-use super::{AcmeSettings, Backend, BackendState, Certificate, ChallengeKind, Token};
+use super::{AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Token};
 
 /// A rule that a change would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +76,24 @@ pub enum BrokenRule {
         /// The way.
         challenge: ChallengeKind,
     },
+    /// Certificates on demand for a single name.
+    #[error("{host} is a single name: only a wildcard has certificates on demand")]
+    OnDemandName {
+        /// The name.
+        host: HostPattern,
+    },
+    /// Certificates on demand that nobody orders.
+    #[error("the certificates of {host} are not ordered from a CA: certificates on demand need --tls acme")]
+    OnDemandSource {
+        /// The name.
+        host: HostPattern,
+    },
+    /// Certificates on demand, proven in a way that takes longer than a client waits.
+    #[error("names on demand cannot be proven by {}: only by http-01", challenge.as_str())]
+    OnDemandChallenge {
+        /// The way.
+        challenge: ChallengeKind,
+    },
     /// The last token that can do everything cannot be revoked: nobody could make another.
     #[error("no other token can do everything and does not expire: make one first")]
     LastFullToken,
@@ -137,11 +155,28 @@ pub fn can_order(host: &HostPattern, acme: &AcmeSettings) -> Result<(), BrokenRu
     if let Some(reason) = reason {
         return Err(BrokenRule::NoPublicName { host: host.clone(), reason });
     }
+    if acme.on_demand.is_some() {
+        return Ok(());
+    }
     match acme.challenge {
         Some(challenge @ (ChallengeKind::Http01 | ChallengeKind::TlsAlpn01)) if host.wildcard_suffix().is_some() => {
             Err(BrokenRule::WildcardChallenge { host: host.clone(), challenge })
         }
         _ => Ok(()),
+    }
+}
+
+/// What says that it is on demand is a wildcard, whose names prove themselves by HTTP-01: any edge answers that at once.
+pub fn can_be_on_demand(domain: &Domain) -> Result<(), BrokenRule> {
+    let Domain { host, certificate_source, acme, .. } = domain;
+    match acme.challenge {
+        _ if acme.on_demand.is_none() => Ok(()),
+        _ if *certificate_source != CertificateSource::Acme => Err(BrokenRule::OnDemandSource { host: host.clone() }),
+        _ if host.wildcard_suffix().is_none() => Err(BrokenRule::OnDemandName { host: host.clone() }),
+        Some(challenge @ (ChallengeKind::TlsAlpn01 | ChallengeKind::Dns01)) => {
+            Err(BrokenRule::OnDemandChallenge { challenge })
+        }
+        None | Some(ChallengeKind::Http01) => Ok(()),
     }
 }
 

@@ -121,7 +121,7 @@ impl Stream {
     pub(crate) async fn batch(&mut self) -> Result<Batch, Status> {
         let response = within("the next batch", self.responses.message()).await?;
         let SyncResponse { message } = response.expect("the stream goes on");
-        let sync_response::Message::Batch(batch) = message.unwrap();
+        let sync_response::Message::Batch(batch) = message.unwrap() else { panic!("nothing was asked") };
         Ok(batch)
     }
 

@@ -56,6 +56,12 @@ pub const DOMAIN_ISSUERS_MAX: usize = 10;
 pub const THUMBPRINT_BYTES: usize = 43;
 /// Bytes of the token of an ACME challenge.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
+/// Bytes of the URL of a hook.
+pub const HOOK_URL_BYTES_MAX: usize = 2_048;
+/// Names of one domain that have certificates on demand.
+pub const NAMES_ON_DEMAND_MAX: usize = 10_000;
+/// Questions of one edge that are answered at a time.
+pub const QUESTIONS_MAX: usize = 64;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

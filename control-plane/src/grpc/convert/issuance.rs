@@ -9,8 +9,19 @@ use crate::{
 /// How far a domain is, as a message.
 pub(in crate::grpc) fn message(standing: &Standing) -> wire::Issuance {
     let Standing { issuance, certificate } = standing;
-    let Issuance { host, version: _, phase, issuer, order, next_at, failures, failure, renewal, updated_at: _ } =
-        issuance;
+    let Issuance {
+        host,
+        on_demand: _,
+        version: _,
+        phase,
+        issuer,
+        order,
+        next_at,
+        failures,
+        failure,
+        renewal,
+        updated_at: _,
+    } = issuance;
     let state = match (phase, certificate.is_some()) {
         (Phase::Waiting | Phase::Retired, _) if *failures > 0 => wire::IssuanceState::Failing,
         (Phase::Waiting | Phase::Retired, false) => wire::IssuanceState::Pending,

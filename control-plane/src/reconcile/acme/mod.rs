@@ -4,6 +4,7 @@
 //! down, so that whoever comes after it, in this process or another, goes on where it stopped: at worst one order is made again,
 //! when a CA has answered and that was not written yet.
 
+mod approvals;
 mod attempt;
 mod connections;
 mod edges;
@@ -19,11 +20,12 @@ use switchyard_proto::vocab::HostPattern;
 use tokio::{task::JoinSet, time::sleep};
 use tracing::{Instrument, error, info_span, warn};
 
-use self::{attempt::Attempt, connections::Connections, edges::Edges};
+use self::{approvals::Approvals, attempt::Attempt, connections::Connections, edges::Edges};
 use crate::{
     app::{App, AppError},
     fleet::FleetView,
     model::{Issuance, Lease},
+    on_demand::Hooks,
     store::StoreError,
     telemetry::chain,
 };
@@ -44,15 +46,16 @@ pub struct Acme {
     app: Arc<App>,
     edges: Edges,
     connections: Connections,
+    approvals: Approvals,
     /// After the first failure; after each further one it is twice as long.
     retry_pause: Duration,
 }
 
 impl Acme {
-    /// For what `app` has, answered by the edges of `view`.
-    pub fn new(app: Arc<App>, view: FleetView, retry_pause: Duration) -> Self {
+    /// For what `app` has, answered by the edges of `view`, and approved by hooks where it is on demand.
+    pub fn new(app: Arc<App>, view: FleetView, hooks: Hooks, retry_pause: Duration) -> Self {
         let edges = Edges::new(view, app.clone());
-        Self { app, edges, connections: Connections::default(), retry_pause }
+        Self { app, edges, connections: Connections::default(), approvals: Approvals::new(hooks), retry_pause }
     }
 
     /// Works for as long as the lease is held; dropped, all work ends.
