@@ -209,10 +209,10 @@ pub fn can_drain(backend: &Backend) -> Result<(), BrokenRule> {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::BackendAddress;
+    use switchyard_proto::vocab::{BackendAddress, Labels};
 
     use super::*;
-    use crate::model::Tags;
+    use crate::model::{HookUrl, OnDemand, Tags, TlsVersion};
 
     fn backend(tag: &str, state: BackendState) -> Backend {
         Backend {
@@ -233,6 +233,34 @@ mod tests {
         assert_eq!(refused, BrokenRule::NoBackendForTag { service: service.clone(), tag: tag.clone() });
         assert!(can_switch_to(&service, &tag, &[]).is_err());
         assert_eq!(can_switch_to(&service, &tag, &[backend("b", BackendState::Active)]), Ok(()));
+    }
+
+    #[test]
+    fn certificates_on_demand_are_for_wildcards_that_prove_themselves_by_http() {
+        let check = |host: &str, certificate_source, challenge| {
+            let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:9000/ask").unwrap() };
+            can_be_on_demand(&Domain {
+                host: HostPattern::parse(host).unwrap(),
+                service: ServiceId::default_service(),
+                active_tag: Tag::parse("a").unwrap(),
+                previous_tag: None,
+                certificate_source,
+                http_to_https: false,
+                edge_selector: Labels::default(),
+                client_authentication: None,
+                minimum_tls_version: TlsVersion::default(),
+                acme: AcmeSettings::new(challenge, vec![], Some(on_demand)).unwrap(),
+            })
+        };
+        let acme = CertificateSource::Acme;
+        assert_eq!(check("*.sites.example", acme, None), Ok(()));
+        assert_eq!(check("*.sites.example", acme, Some(ChallengeKind::Http01)), Ok(()));
+        let [sites, shop] = ["*.sites.example", "shop.example"].map(|host| HostPattern::parse(host).unwrap());
+        assert_eq!(check("shop.example", acme, None), Err(BrokenRule::OnDemandName { host: shop }));
+        let uploaded = check("*.sites.example", CertificateSource::Uploaded, None);
+        assert_eq!(uploaded, Err(BrokenRule::OnDemandSource { host: sites }));
+        let challenge = ChallengeKind::Dns01;
+        assert_eq!(check("*.sites.example", acme, Some(challenge)), Err(BrokenRule::OnDemandChallenge { challenge }));
     }
 
     #[test]

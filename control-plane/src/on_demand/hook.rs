@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, StatusCode, redirect};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, crypto};
 use switchyard_proto::vocab::HostPattern;
 
 use crate::model::HookUrl;
@@ -31,11 +31,14 @@ impl Hooks {
     ///
     /// # Errors
     ///
-    /// The TLS configuration cannot be made.
+    /// They cannot be asked over TLS.
     pub fn new() -> Result<Self, HooksError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -66,5 +69,11 @@ impl Hooks {
 
 /// No hook can be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("the TLS configuration toward hooks")]
-pub struct HooksError(#[from] reqwest::Error);
+pub enum HooksError {
+    /// The protocol versions and the cryptography do not fit together.
+    #[error("the TLS configuration toward hooks: {0}")]
+    Tls(#[from] rustls::Error),
+    /// There is no HTTP client.
+    #[error("the HTTP client toward hooks: {0}")]
+    Client(#[from] reqwest::Error),
+}

@@ -5,5 +5,6 @@
 mod api;
 mod edge;
 mod fleet;
+mod on_demand;
 mod program;
 mod support;

@@ -312,12 +312,17 @@ mod tests {
             certificate_source: wire::CertificateSource::Unspecified.into(),
             client_authentication: None,
             minimum_version: 0,
-            acme: Some(wire::AcmeSettings { challenge: 9, issuers: vec!["letsencrypt".into()], on_demand: None }),
+            acme: Some(wire::AcmeSettings {
+                challenge: 9,
+                issuers: vec!["letsencrypt".into()],
+                on_demand: Some(wire::OnDemand::default()),
+            }),
         });
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields, ["domain.name", "domain.service", "domain.active_tag", "domain.tls.certificate_source"]);
+        let acme = ["domain.tls.acme.challenge", "domain.tls.acme.issuers", "domain.tls.acme.on_demand.hook_url"];
+        assert_eq!(fields, [&["domain.name", "domain.service", "domain.active_tag"][..], &acme].concat());
     }
 
     #[test]
