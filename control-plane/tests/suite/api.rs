@@ -265,20 +265,6 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
     let delete = DeleteDomainRequest { name: "domains/*.shop.example".into(), ..DeleteDomainRequest::default() };
     control_plane.domains.delete_domain(delete).await.unwrap();
     assert_eq!(control_plane.certificates.get_certificate(get).await.unwrap_err().code(), Code::NotFound);
-
-    let acme = Some(DomainTls {
-        certificate_source: CertificateSource::Acme.into(),
-        client_authentication: None,
-        minimum_version: 0,
-        acme: None,
-    });
-    let request =
-        CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.example", "a") }), validate_only: false };
-    let refused = control_plane.domains.create_domain(request).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), wrong_fields(&refused)),
-        (Code::InvalidArgument, vec!["domain.tls.certificate_source".to_owned()])
-    );
     control_plane.server.end().await;
 }
 
