@@ -239,7 +239,7 @@ const FLOOD_AT_A_TIME: usize = 64;
 /// As many before anything is measured, so that what is needed once is there.
 const FLOOD_BEFORE: usize = 5_000;
 /// How much a program may have grown after the flood.
-const GROWTH_KIB_MAX: usize = 64 * 1024;
+const GROWTH_KIB_MAX: usize = 16 * 1024;
 /// What the control plane allows for one domain in a second (`DOMAIN_HOOK_CALLS_PER_SECOND_MAX`).
 const HOOK_CALLS_PER_SECOND: usize = 20;
 /// A fatal alert: unrecognized_name (RFC 6066, section 3).
