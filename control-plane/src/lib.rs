@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod metrics;
 pub mod model;
+pub mod on_demand;
 pub mod pki;
 pub mod reconcile;
 pub mod seal;

@@ -31,6 +31,7 @@ use crate::{
     listen::{CertificateFiles, CertificateFilesError, Listener},
     metrics::Metrics,
     model::Secret,
+    on_demand::{Hooks, HooksError, OnDemand},
     reconcile::{
         self, Expiry, Leader,
         acme::{self, Acme},
@@ -160,13 +161,14 @@ impl Server {
         let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
         let tls = certificate.clone().server_config()?;
         lifecycle.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
+        let hooks = Hooks::new()?;
         match orders {
             Orders::Off => info!("no certificates are ordered from CAs (--orders off)"),
             Orders::On(OrderSettings { retry_pause, dns_server, dns_port, hook_dir }) => {
                 let http = Outgoing::new().map_err(|error| StartError::Orders(chain(&error)))?;
                 let dns = Dns::new(dns_server, dns_port, http, hook_dir);
                 let dns = dns.map_err(|error| StartError::Orders(chain(&error)))?;
-                let acme = Acme::new(app.clone(), view.clone(), dns, retry_pause);
+                let acme = Acme::new(app.clone(), view.clone(), dns, hooks.clone(), retry_pause);
                 let leader = Leader::new(store.clone(), acme::LEASE).ok_or(StartError::Randomness)?;
                 lifecycle.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
             }
@@ -176,7 +178,8 @@ impl Server {
         lifecycle.spawn("tickets", leader.run(async move |lease| rotation.run(lease).await, ending.clone()));
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         lifecycle.spawn("fleet listener", accept);
-        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, ending.clone())));
+        let on_demand = OnDemand::new(app.clone(), hooks);
+        lifecycle.spawn("fleet", served(grpc::serve_fleet(connections, app.clone(), view, on_demand, ending.clone())));
         let admin_tls = match admin_certificate {
             None => None,
             Some(files) => {
@@ -333,6 +336,9 @@ pub enum StartError {
     /// What certificates are ordered with cannot be made.
     #[error("prepare to order certificates: {0}; mend that, or start with --orders off")]
     Orders(String),
+    /// No hook can be asked.
+    #[error(transparent)]
+    Hooks(#[from] HooksError),
     /// There is no randomness.
     #[error("the system has no randomness to give; start it where it has")]
     Randomness,

@@ -10,6 +10,7 @@ pub mod balance;
 pub mod config;
 pub mod identity;
 pub mod listen;
+pub mod on_demand;
 pub mod proxy;
 pub mod resolve;
 pub mod server;

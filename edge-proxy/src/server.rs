@@ -31,7 +31,8 @@ use crate::{
     balance::Backends,
     config::{InvalidSettings, Settings, Upstream},
     identity::{self, Identity},
-    listen::{self, BindError, Drain, EdgeService, Sockets, TrustedNetworks, Worker},
+    listen::{self, BindError, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
+    on_demand::OnDemand,
     proxy,
     resolve::{ResolveError, Resolver},
     snapshot::{LiveSnapshot, Snapshot},
@@ -126,13 +127,14 @@ impl Edge {
         if verify::system_authorities()? == 0 {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
-        let tls = tls::ServerConfigs::new(live.clone())?;
+        let (on_demand, questions) = OnDemand::new(live.clone());
+        let handshakes = Handshakes { tls: tls::ServerConfigs::new(live.clone())?, on_demand };
         let drain = Drain::new();
         let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
             EdgeService::new(
                 Worker { index, count: settings.workers },
                 Sockets { http, https },
-                tls.clone(),
+                handshakes.clone(),
                 live.clone(),
                 proxy_settings.clone(),
                 proxy_metrics.clone(),
@@ -143,7 +145,7 @@ impl Edge {
         let workers = serve_traffic(services.collect(), workers_ending.clone())?;
 
         if let Some(Member { membership, control_planes }) = member {
-            let client = Client::new(ClientSettings { control_planes }, &membership, applier);
+            let client = Client::new(ClientSettings { control_planes }, &membership, applier, questions);
             spawn(&tasks, &ending, "membership", membership.run(ending.clone()));
             spawn(&tasks, &ending, "sync", client.run(ending.clone()));
         } else {

@@ -19,9 +19,11 @@ pub mod fleet {
 }
 
 mod bearer;
+mod name_memory;
 pub mod vocab;
 
 pub use bearer::{Bearer, InvalidSecret};
+pub use name_memory::NameMemory;
 
 /// The encoded `FileDescriptorSet` of all messages and services, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

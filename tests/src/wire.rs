@@ -269,6 +269,7 @@ impl Feed {
             http_to_https: false,
             client_authentication: None,
             minimum_tls_version: 1,
+            on_demand: false,
         };
         self.put(ResourceKind::Domain, host, domain.encode_to_vec())
     }

@@ -39,7 +39,7 @@ async fn pebble_of(fleet: &Fleet, edge: usize, options: PebbleOptions) -> Result
 }
 
 fn by(challenge: AcmeChallenge) -> AcmeSettings {
-    AcmeSettings { challenge: challenge.into(), issuers: Vec::new() }
+    AcmeSettings { challenge: challenge.into(), ..AcmeSettings::default() }
 }
 
 /// Every edge shows a certificate of the CA for the host: the domain has no backend, so the answer is its own.
@@ -124,7 +124,7 @@ async fn a_ca_that_is_dead_is_passed_over() -> Result<()> {
         pebble
     };
     let issuers = ["issuers/dead", "issuers/pebble"].map(str::to_owned).into();
-    api.create_acme_domain("shop.test", AcmeSettings { challenge: 0, issuers }).await?;
+    api.create_acme_domain("shop.test", AcmeSettings { issuers, ..AcmeSettings::default() }).await?;
     let issued = api.issued("shop.test").await?;
     ensure!(issued.issuer == "issuers/pebble" && issued.state() == IssuanceState::Issued, "{issued:?}");
     all_serve(&fleet, &second, "shop.test").await

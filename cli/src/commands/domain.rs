@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     AcmeChallenge, AcmeSettings, CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest,
-    DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance, IssuanceState, ListDomainsResponse, TlsVersion,
-    UpdateDomainRequest,
+    DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance, IssuanceState, ListDomainsResponse, OnDemand,
+    TlsVersion, UpdateDomainRequest,
 };
 
 use super::{
@@ -98,7 +98,7 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
     .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca", "minimum_tls",
-        "challenge", "issuers", "any_issuer"]))]
+        "challenge", "issuers", "any_issuer", "on_demand_hook", "no_on_demand"]))]
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
@@ -130,6 +130,9 @@ struct Changes {
     /// Order from any issuer that has a rank
     #[arg(long, conflicts_with = "issuers")]
     any_issuer: bool,
+    /// Give it a certificate itself, in place of the names below it
+    #[arg(long, conflicts_with = "on_demand_hook")]
+    no_on_demand: bool,
     /// Ask clients for no certificate
     #[arg(long, conflicts_with = "client_ca_file")]
     no_client_ca: bool,
@@ -165,17 +168,22 @@ struct AcmeArgs {
     /// The issuer that is asked; may be given again, for one that is asked when the first does not issue [default: by rank]
     #[arg(long = "issuer", value_name = "ISSUER")]
     issuers: Vec<String>,
+    /// Of a wildcard: order a certificate for a name below it when a client first asks for it, if this URL answers
+    /// `GET URL?domain=NAME` with 200
+    #[arg(long, value_name = "URL")]
+    on_demand_hook: Option<String>,
 }
 
 impl AcmeArgs {
     fn is_given(&self) -> bool {
-        self.challenge.is_some() || !self.issuers.is_empty()
+        self.challenge.is_some() || !self.issuers.is_empty() || self.on_demand_hook.is_some()
     }
 
     fn to_message(&self) -> AcmeSettings {
         AcmeSettings {
             challenge: self.challenge.map_or(AcmeChallenge::Unspecified, Challenge::to_message).into(),
             issuers: self.issuers.iter().map(|issuer| names::issuer(issuer)).collect(),
+            on_demand: self.on_demand_hook.as_ref().map(|url| OnDemand { hook_url: url.clone() }),
         }
     }
 }
@@ -315,6 +323,7 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
         clients,
         acme,
         any_issuer,
+        no_on_demand,
         no_client_ca,
     } = changes;
     let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
@@ -344,6 +353,9 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     }
     if any_issuer || !acme.issuers.is_empty() {
         mask.paths.push("tls.acme.issuers".to_owned());
+    }
+    if no_on_demand || acme.on_demand_hook.is_some() {
+        mask.paths.push("tls.acme.on_demand".to_owned());
     }
     if acme.is_given() {
         domain.tls.get_or_insert_default().acme = Some(acme.to_message());
@@ -389,9 +401,10 @@ async fn certificate_too(
     }
 }
 
-/// How far a domain is with its certificate, if that is ordered.
+/// How far a domain is with its certificate, if that is ordered. One that is on demand has none itself.
 async fn issuance_of(session: &Session, domain: &Domain) -> Result<Option<Issuance>, Failure> {
-    if domain.tls.as_ref().map(DomainTls::certificate_source) != Some(CertificateSource::Acme) {
+    if domain.tls.as_ref().map(DomainTls::certificate_source) != Some(CertificateSource::Acme) || hook(domain).is_some()
+    {
         return Ok(None);
     }
     Ok(Some(issuance::get(session, &domain.name).await?))
@@ -426,6 +439,11 @@ fn tls_word(domain: &Domain) -> String {
         Some(tls) => word(tls.certificate_source().as_str_name(), "CERTIFICATE_SOURCE_"),
         None => "-".to_owned(),
     }
+}
+
+/// The hook that is asked for the names below it, if there is one.
+fn hook(domain: &Domain) -> Option<&str> {
+    Some(&domain.tls.as_ref()?.acme.as_ref()?.on_demand.as_ref()?.hook_url)
 }
 
 fn clients_word(domain: &Domain) -> String {
@@ -466,7 +484,7 @@ impl Show for Domain {
     }
 
     fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
+        let mut details = vec![
             ("domain", names::id(&self.name).to_owned()),
             ("service", names::id(&self.service).to_owned()),
             ("active tag", self.active_tag.clone()),
@@ -480,6 +498,10 @@ impl Show for Domain {
             ("etag", self.etag.clone()),
             ("created", moment(self.create_time.as_ref(), now)),
             ("changed", moment(self.update_time.as_ref(), now)),
-        ]
+        ];
+        if let Some(hook) = hook(self) {
+            details.push(("on demand", format!("each name below it that {hook} approves")));
+        }
+        details
     }
 }

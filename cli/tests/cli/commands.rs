@@ -55,6 +55,21 @@ async fn an_update_names_exactly_the_fields_that_were_given() {
 }
 
 #[tokio::test]
+async fn certificates_come_on_demand_as_the_flags_say() {
+    let fake = Fake::start().await;
+    let hook = "http://127.0.0.1:9000/ask";
+    let args = ["domain", "create", "*.sites.example", "--tag", "a", "--tls", "acme", "--on-demand-hook", hook];
+    let request = fake.request_of("CreateDomain", &args).await;
+    assert_eq!(
+        request["domain"]["tls"],
+        json!({"certificateSource": "CERTIFICATE_SOURCE_ACME", "acme": {"onDemand": {"hookUrl": hook}}})
+    );
+    let request = fake.request_of("UpdateDomain", &["domain", "update", "*.sites.example", "--no-on-demand"]).await;
+    assert_eq!(request["domain"], json!({"name": "domains/*.sites.example"}));
+    assert_eq!(request["updateMask"], mask(&["tls.acme.on_demand"]));
+}
+
+#[tokio::test]
 async fn services_and_backends_are_created_as_the_flags_say() {
     let fake = Fake::start().await;
     let request = fake.request_of("CreateService", &["service", "create", "shop", "--protocol", "http2"]).await;

@@ -7,7 +7,8 @@ use switchyard_proto::vocab::{HostPattern, IssuerId, Labels, Revision, ServiceId
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
 use crate::{
     model::{
-        AcmeSettings, Actor, CertificateSource, ChallengeKind, ClientAuthentication, Domain, Stored, TlsVersion,
+        AcmeSettings, Actor, CertificateSource, ChallengeKind, ClientAuthentication, Domain, OnDemand, Stored,
+        TlsVersion,
         rules::{self, BrokenRule},
     },
     store::Transaction,
@@ -34,6 +35,8 @@ pub struct DomainUpdate {
     pub acme_challenge: Option<Option<ChallengeKind>>,
     /// Other issuers, or those that have a rank.
     pub acme_issuers: Option<Vec<IssuerId>>,
+    /// Certificates for the names below it on demand, in another way, or not any more.
+    pub on_demand: Option<Option<OnDemand>>,
 }
 
 /// Whether a switch asks for an active backend with the new tag.
@@ -90,6 +93,7 @@ pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) ->
     }
     rules::can_add("domains", app.feed.state().domains().len(), DOMAINS_MAX)?;
     check_service(&mut *change.transaction, &domain.service).await?;
+    rules::can_be_on_demand(&domain)?;
     begin_certificate(app, change, &domain).await?;
     Ok(change.transaction.put_domain(None, domain).await?)
 }
@@ -120,6 +124,7 @@ pub async fn update(
         minimum_tls_version,
         acme_challenge,
         acme_issuers,
+        on_demand,
     } = update;
     if let Some(service) = &service {
         scope::check_service(actor, service)?;
@@ -137,6 +142,7 @@ pub async fn update(
         acme: AcmeSettings::new(
             acme_challenge.unwrap_or(old.value.acme.challenge),
             acme_issuers.unwrap_or_else(|| old.value.acme.issuers().to_vec()),
+            on_demand.unwrap_or_else(|| old.value.acme.on_demand.clone()),
         )
         .map_err(|error| AppError::invalid("domain.tls.acme.issuers", error))?,
     };
@@ -144,7 +150,9 @@ pub async fn update(
         return Ok(old);
     }
     check_service(&mut *change.transaction, &new.service).await?;
-    if old.value.certificate_source != new.certificate_source {
+    rules::can_be_on_demand(&new)?;
+    let is_other_source = old.value.certificate_source != new.certificate_source;
+    if is_other_source || old.value.on_demand().is_some() != new.on_demand().is_some() {
         end_certificate(&mut change, &old.value).await?;
         begin_certificate(app, &mut change, &new).await?;
     } else if new.certificate_source == CertificateSource::Acme {
@@ -176,6 +184,9 @@ pub async fn delete(
 }
 
 async fn begin_certificate(app: &App, change: &mut Change, domain: &Domain) -> Result<(), AppError> {
+    if domain.certificate_source != CertificateSource::Acme {
+        issuance::end_on_demand_in(change, &domain.host).await?;
+    }
     match domain.certificate_source {
         CertificateSource::Uploaded => Ok(()),
         CertificateSource::Internal => certificate::issue_internal(app, change, &domain.host).await,

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{HostPattern, IssuerId, Revision};
+use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, limits::NAMES_ON_DEMAND_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, issuer, scope};
 use crate::{
@@ -95,6 +95,7 @@ pub async fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Pag
 /// Begins to order the certificate of a domain, as part of a change.
 pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
     let Domain { host, acme, .. } = domain;
+    let is_on_demand = domain.on_demand().is_some();
     check(change, domain).await?;
     let issuers = change.transaction.issuers().await?;
     let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
@@ -104,17 +105,25 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
     let http_01 = in_order(&issuers, acme)
         .first()
         .and_then(|issuer| Some(issuer.account.as_ref()?.thumbprint.clone()))
-        .filter(|_| host.wildcard_suffix().is_none());
+        .filter(|_| host.wildcard_suffix().is_none() || is_on_demand);
     if http_01.is_some() {
         let old = change.transaction.challenge(host).await?;
         let challenge = Challenge { host: host.clone(), http_01, tls_alpn_01: None };
         change.transaction.put_challenge(old.as_ref(), challenge).await?;
     }
+    if is_on_demand {
+        return Ok(change.transaction.revive_on_demand(host, change.now).await?);
+    }
     let issuance = match change.transaction.issuance(host).await? {
         // It comes back in time to go on with the certificate it had.
-        Some(old) => {
-            Issuance { phase: Phase::Waiting, order: None, next_at: change.now, updated_at: change.now, ..old }
-        }
+        Some(old) => Issuance {
+            on_demand: None,
+            phase: Phase::Waiting,
+            order: None,
+            next_at: change.now,
+            updated_at: change.now,
+            ..old
+        },
         None => Issuance::new(host.clone(), change.now),
     };
     Ok(change.transaction.put_issuance(&issuance).await?)
@@ -139,12 +148,76 @@ pub(super) async fn check(change: &mut Change, domain: &Domain) -> Result<(), Ap
 
 /// Whether only a record of its zone proves a domain.
 fn needs_dns(domain: &Domain) -> bool {
+    if domain.acme.on_demand.is_some() {
+        return false;
+    }
     let is_wildcard = domain.host.wildcard_suffix().is_some();
     domain.acme.challenge == Some(ChallengeKind::Dns01) || (domain.acme.challenge.is_none() && is_wildcard)
 }
 
-/// Ends to order the certificate of a domain, as part of a change. What there is of it is kept for a while.
+/// Begins to order a certificate on demand for a name below a domain, unless that was done before.
+///
+/// # Errors
+///
+/// The domain does not have certificates on demand any more, the name is a domain's own, there are too many, or the database does not
+/// answer.
+pub async fn begin_on_demand(app: &App, domain: &HostPattern, name: &HostPattern) -> Result<(), AppError> {
+    let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
+    let covering = change.transaction.domain(domain).await?.filter(|it| it.value.on_demand().is_some());
+    if covering.is_none() || change.transaction.domain(name).await?.is_some() {
+        return Err(AppError::NotFound(domain.to_resource_name()));
+    }
+    let new = Issuance { on_demand: Some(domain.clone()), ..Issuance::new(name.clone(), change.now) };
+    let issuance = match change.transaction.issuance(name).await? {
+        Some(old) if old.phase != Phase::Retired => return Ok(()),
+        Some(old) => Issuance { issuer: old.issuer, renewal: old.renewal, ..new },
+        None => new,
+    };
+    let names = change.transaction.count_on_demand(domain).await?;
+    rules::can_add("names on demand of one domain", names, NAMES_ON_DEMAND_MAX)?;
+    change.transaction.put_issuance(&issuance).await?;
+    app.finish(change).await?;
+    app.due.notify_one();
+    Ok(())
+}
+
+/// Lets a certificate on demand run out; a name that has none is forgotten.
+///
+/// # Errors
+///
+/// The lease is gone, or the database does not answer.
+pub async fn let_go(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(), AppError> {
+    let mut change = begin(app, lease).await?;
+    if !is_as_read(&mut *change.transaction, issuance).await? {
+        return Ok(());
+    }
+    match change.transaction.certificate(&Certificate::acme_id(&issuance.host)).await? {
+        Some(certificate) => {
+            let until = certificate.value.chain.not_after;
+            let retired = retired(issuance.clone(), until, change.now);
+            change.transaction.put_issuance(&retired).await?;
+        }
+        None => change.transaction.delete_issuance(&issuance.host).await?,
+    }
+    app.finish(change).await?;
+    Ok(())
+}
+
+/// Ends to have a certificate on demand for a name that becomes a domain with another one, as part of a change.
+pub(super) async fn end_on_demand_in(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    match change.transaction.issuance(host).await? {
+        Some(issuance) if issuance.on_demand.is_some() => end_in(change, host).await,
+        _ => Ok(()),
+    }
+}
+
+/// Ends to order the certificate of a domain, or those of the names below it, as part of a change. What there is of them is kept for
+/// a while.
 pub(super) async fn end_in(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    let until = change.now.plus(RETIREMENT);
+    if host.wildcard_suffix().is_some() {
+        change.transaction.retire_on_demand(host, until, change.now).await?;
+    }
     if let Some(challenge) = change.transaction.challenge(host).await? {
         change.transaction.delete_challenge(&challenge).await?;
     }
@@ -152,16 +225,20 @@ pub(super) async fn end_in(change: &mut Change, host: &HostPattern) -> Result<()
     if change.transaction.certificate(&Certificate::acme_id(host)).await?.is_none() {
         return Ok(change.transaction.delete_issuance(host).await?);
     }
-    let retired = Issuance {
+    let retired = retired(Issuance { on_demand: None, ..issuance }, until, change.now);
+    Ok(change.transaction.put_issuance(&retired).await?)
+}
+
+fn retired(issuance: Issuance, until: Timestamp, now: Timestamp) -> Issuance {
+    Issuance {
         phase: Phase::Retired,
         order: None,
-        next_at: change.now.plus(RETIREMENT),
+        next_at: until,
         failures: 0,
         failure: None,
-        updated_at: change.now,
+        updated_at: now,
         ..issuance
-    };
-    Ok(change.transaction.put_issuance(&retired).await?)
+    }
 }
 
 /// The issuers that a domain uses, in order: those it names, or else all that have a rank.

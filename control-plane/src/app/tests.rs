@@ -18,7 +18,7 @@ use super::{
     App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
     domain::{self, DomainUpdate, SwitchCheck},
-    edge, invite,
+    edge, invite, issuance,
     seed::{self, Outcome, Seed},
     service::{self, ServiceUpdate},
     tickets,
@@ -28,8 +28,9 @@ use crate::{
     clock::Clock,
     feed::{Feed, Follower},
     model::{
-        Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, Lease, Patterns, Role,
-        Scope, Secret, Service, Tags, TicketKeyRole, TicketKeys, Timestamp, TlsVersion, rules::BrokenRule,
+        Access, AcmeSettings, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, HookUrl,
+        Lease, OnDemand, Patterns, Role, Scope, Secret, Service, Tags, TicketKeyRole, TicketKeys, Timestamp,
+        TlsVersion, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::{
@@ -576,6 +577,33 @@ async fn the_last_token_that_can_do_everything_stays() {
     token::create(app, &actor(), second.clone(), Access::EVERYTHING, None, Mode::Commit).await.unwrap();
     token::delete(app, &actor(), &first, None, Mode::Commit).await.unwrap();
     assert!(token::delete(app, &actor(), &second, None, Mode::Commit).await.is_err());
+}
+
+#[tokio::test]
+async fn a_name_on_demand_that_becomes_a_domain_is_that_domains() {
+    let running = Running::sqlite().await;
+    let app = &running.app;
+    let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:9000/ask").unwrap() };
+    let acme = AcmeSettings::new(None, vec![], Some(on_demand)).unwrap();
+    let sites = host("*.sites.example");
+    running.create_domain(Domain { acme, ..domain("*.sites.example", CertificateSource::Acme) }).await;
+    assert_eq!(app.store.issuance(&sites).await.unwrap(), None, "it has no certificate itself");
+    let [a, b] = ["a.sites.example", "b.sites.example"].map(host);
+    for name in [&a, &a, &b] {
+        issuance::begin_on_demand(app, &sites, name).await.unwrap();
+    }
+    assert_eq!(app.store.issuance(&a).await.unwrap().unwrap().on_demand.as_ref(), Some(&sites));
+
+    running.create_domain(domain("a.sites.example", CertificateSource::Acme)).await;
+    assert_eq!(app.store.issuance(&a).await.unwrap().unwrap().on_demand, None);
+    running.create_domain(domain("b.sites.example", CertificateSource::Internal)).await;
+    assert_eq!(app.store.issuance(&b).await.unwrap(), None, "nothing was ordered for it yet");
+    assert!(issuance::begin_on_demand(app, &sites, &b).await.is_err());
+
+    running.update_domain(&sites, DomainUpdate { on_demand: Some(None), ..DomainUpdate::default() }).await;
+    assert!(app.store.issuance(&sites).await.unwrap().is_some(), "it has a certificate itself");
+    assert!(issuance::begin_on_demand(app, &sites, &host("c.sites.example")).await.is_err());
+    assert!(app.store.issuance(&a).await.unwrap().is_some(), "another domain's");
 }
 
 #[tokio::test]

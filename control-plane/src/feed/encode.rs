@@ -35,6 +35,7 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
 
 fn domain(domain: &Domain) -> wire::Domain {
     // An edge serves the certificates it has, whoever takes care of them; what was active before is for people.
+    let on_demand = domain.on_demand().is_some();
     let Domain {
         host: _,
         service,
@@ -64,6 +65,7 @@ fn domain(domain: &Domain) -> wire::Domain {
             TlsVersion::V13 => wire::TlsVersion::V13,
         }
         .into(),
+        on_demand,
     }
 }
 
@@ -211,6 +213,7 @@ mod tests {
             http_to_https: true,
             client_authentication: None,
             minimum_tls_version: wire::TlsVersion::V13.into(),
+            on_demand: false,
         };
         assert_eq!(body, expected);
     }

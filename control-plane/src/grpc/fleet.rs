@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use switchyard_proto::{
     fleet::v1::{
         EnrolRequest, EnrolResponse, RenewRequest, RenewResponse, SyncRequest, SyncResponse,
@@ -19,12 +19,13 @@ use tonic::{
 };
 use tracing::{Instrument, info_span, warn};
 
-use super::{connection::ConnectInfo, convert::fleet as convert, refusals::Refusals};
+use super::{connection::ConnectInfo, convert::fleet as convert, questions::Questions, refusals::Refusals};
 use crate::{
     app::{App, AppError, edge},
     fleet::{Deadlines, FleetView, MessageError, Session, SessionError},
     listen::Connection,
     model::EdgeIdentity,
+    on_demand::OnDemand,
     pki,
 };
 
@@ -47,10 +48,12 @@ pub async fn serve(
     connections: mpsc::Receiver<Connection>,
     app: Arc<App>,
     view: FleetView,
+    on_demand: OnDemand,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let sessions = TaskTracker::new();
-    let fleet = Fleet { app, view, refusals: Refusals::default(), sessions: sessions.clone(), ending: ending.clone() };
+    let (refusals, sessions_of_all) = (Refusals::default(), sessions.clone());
+    let fleet = Fleet { app, view, on_demand, refusals, sessions: sessions_of_all, ending: ending.clone() };
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     router(fleet).serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await?;
     sessions.close();
@@ -75,6 +78,7 @@ fn router(fleet: Fleet) -> Router {
 struct Fleet {
     app: Arc<App>,
     view: FleetView,
+    on_demand: OnDemand,
     refusals: Refusals,
     sessions: TaskTracker,
     ending: CancellationToken,
@@ -113,10 +117,12 @@ impl FleetService for Fleet {
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
         let identity = self.identify(&request).await?;
         let span = info_span!("edge", id = %identity.id, peer = %identity.peer);
-        let messages = request.into_inner().map(|request| match request {
-            Ok(request) => convert::message(request).map_err(|error| MessageError::Invalid(error.to_string())),
+        let said = request.into_inner().map(|request| match request {
+            Ok(request) => convert::said(request).map_err(|error| MessageError::Invalid(error.to_string())),
             Err(status) => Err(broken(&status)),
         });
+        let (questions, answers) = Questions::new(self.on_demand.clone(), identity.id.clone(), self.sessions.clone());
+        let messages = questions.apart(said);
         let (parts, sent) = mpsc::channel(PARTS_WAITING_MAX);
         let session = Session {
             identity,
@@ -128,7 +134,12 @@ impl FleetService for Fleet {
             ending: self.ending.clone(),
         };
         self.sessions.spawn(session.run().instrument(span));
-        let responses = ReceiverStream::new(sent).map(|part| part.map(convert::part).map_err(|error| status(&error)));
+        let parts = ReceiverStream::new(sent).map(|part| part.map(convert::part).map_err(|error| status(&error)));
+        // The stream ends with the session, whatever is still to be answered.
+        let parts = parts.map(Some).chain(stream::iter([None]));
+        let responses = stream::select(parts, ReceiverStream::new(answers).map(|answer| Some(Ok(answer))));
+        let responses =
+            responses.take_while(|response| std::future::ready(response.is_some())).filter_map(std::future::ready);
         Ok(Response::new(Box::pin(responses)))
     }
 }

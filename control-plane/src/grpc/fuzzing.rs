@@ -13,7 +13,7 @@ use switchyard_proto::vocab::Revision;
 /// Takes `bytes` as messages of an edge, each with its length before it.
 pub fn edge_messages(mut bytes: &[u8]) {
     while let Ok(request) = fleet::SyncRequest::decode_length_delimited(&mut bytes) {
-        drop(convert::fleet::message(request));
+        drop(convert::fleet::said(request));
     }
 }
 

@@ -20,6 +20,7 @@ mod invite;
 mod issuer;
 mod pages;
 mod permissions;
+mod questions;
 mod rates;
 mod refusals;
 mod service;

@@ -85,6 +85,13 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
             ("WILDCARD_CHALLENGE", host.to_resource_name(), Some("tls.acme.challenge"))
         }
         BrokenRule::NoDnsProvider { host } => ("NO_DNS_PROVIDER", host.to_resource_name(), Some("name")),
+        BrokenRule::OnDemandName { host } => ("ON_DEMAND_NAME", host.to_resource_name(), Some("tls.acme.on_demand")),
+        BrokenRule::OnDemandSource { host } => {
+            ("ON_DEMAND_SOURCE", host.to_resource_name(), Some("tls.certificate_source"))
+        }
+        BrokenRule::OnDemandChallenge { challenge: _ } => {
+            ("ON_DEMAND_CHALLENGE", "domains".to_owned(), Some("tls.acme.challenge"))
+        }
         BrokenRule::LastFullToken => ("LAST_FULL_TOKEN", "tokens".to_owned(), None),
         BrokenRule::TooMany { what, max: _ } => ("TOO_MANY", (*what).to_owned(), None),
         BrokenRule::NothingToDrain { backend } => ("NOTHING_TO_DRAIN", backend.to_resource_name(), None),

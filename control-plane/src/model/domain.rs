@@ -1,6 +1,6 @@
 use switchyard_proto::vocab::{HostPattern, IssuerId, Labels, ServiceId, Tag, limits::DOMAIN_ISSUERS_MAX};
 
-use super::{CaBundle, CertificateSource, ChallengeKind};
+use super::{CaBundle, CertificateSource, ChallengeKind, OnDemand};
 
 /// A host name, and where its traffic goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +32,22 @@ pub struct Domain {
 pub struct AcmeSettings {
     /// How its names prove themselves; `None`: as fits.
     pub challenge: Option<ChallengeKind>,
+    /// Each name below the wildcard has a certificate of its own; `None`: the domain has one.
+    pub on_demand: Option<OnDemand>,
     issuers: Vec<IssuerId>,
 }
 
 impl AcmeSettings {
     /// With these issuers, in this order; none: those that have a rank.
-    pub fn new(challenge: Option<ChallengeKind>, issuers: Vec<IssuerId>) -> Result<Self, TooManyIssuers> {
-        if issuers.len() > DOMAIN_ISSUERS_MAX { Err(TooManyIssuers) } else { Ok(Self { challenge, issuers }) }
+    pub fn new(
+        challenge: Option<ChallengeKind>,
+        issuers: Vec<IssuerId>,
+        on_demand: Option<OnDemand>,
+    ) -> Result<Self, TooManyIssuers> {
+        if issuers.len() > DOMAIN_ISSUERS_MAX {
+            return Err(TooManyIssuers);
+        }
+        Ok(Self { challenge, on_demand, issuers })
     }
 
     /// The issuers that it names, in order.
@@ -111,6 +120,11 @@ impl ClientCertificateMode {
 }
 
 impl Domain {
+    /// How the names below it get certificates of their own, if they do.
+    pub fn on_demand(&self) -> Option<&OnDemand> {
+        self.acme.on_demand.as_ref().filter(|_| self.certificate_source == CertificateSource::Acme)
+    }
+
     /// The domain on another tag, remembering the present one. On the tag that is active it changes nothing.
     #[must_use]
     pub fn switched_to(&self, tag: Tag) -> Self {

@@ -7,6 +7,8 @@ use super::{PrivateKey, Timestamp};
 pub struct Issuance {
     /// The domain.
     pub host: HostPattern,
+    /// The wildcard that says that this name below it has a certificate on demand; `None`: it is a domain's own.
+    pub on_demand: Option<HostPattern>,
     /// Counts the writes: nobody writes over what he has not read.
     pub version: u64,
     /// What is done now.
@@ -34,6 +36,7 @@ impl Issuance {
     pub fn new(host: HostPattern, now: Timestamp) -> Self {
         Self {
             host,
+            on_demand: None,
             version: 0,
             phase: Phase::Waiting,
             issuer: None,

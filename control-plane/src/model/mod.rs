@@ -17,6 +17,7 @@ mod history;
 mod issuance;
 mod issuer;
 mod object;
+mod on_demand;
 pub mod rules;
 mod service;
 mod stored;
@@ -44,6 +45,7 @@ pub use issuer::{
     Thumbprint,
 };
 pub use object::{ObjectKey, ObjectKind};
+pub use on_demand::{HookUrl, InvalidHookUrl, OnDemand};
 pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
 pub use stored::{Object, Resource, Stored, Timestamp};
 pub use tickets::{

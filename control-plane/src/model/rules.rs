@@ -3,7 +3,7 @@
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
-use super::{AcmeSettings, Backend, BackendState, Certificate, ChallengeKind, Token};
+use super::{AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Token};
 
 /// A rule that a change would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,24 @@ pub enum BrokenRule {
         /// The name.
         host: HostPattern,
     },
+    /// Certificates on demand for a single name.
+    #[error("{host} is a single name: only a wildcard has certificates on demand")]
+    OnDemandName {
+        /// The name.
+        host: HostPattern,
+    },
+    /// Certificates on demand that nobody orders.
+    #[error("the certificates of {host} are not ordered from a CA: certificates on demand need --tls acme")]
+    OnDemandSource {
+        /// The name.
+        host: HostPattern,
+    },
+    /// Certificates on demand, proven in a way that takes longer than a client waits.
+    #[error("names on demand cannot be proven by {}: only by http-01", challenge.as_str())]
+    OnDemandChallenge {
+        /// The way.
+        challenge: ChallengeKind,
+    },
     /// The last token that can do everything cannot be revoked: nobody could make another.
     #[error("no other token can do everything and does not expire: make one first")]
     LastFullToken,
@@ -145,11 +163,28 @@ pub fn can_order(host: &HostPattern, acme: &AcmeSettings) -> Result<(), BrokenRu
     if let Some(reason) = reason {
         return Err(BrokenRule::NoPublicName { host: host.clone(), reason });
     }
+    if acme.on_demand.is_some() {
+        return Ok(());
+    }
     match acme.challenge {
         Some(challenge @ (ChallengeKind::Http01 | ChallengeKind::TlsAlpn01)) if host.wildcard_suffix().is_some() => {
             Err(BrokenRule::WildcardChallenge { host: host.clone(), challenge })
         }
         _ => Ok(()),
+    }
+}
+
+/// What says that it is on demand is a wildcard, whose names prove themselves by HTTP-01: any edge answers that at once.
+pub fn can_be_on_demand(domain: &Domain) -> Result<(), BrokenRule> {
+    let Domain { host, certificate_source, acme, .. } = domain;
+    match acme.challenge {
+        _ if acme.on_demand.is_none() => Ok(()),
+        _ if *certificate_source != CertificateSource::Acme => Err(BrokenRule::OnDemandSource { host: host.clone() }),
+        _ if host.wildcard_suffix().is_none() => Err(BrokenRule::OnDemandName { host: host.clone() }),
+        Some(challenge @ (ChallengeKind::TlsAlpn01 | ChallengeKind::Dns01)) => {
+            Err(BrokenRule::OnDemandChallenge { challenge })
+        }
+        None | Some(ChallengeKind::Http01) => Ok(()),
     }
 }
 
@@ -182,10 +217,10 @@ pub fn can_drain(backend: &Backend) -> Result<(), BrokenRule> {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::BackendAddress;
+    use switchyard_proto::vocab::{BackendAddress, Labels};
 
     use super::*;
-    use crate::model::Tags;
+    use crate::model::{HookUrl, OnDemand, Tags, TlsVersion};
 
     fn backend(tag: &str, state: BackendState) -> Backend {
         Backend {
@@ -206,6 +241,34 @@ mod tests {
         assert_eq!(refused, BrokenRule::NoBackendForTag { service: service.clone(), tag: tag.clone() });
         assert!(can_switch_to(&service, &tag, &[]).is_err());
         assert_eq!(can_switch_to(&service, &tag, &[backend("b", BackendState::Active)]), Ok(()));
+    }
+
+    #[test]
+    fn certificates_on_demand_are_for_wildcards_that_prove_themselves_by_http() {
+        let check = |host: &str, certificate_source, challenge| {
+            let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:9000/ask").unwrap() };
+            can_be_on_demand(&Domain {
+                host: HostPattern::parse(host).unwrap(),
+                service: ServiceId::default_service(),
+                active_tag: Tag::parse("a").unwrap(),
+                previous_tag: None,
+                certificate_source,
+                http_to_https: false,
+                edge_selector: Labels::default(),
+                client_authentication: None,
+                minimum_tls_version: TlsVersion::default(),
+                acme: AcmeSettings::new(challenge, vec![], Some(on_demand)).unwrap(),
+            })
+        };
+        let acme = CertificateSource::Acme;
+        assert_eq!(check("*.sites.example", acme, None), Ok(()));
+        assert_eq!(check("*.sites.example", acme, Some(ChallengeKind::Http01)), Ok(()));
+        let [sites, shop] = ["*.sites.example", "shop.example"].map(|host| HostPattern::parse(host).unwrap());
+        assert_eq!(check("shop.example", acme, None), Err(BrokenRule::OnDemandName { host: shop }));
+        let uploaded = check("*.sites.example", CertificateSource::Uploaded, None);
+        assert_eq!(uploaded, Err(BrokenRule::OnDemandSource { host: sites }));
+        let challenge = ChallengeKind::Dns01;
+        assert_eq!(check("*.sites.example", acme, Some(challenge)), Err(BrokenRule::OnDemandChallenge { challenge }));
     }
 
     #[test]

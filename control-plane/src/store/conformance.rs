@@ -14,8 +14,9 @@ use super::{
 use crate::{
     model::{
         Access, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, EdgeKey, EdgeRecord,
-        Enrolment, FreshTicketKey, HistoryFilter, HistoryPlace, Invite, Object, ObjectKey, Patterns, RejectionRecord,
-        Resource, Role, Scope, Secret, Service, Tags, TicketKeys, Timestamp, TlsVersion, Token,
+        Enrolment, FreshTicketKey, HistoryFilter, HistoryPlace, Invite, Issuance, Object, ObjectKey, Patterns, Phase,
+        RejectionRecord, Renewal, Resource, Role, Scope, Secret, Service, Tags, TicketKeys, Timestamp, TlsVersion,
+        Token,
     },
     pki::{self, Authority, AuthorityKind},
     seal::{MasterKey, Sealer},
@@ -59,6 +60,7 @@ conformance!(
     a_row_that_means_nothing_is_told_from_a_database_that_is_down,
     the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything,
     changes_that_wait_leave_room_for_readers,
+    names_on_demand_are_retired_and_revived_with_their_domain,
 );
 
 fn actor() -> Actor {
@@ -496,6 +498,46 @@ async fn the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything
     let just_in_time = store.changes_after(Revision(dropped)).await.unwrap();
     assert!(!just_in_time.whole);
     assert_eq!(just_in_time.removed.len(), usize::try_from(TOMBSTONES_MAX).unwrap());
+}
+
+async fn names_on_demand_are_retired_and_revived_with_their_domain(fixture: Fixture) {
+    let store = fixture.open().await;
+    let host = |text: &str| HostPattern::parse(text).unwrap();
+    let sites = host("*.sites.example");
+    let renewal = Renewal { at: NOW.plus(std::time::Duration::from_secs(9)), window: None, ask_at: None };
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    for (name, domain) in
+        [("a.sites.example", &sites), ("b.sites.example", &sites), ("a.pages.example", &host("*.pages.example"))]
+    {
+        let on_demand = Some(domain.clone());
+        let issuance = Issuance { on_demand, renewal: Some(renewal), ..Issuance::new(host(name), NOW) };
+        transaction.put_issuance(&issuance).await.unwrap();
+    }
+    let issued = Certificate { id: Certificate::acme_id(&host("a.sites.example")), ..certificate("a.sites.example") };
+    transaction.put_certificate(None, issued).await.unwrap();
+    assert_eq!(transaction.count_on_demand(&sites).await.unwrap(), 2);
+    transaction.commit().await.unwrap();
+    let first = store.issuance(&host("a.sites.example")).await.unwrap().unwrap();
+    assert_eq!(first.on_demand.as_ref(), Some(&sites));
+
+    let until = NOW.plus(std::time::Duration::from_secs(60));
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.retire_on_demand(&sites, until, NOW).await.unwrap();
+    assert_eq!(transaction.count_on_demand(&sites).await.unwrap(), 0);
+    transaction.commit().await.unwrap();
+    let retired = store.issuance(&host("a.sites.example")).await.unwrap().unwrap();
+    assert_eq!((retired.phase, retired.next_at), (Phase::Retired, until));
+    assert!(retired.version > first.version, "whoever has read it before does not write over it");
+    assert_eq!(store.issuance(&host("b.sites.example")).await.unwrap(), None, "it has nothing to be kept");
+    let other = store.issuance(&host("a.pages.example")).await.unwrap().unwrap();
+    assert_eq!(other.phase, Phase::Waiting, "another domain's");
+
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    transaction.revive_on_demand(&sites, NOW).await.unwrap();
+    assert_eq!(transaction.count_on_demand(&sites).await.unwrap(), 1);
+    transaction.commit().await.unwrap();
+    let revived = store.issuance(&host("a.sites.example")).await.unwrap().unwrap();
+    assert_eq!((revived.phase, revived.next_at), (Phase::Waiting, renewal.at));
 }
 
 async fn changes_that_wait_leave_room_for_readers(fixture: Fixture) {

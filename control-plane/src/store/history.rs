@@ -42,6 +42,7 @@ impl Recorded for Domain {
             "minimum_tls_version": minimum_tls_version.as_str(),
             "acme_challenge": acme.challenge.map(ChallengeKind::as_str),
             "acme_issuers": acme.issuers().iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+            "on_demand_hook": acme.on_demand.as_ref().map(|it| it.hook.as_str()),
             "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
             "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(&it.authorities.0)),
         })

@@ -277,6 +277,17 @@ pub trait Transaction: Send {
     async fn put_issuance(&mut self, issuance: &Issuance) -> Result<(), StoreError>;
     /// Forgets that.
     async fn delete_issuance(&mut self, host: &HostPattern) -> Result<(), StoreError>;
+    /// How many names have their certificates from a domain on demand.
+    async fn count_on_demand(&mut self, domain: &HostPattern) -> Result<usize, StoreError>;
+    /// Retires the names that have their certificates from a domain on demand, and forgets those that have none yet.
+    async fn retire_on_demand(
+        &mut self,
+        domain: &HostPattern,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Goes on with the names that were retired with a domain.
+    async fn revive_on_demand(&mut self, domain: &HostPattern, now: Timestamp) -> Result<(), StoreError>;
     /// Makes sure that nobody else has the lease before this has ended.
     async fn require(&mut self, lease: &Lease) -> Result<(), StoreError>;
 

@@ -20,8 +20,8 @@ use crate::{
     model::{
         Access, AcmeSettings, Backend, BackendState, CaBundle, Certificate, CertificateChain, CertificateSource,
         ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, Door, EdgeKey, EdgeRecord, Enrolment,
-        HistoryEntry, HistoryPlace, Invite, ObjectKey, ObjectKind, Pattern, Patterns, PrivateKey, RejectionRecord,
-        Role, Scope, SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
+        HistoryEntry, HistoryPlace, HookUrl, Invite, ObjectKey, ObjectKind, OnDemand, Pattern, Patterns, PrivateKey,
+        RejectionRecord, Role, Scope, SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
     },
     seal::Sealer,
 };
@@ -96,6 +96,7 @@ pub(super) struct DomainRow {
     minimum_tls_version: String,
     acme_challenge: Option<String>,
     acme_issuers: String,
+    on_demand_hook: Option<String>,
     revision: i64,
     created_at: i64,
     updated_at: i64,
@@ -126,7 +127,8 @@ impl DomainRow {
         let challenge = challenge.map(|word| row.word(word, ChallengeKind::from_word(word))).transpose()?;
         let ids: Vec<String> = row.check(serde_json::from_str(&self.acme_issuers))?;
         let issuers = ids.iter().map(|id| row.check(IssuerId::parse(id))).collect::<Result<_, _>>()?;
-        row.check(AcmeSettings::new(challenge, issuers))
+        let hook = self.on_demand_hook.as_deref().map(|url| row.check(HookUrl::parse(url))).transpose()?;
+        row.check(AcmeSettings::new(challenge, issuers, hook.map(|hook| OnDemand { hook })))
     }
 
     fn client_authentication(&self, row: &Row<'_>) -> Result<Option<ClientAuthentication>, StoreError> {

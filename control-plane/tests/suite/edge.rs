@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1::{
-        Ack, AckOutcome, Batch, BatchKind, Hello, Rejection, Resource, ResourceKind, SyncRequest, SyncResponse,
-        fleet_service_client::FleetServiceClient, sync_request, sync_response,
+        Ack, AckOutcome, Batch, BatchKind, Hello, Question, Rejection, Resource, ResourceKind, SyncRequest,
+        SyncResponse, Verdict, fleet_service_client::FleetServiceClient, sync_request, sync_response,
     },
     vocab::Digest,
 };
@@ -121,8 +121,26 @@ impl Stream {
     pub(crate) async fn batch(&mut self) -> Result<Batch, Status> {
         let response = within("the next batch", self.responses.message()).await?;
         let SyncResponse { message } = response.expect("the stream goes on");
-        let sync_response::Message::Batch(batch) = message.unwrap();
+        let sync_response::Message::Batch(batch) = message.unwrap() else { panic!("nothing was asked") };
         Ok(batch)
+    }
+
+    /// Asks for a name; the answer.
+    pub(crate) async fn ask(&mut self, id: u64, server_name: &str) -> Verdict {
+        let question = Question { id, server_name: server_name.to_owned() };
+        self.say(sync_request::Message::Question(question)).await;
+        loop {
+            let response = within("an answer", self.responses.message()).await.unwrap();
+            let SyncResponse { message } = response.expect("the stream goes on");
+            match message.unwrap() {
+                // What was approved takes a revision, of which the edge is told before the answer or after it.
+                sync_response::Message::Batch(_) => {}
+                sync_response::Message::Answer(answer) => {
+                    assert_eq!(answer.id, id);
+                    return answer.verdict();
+                }
+            }
+        }
     }
 
     /// Awaits the end of the stream; why.

@@ -5,6 +5,7 @@
 mod api;
 mod edge;
 mod fleet;
+mod on_demand;
 mod program;
 mod renewal;
 mod support;

@@ -133,6 +133,7 @@ mod tests {
             plain_http: PlainHttp::Serve,
             client_authentication: None,
             minimum_tls_version: crate::verify::TlsVersion::default(),
+            missing_certificate: crate::snapshot::MissingCertificate::Refused,
         });
         for (number, address) in addresses.iter().enumerate() {
             edit.put_backend(Backend {

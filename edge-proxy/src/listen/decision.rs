@@ -4,7 +4,7 @@ use rustls::server::ClientHello;
 use switchyard_proto::vocab::normalize_host;
 
 use crate::{
-    snapshot::LiveSnapshot,
+    snapshot::{LiveSnapshot, MissingCertificate},
     tls::ACME_TLS,
     verify::{ClientAuthentication, TlsVersion},
 };
@@ -33,6 +33,11 @@ pub(super) enum Decision {
         /// The SHA-256 of what was.
         digest: [u8; 32],
     },
+    /// It waits while the control plane is asked for a certificate.
+    AskFor {
+        /// For which name, in lower case.
+        server_name: Box<str>,
+    },
     /// The client is told that its name is unknown.
     RefuseName,
 }
@@ -56,10 +61,13 @@ pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
             digest,
         });
     }
-    if snapshot.certificate(&server_name).is_none() {
-        return Decision::RefuseName;
-    }
     let domain = snapshot.domain(&server_name);
+    if snapshot.certificate(&server_name).is_none() {
+        return match domain.map(|domain| domain.missing_certificate) {
+            Some(MissingCertificate::AskedFor) => Decision::AskFor { server_name: server_name.into_owned().into() },
+            Some(MissingCertificate::Refused) | None => Decision::RefuseName,
+        };
+    }
     let minimum = domain.map(|domain| domain.minimum_tls_version).unwrap_or_default();
     match domain.and_then(|domain| domain.client_authentication.as_ref()) {
         None => Decision::Terminate { minimum },

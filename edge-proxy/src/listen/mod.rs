@@ -20,4 +20,4 @@ pub use bind::{BindError, bind};
 pub use connection::{Connection, Transport, Trust, TrustedNetworks};
 pub use drain::Drain;
 pub(crate) use http1::KEEPALIVE;
-pub use service::{EdgeService, Sockets, Worker};
+pub use service::{EdgeService, Handshakes, Sockets, Worker};

@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, error::Elapsed, sleep, timeout_at},
 };
 use tokio_rustls::{StartHandshake, server::TlsStream};
 use tracing::{debug, info, warn};
@@ -34,6 +34,7 @@ use super::{
     stream::EdgeStream,
 };
 use crate::{
+    on_demand::{NoCertificate, OnDemand},
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError, challenge_config},
@@ -42,7 +43,7 @@ use crate::{
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16 * 1024;
-/// How long a client may take for everything before HTTP.
+/// How long a client may take for everything before HTTP. That it waits for a certificate on demand does not count.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a ClientHello: it is one or two records, and a record has 16 KiB at most.
 const CLIENT_HELLO_BYTES_MAX: usize = 32 * 1024;
@@ -58,6 +59,15 @@ pub struct Sockets {
     pub http: StdTcpListener,
     /// For HTTP over TLS.
     pub https: StdTcpListener,
+}
+
+/// What handshakes are made with.
+#[derive(Clone, Debug)]
+pub struct Handshakes {
+    /// The configurations of TLS.
+    pub tls: ServerConfigs,
+    /// What waits for a certificate that is not there.
+    pub on_demand: OnDemand,
 }
 
 /// Which worker it is.
@@ -80,7 +90,7 @@ pub struct EdgeService {
 /// What its connections share.
 struct Listener {
     proxy: Arc<HttpProxy<Proxy>>,
-    tls: ServerConfigs,
+    handshakes: Handshakes,
     live: LiveSnapshot,
     settings: Arc<Settings>,
     metrics: Metrics,
@@ -89,11 +99,11 @@ struct Listener {
 }
 
 impl EdgeService {
-    /// The worker that serves `live` on `sockets`, with the configurations of its TLS.
+    /// The worker that serves `live` on `sockets`.
     pub fn new(
         worker: Worker,
         sockets: Sockets,
-        tls: ServerConfigs,
+        handshakes: Handshakes,
         live: LiveSnapshot,
         settings: Arc<Settings>,
         metrics: Metrics,
@@ -101,7 +111,7 @@ impl EdgeService {
     ) -> Self {
         let proxy = proxy::http_proxy(worker, live.clone(), settings.clone(), metrics.clone());
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let listener = Listener { proxy: Arc::new(proxy), tls, live, settings, metrics, drain, permits };
+        let listener = Listener { proxy: Arc::new(proxy), handshakes, live, settings, metrics, drain, permits };
         Self { name: format!("worker {}", worker.index), sockets: Some(sockets), listener: Arc::new(listener) }
     }
 }
@@ -180,8 +190,8 @@ impl Listener {
         let mut stream = match transport {
             Transport::Plain => Box::new(EdgeStream::plain(tcp, peer, connection)),
             // What a handshake needs is let go with it.
-            Transport::Tls => match Box::pin(timeout(HANDSHAKE_TIMEOUT, self.handshake(tcp))).await {
-                Ok(Ok((tls, authenticated))) => {
+            Transport::Tls => match Box::pin(self.handshake(tcp)).await {
+                Ok((tls, authenticated)) => {
                     connection.authenticated = authenticated.map(Box::new);
                     connection.tls_version = match tls.get_ref().1.protocol_version() {
                         Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
@@ -189,21 +199,16 @@ impl Listener {
                     };
                     Box::new(EdgeStream::tls(tls, peer, connection))
                 }
-                Ok(Err(error @ HandshakeError::Proven { .. })) => {
+                Err(error @ HandshakeError::Proven { .. }) => {
                     info!(%peer, "{error}");
                     return;
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     self.metrics.handshake_failed();
                     match error {
                         HandshakeError::Unauthenticated { .. } => info!(%peer, %error, "a client was refused"),
                         _ => debug!(%peer, %error, "TLS handshake"),
                     }
-                    return;
-                }
-                Err(_) => {
-                    self.metrics.handshake_failed();
-                    debug!(%peer, "TLS handshake took too long");
                     return;
                 }
             },
@@ -219,14 +224,35 @@ impl Listener {
         &self,
         mut tcp: TcpStream,
     ) -> Result<(TlsStream<TcpStream>, Option<Authenticated>), HandshakeError> {
-        let accepted = read_client_hello(&mut tcp).await?;
-        match decide(&accepted.client_hello(), &self.live) {
+        let mut deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let accepted = timeout_at(deadline, read_client_hello(&mut tcp)).await??;
+        let mut decision = decide(&accepted.client_hello(), &self.live);
+        if let Decision::AskFor { server_name } = &decision {
+            let began = Instant::now();
+            if let Err(reason) = self.handshakes.on_demand.certificate(server_name).await {
+                refuse_name(&mut tcp).await?;
+                return Err(HandshakeError::NoCertificate { server_name: server_name.clone(), reason });
+            }
+            deadline += began.elapsed();
+            decision = decide(&accepted.client_hello(), &self.live);
+        }
+        timeout_at(deadline, self.conclude(accepted, decision, tcp)).await?
+    }
+
+    /// Does what was decided.
+    async fn conclude(
+        &self,
+        accepted: Accepted,
+        decision: Decision,
+        mut tcp: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, Option<Authenticated>), HandshakeError> {
+        match decision {
             Decision::Terminate { minimum } => {
-                let config = self.tls.of(None, minimum)?;
+                let config = self.handshakes.tls.of(None, minimum)?;
                 Ok((StartHandshake::from_parts(accepted, tcp).into_stream(config).await?, None))
             }
             Decision::Authenticate { server_name, clients, minimum } => {
-                let config = self.tls.of(Some(&clients), minimum)?;
+                let config = self.handshakes.tls.of(Some(&clients), minimum)?;
                 let tls = match StartHandshake::from_parts(accepted, tcp).into_stream(config).await {
                     Ok(tls) => tls,
                     Err(error) => return Err(HandshakeError::Unauthenticated { server_name, error }),
@@ -242,12 +268,18 @@ impl Listener {
                 tls.shutdown().await?;
                 Err(HandshakeError::Proven { server_name })
             }
-            Decision::RefuseName => {
-                tcp.write_all(&UNRECOGNIZED_NAME).await?;
+            // What was there a moment ago is gone.
+            Decision::AskFor { .. } | Decision::RefuseName => {
+                refuse_name(&mut tcp).await?;
                 Err(HandshakeError::UnknownName)
             }
         }
     }
+}
+
+/// Tells a client that there is no certificate for its name.
+async fn refuse_name(tcp: &mut TcpStream) -> io::Result<()> {
+    tcp.write_all(&UNRECOGNIZED_NAME).await
 }
 
 /// Reads the first message of a TLS client. An alert is sent when it is not one.
@@ -283,6 +315,10 @@ async fn read_client_hello(tcp: &mut TcpStream) -> Result<Accepted, HandshakeErr
 enum HandshakeError {
     #[error("there is no certificate for the name")]
     UnknownName,
+    #[error("{server_name}: {reason}")]
+    NoCertificate { server_name: Box<str>, reason: NoCertificate },
+    #[error("it took too long")]
+    TooLate(#[from] Elapsed),
     #[error("a CA was shown what was authorized for {server_name}")]
     Proven { server_name: Box<str> },
     #[error("{server_name} asks for client certificates: {error}")]

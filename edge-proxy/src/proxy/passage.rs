@@ -62,6 +62,7 @@ mod tests {
             plain_http: PlainHttp::Serve,
             client_authentication: clients.cloned(),
             minimum_tls_version: TlsVersion::V12,
+            missing_certificate: crate::snapshot::MissingCertificate::Refused,
         }
     }
 

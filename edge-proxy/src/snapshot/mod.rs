@@ -35,7 +35,9 @@ pub use certificate::{Certificate, InvalidCertificate, Validity};
 pub use challenge::{Challenge, Token};
 pub use edit::Edit;
 pub use live::LiveSnapshot;
-pub use resource::{Backend, BackendProtocol, BackendState, Balancing, Domain, PlainHttp, Service, Timeouts};
+pub use resource::{
+    Backend, BackendProtocol, BackendState, Balancing, Domain, MissingCertificate, PlainHttp, Service, Timeouts,
+};
 pub use tickets::{ISSUING_AGE_MAX, InvalidTicketKeys, TicketKey, TicketKeyRole, TicketKeys};
 
 /// Everything that is served at one moment. Cheap to clone.

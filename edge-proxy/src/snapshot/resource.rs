@@ -19,6 +19,8 @@ pub struct Domain {
     pub client_authentication: Option<Arc<ClientAuthentication>>,
     /// The oldest version of TLS that clients may use.
     pub minimum_tls_version: TlsVersion,
+    /// What becomes of a handshake for a name without a certificate.
+    pub missing_certificate: MissingCertificate,
 }
 
 /// What a request over plain HTTP gets.
@@ -28,6 +30,16 @@ pub enum PlainHttp {
     Serve,
     /// A redirect to the same place over TLS.
     RedirectToHttps,
+}
+
+/// What becomes of a handshake for a name without a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingCertificate {
+    /// It is refused.
+    #[default]
+    Refused,
+    /// The control plane is asked for one, and the handshake waits.
+    AskedFor,
 }
 
 /// How requests reach a group of backends.

@@ -14,6 +14,7 @@ fn domain(host: &str, service: &str, tag: &str) -> Domain {
         plain_http: PlainHttp::Serve,
         client_authentication: None,
         minimum_tls_version: crate::verify::TlsVersion::default(),
+        missing_certificate: crate::snapshot::MissingCertificate::Refused,
     }
 }
 

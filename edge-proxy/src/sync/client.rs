@@ -19,12 +19,13 @@ use super::{
     membership::Membership,
     store::Persistence,
 };
+use crate::on_demand::{Question, Questions, Verdict};
 
 /// Pauses between attempts: about the first, and about the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Messages to the control plane that may wait to be sent: it asks for one at a time.
-const OUTGOING_MAX: usize = 4;
+/// Messages to the control plane that may wait to be sent. There is one acknowledgement at a time; questions beyond this are not asked.
+const OUTGOING_MAX: usize = 64;
 
 /// What the client is told.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub struct Client {
     /// Told when a control plane does not accept the certificate.
     doubt: Arc<Notify>,
     applier: Option<Applier>,
+    questions: Questions,
 }
 
 /// How a session ended.
@@ -63,9 +65,15 @@ enum SessionError {
 }
 
 impl Client {
-    /// Makes a client, which connects as `membership` says.
-    pub fn new(settings: ClientSettings, membership: &Membership, applier: Applier) -> Self {
-        Self { settings, credential: membership.credential(), doubt: membership.doubt(), applier: Some(applier) }
+    /// Makes a client, which connects as `membership` says and takes `questions` to the control plane.
+    pub fn new(settings: ClientSettings, membership: &Membership, applier: Applier, questions: Questions) -> Self {
+        Self {
+            settings,
+            credential: membership.credential(),
+            doubt: membership.doubt(),
+            applier: Some(applier),
+            questions,
+        }
     }
 
     /// Keeps a stream until `ending` is cancelled: tries one control plane after the other, with growing pauses.
@@ -82,6 +90,7 @@ impl Client {
             if let Some(applier) = &self.applier {
                 applier.link(Link::Down);
             }
+            self.questions.close();
             match ended {
                 Err(error @ SessionError::Applier(_)) => {
                     // What is held is gone with the task: only a new start helps.
@@ -120,11 +129,28 @@ impl Client {
         if let Some(applier) = &self.applier {
             applier.link(Link::Up);
         }
+        self.questions.open();
         let mut assembly = Assembly::default();
         loop {
-            let message = incoming.message().await.map_err(SessionError::Refused)?.ok_or(SessionError::Ended)?;
-            let wire::SyncResponse { message } = message;
-            let Some(sync_response::Message::Batch(part)) = message else { return Err(SessionError::UnknownMessage) };
+            let message = tokio::select! {
+                message = incoming.message() => message.map_err(SessionError::Refused)?.ok_or(SessionError::Ended)?,
+                asked = self.questions.next() => {
+                    let id = asked.id;
+                    if outgoing.try_send(question(asked)).is_err() {
+                        self.questions.answer(id, Verdict::NotNow);
+                    }
+                    continue;
+                }
+            };
+            let part = match message.message {
+                Some(sync_response::Message::Batch(part)) => part,
+                Some(sync_response::Message::Answer(answer)) => {
+                    let verdict = verdict(&answer)?;
+                    self.questions.answer(answer.id, verdict);
+                    continue;
+                }
+                None => return Err(SessionError::UnknownMessage),
+            };
             let Some(batch) = assembly.take(part)? else { continue };
             let outcome = self.apply(batch).await?;
             let persistence = outcome.persistence;
@@ -210,6 +236,21 @@ fn ack(outcome: Outcome) -> wire::SyncRequest {
         not_persisted: persistence != Persistence::Persisted,
     };
     wire::SyncRequest { message: Some(sync_request::Message::Ack(ack)) }
+}
+
+fn question(question: Question) -> wire::SyncRequest {
+    let Question { id, server_name } = question;
+    let question = wire::Question { id, server_name: server_name.into() };
+    wire::SyncRequest { message: Some(sync_request::Message::Question(question)) }
+}
+
+fn verdict(answer: &wire::Answer) -> Result<Verdict, SessionError> {
+    match answer.verdict() {
+        wire::Verdict::Coming => Ok(Verdict::Coming),
+        wire::Verdict::Refused => Ok(Verdict::Refused),
+        wire::Verdict::NotNow => Ok(Verdict::NotNow),
+        wire::Verdict::Unspecified => Err(SessionError::UnknownMessage),
+    }
 }
 
 fn rejection(rejection: Rejection) -> wire::Rejection {

@@ -18,7 +18,7 @@ use super::batch::Received;
 use crate::{
     snapshot::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, Challenge, Domain, InvalidCertificate,
-        InvalidTicketKeys, PlainHttp, Service, TicketKey, TicketKeyRole, TicketKeys, Timeouts,
+        InvalidTicketKeys, MissingCertificate, PlainHttp, Service, TicketKey, TicketKeyRole, TicketKeys, Timeouts,
     },
     verify::{
         BackendTls, BackendTrust, ClientAuthentication, ClientCertificate, ClientCertificateMode, InvalidBackendTls,
@@ -102,7 +102,8 @@ pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid
 
 fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
     let version = message.minimum_tls_version();
-    let wire::Domain { service, active_tag, http_to_https, client_authentication, minimum_tls_version: _ } = message;
+    let wire::Domain { service, active_tag, http_to_https, client_authentication, minimum_tls_version: _, on_demand } =
+        message;
     let host = HostPattern::parse(id)?;
     Ok(Domain {
         service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
@@ -114,6 +115,7 @@ fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
             wire::TlsVersion::V12 => TlsVersion::V12,
             wire::TlsVersion::V13 => TlsVersion::V13,
         },
+        missing_certificate: if on_demand { MissingCertificate::AskedFor } else { MissingCertificate::Refused },
         host,
     })
 }

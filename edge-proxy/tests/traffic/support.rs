@@ -28,11 +28,12 @@ use rustls::{
 };
 use serde_json::{Map, Value};
 use switchyard_edge_proxy::{
-    listen::{self, Drain, EdgeService, Sockets, TrustedNetworks, Worker},
+    listen::{self, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
+    on_demand::OnDemand,
     proxy::{AccessLog, Metrics, Settings},
     snapshot::{
-        Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, Edit, LiveSnapshot, PlainHttp, Service,
-        Snapshot, Timeouts,
+        Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, Edit, LiveSnapshot, MissingCertificate,
+        PlainHttp, Service, Snapshot, Timeouts,
     },
     tls,
 };
@@ -80,7 +81,8 @@ impl Edge {
             https_port: https_address.port(),
         });
         let metrics = Metrics::register(&mut Registry::default());
-        let tls = tls::ServerConfigs::new(live.clone()).unwrap();
+        let (on_demand, _) = OnDemand::new(live.clone());
+        let handshakes = Handshakes { tls: tls::ServerConfigs::new(live.clone()).unwrap(), on_demand };
         let drain = Drain::new();
         let service = |(index, (http, https))| {
             let worker = Worker { index, count: WORKERS };
@@ -88,7 +90,7 @@ impl Edge {
             EdgeService::new(
                 worker,
                 sockets,
-                tls.clone(),
+                handshakes.clone(),
                 live.clone(),
                 settings.clone(),
                 metrics.clone(),
@@ -319,6 +321,7 @@ pub(crate) fn domain(host: &str, tag: &str) -> Domain {
         plain_http: PlainHttp::Serve,
         client_authentication: None,
         minimum_tls_version: switchyard_edge_proxy::verify::TlsVersion::default(),
+        missing_certificate: MissingCertificate::Refused,
     }
 }
 

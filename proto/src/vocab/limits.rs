@@ -74,6 +74,12 @@ pub const TICKET_KEY_NAME_BYTES: usize = 16;
 pub const TICKET_KEY_SECRET_BYTES: usize = 32;
 /// Bytes of a session ticket, or of what is sealed in one.
 pub const TICKET_BYTES_MAX: usize = 1024;
+/// Bytes of the URL of a hook.
+pub const HOOK_URL_BYTES_MAX: usize = 2_048;
+/// Names of one domain that have certificates on demand.
+pub const NAMES_ON_DEMAND_MAX: usize = 10_000;
+/// Questions of one edge that are answered at a time.
+pub const QUESTIONS_MAX: usize = 64;
 /// Tokens of the API.
 pub const TOKENS_MAX: usize = 10_000;
 /// Patterns of domains, and of services, in the scope of one token.

@@ -10,13 +10,14 @@ use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, times
 use crate::{
     app::{AppError, domain::DomainUpdate},
     model::{
-        AcmeSettings, CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, Stored, TlsVersion,
+        AcmeSettings, CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, HookUrl, OnDemand,
+        Stored, TlsVersion,
     },
     pki,
 };
 
 /// The paths of an update mask.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "service",
     "active_tag",
     "tls",
@@ -26,6 +27,7 @@ const PATHS: [&str; 11] = [
     "tls.acme",
     "tls.acme.challenge",
     "tls.acme.issuers",
+    "tls.acme.on_demand",
     "http_to_https",
     "edge_selector",
 ];
@@ -78,7 +80,15 @@ fn acme_message(acme: &AcmeSettings) -> wire::AcmeSettings {
         Some(ChallengeKind::Dns01) => wire::AcmeChallenge::Dns01,
     };
     let issuers = acme.issuers().iter().map(IssuerId::to_resource_name).collect();
-    wire::AcmeSettings { challenge: challenge.into(), issuers }
+    let on_demand =
+        acme.on_demand.as_ref().map(|OnDemand { hook }| wire::OnDemand { hook_url: hook.as_str().to_owned() });
+    wire::AcmeSettings { challenge: challenge.into(), issuers, on_demand }
+}
+
+/// Certificates on demand; what is wrong with them is added.
+fn parse_on_demand(message: wire::OnDemand, violations: &mut Violations) -> Option<OnDemand> {
+    let wire::OnDemand { hook_url } = message;
+    violations.check(HOOK_URL, HookUrl::parse(&hook_url)).map(|hook| OnDemand { hook })
 }
 
 fn parse_challenge(challenge: i32) -> Result<Option<ChallengeKind>, &'static str> {
@@ -148,11 +158,12 @@ pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppEr
     let edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
     let client_authentication =
         fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations));
-    let wire::AcmeSettings { challenge, issuers } = fields.acme.unwrap_or_default();
+    let wire::AcmeSettings { challenge, issuers, on_demand } = fields.acme.unwrap_or_default();
     let challenge = violations.check(CHALLENGE, parse_challenge(challenge));
     let issuers = violations.check(ISSUERS, parse_issuers(&issuers));
+    let on_demand = on_demand.and_then(|message| parse_on_demand(message, &mut violations));
     let acme = match challenge.zip(issuers) {
-        Some((challenge, issuers)) => violations.check(ISSUERS, AcmeSettings::new(challenge, issuers)),
+        Some((challenge, issuers)) => violations.check(ISSUERS, AcmeSettings::new(challenge, issuers, on_demand)),
         None => None,
     };
     let domain = || {
@@ -202,12 +213,15 @@ pub(in crate::grpc) fn update(
         update.minimum_tls_version = Some(parse_version(fields.minimum_version));
     }
     let has_acme = fields.acme.is_some();
-    let wire::AcmeSettings { challenge, issuers } = fields.acme.unwrap_or_default();
+    let wire::AcmeSettings { challenge, issuers, on_demand } = fields.acme.unwrap_or_default();
     if mask.covers("tls.acme.challenge", has_acme) {
         update.acme_challenge = violations.check(CHALLENGE, parse_challenge(challenge));
     }
     if mask.covers("tls.acme.issuers", has_acme) {
         update.acme_issuers = violations.check(ISSUERS, parse_issuers(&issuers));
+    }
+    if mask.covers("tls.acme.on_demand", on_demand.is_some()) {
+        update.on_demand = Some(on_demand.and_then(|message| parse_on_demand(message, &mut violations)));
     }
     if mask.covers("http_to_https", fields.http_to_https) {
         update.http_to_https = Some(fields.http_to_https);
@@ -222,6 +236,7 @@ const SOURCE: &str = "domain.tls.certificate_source";
 const SELECTOR: &str = "domain.edge_selector";
 const CHALLENGE: &str = "domain.tls.acme.challenge";
 const ISSUERS: &str = "domain.tls.acme.issuers";
+const HOOK_URL: &str = "domain.tls.acme.on_demand.hook_url";
 
 /// What people may say of a domain.
 struct Fields {
@@ -297,13 +312,17 @@ mod tests {
             certificate_source: wire::CertificateSource::Unspecified.into(),
             client_authentication: None,
             minimum_version: 0,
-            acme: Some(wire::AcmeSettings { challenge: 9, issuers: vec!["letsencrypt".into()] }),
+            acme: Some(wire::AcmeSettings {
+                challenge: 9,
+                issuers: vec!["letsencrypt".into()],
+                on_demand: Some(wire::OnDemand::default()),
+            }),
         });
         let bad = wire::Domain { name: "shop".into(), service: "shop".into(), tls, ..wire::Domain::default() };
         let Err(AppError::Invalid(violations)) = new(Some(bad)) else { panic!("it is not valid") };
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        let wrong = ["domain.name", "domain.service", "domain.active_tag", CHALLENGE, ISSUERS];
-        assert_eq!(fields, wrong);
+        let acme = ["domain.tls.acme.challenge", "domain.tls.acme.issuers", "domain.tls.acme.on_demand.hook_url"];
+        assert_eq!(fields, [&["domain.name", "domain.service", "domain.active_tag"][..], &acme].concat());
     }
 
     #[test]

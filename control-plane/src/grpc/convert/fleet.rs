@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
-        Digest, EdgeId, InvalidResourceName, InviteId, ResourceKey, Revision,
+        Digest, EdgeId, HostPattern, InvalidResourceName, InviteId, ResourceKey, Revision,
         limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
     },
 };
@@ -19,6 +19,7 @@ use crate::{
     feed::{BatchKind, Part},
     fleet::{Ack, AckOutcome, Hello, Message, Persistence},
     model::{RejectionRecord, SecretHash},
+    on_demand::Verdict,
     pki::CertificateRequest,
 };
 
@@ -51,13 +52,47 @@ pub(in crate::grpc) enum InvalidMessage {
     RejectionReason,
 }
 
-/// A message of an edge.
-pub(in crate::grpc) fn message(request: wire::SyncRequest) -> Result<Message, InvalidMessage> {
+/// What an edge says.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::grpc) enum Said {
+    /// What it has.
+    Message(Message),
+    /// Whether a name is to have a certificate.
+    Question(Question),
+}
+
+/// Whether a name is to have a certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::grpc) struct Question {
+    /// The edge's.
+    pub(in crate::grpc) id: u64,
+    /// `None`: what it asks for is no name.
+    pub(in crate::grpc) name: Option<HostPattern>,
+}
+
+/// What an edge says.
+pub(in crate::grpc) fn said(request: wire::SyncRequest) -> Result<Said, InvalidMessage> {
     let wire::SyncRequest { message } = request;
     Ok(match message.ok_or(InvalidMessage::Missing)? {
-        wire::sync_request::Message::Hello(message) => Message::Hello(hello(message)?),
-        wire::sync_request::Message::Ack(message) => Message::Ack(ack(message)?),
+        wire::sync_request::Message::Hello(message) => Said::Message(Message::Hello(hello(message)?)),
+        wire::sync_request::Message::Ack(message) => Said::Message(Message::Ack(ack(message)?)),
+        wire::sync_request::Message::Question(wire::Question { id, server_name }) => {
+            // A client has chosen it: that it is no name is no fault of the edge's.
+            let name = HostPattern::parse(&server_name).ok().filter(|name| name.wildcard_suffix().is_none());
+            Said::Question(Question { id, name })
+        }
     })
+}
+
+/// The answer to a question.
+pub(in crate::grpc) fn answer(id: u64, verdict: Verdict) -> wire::SyncResponse {
+    let verdict = match verdict {
+        Verdict::Coming => wire::Verdict::Coming,
+        Verdict::Refused => wire::Verdict::Refused,
+        Verdict::NotNow => wire::Verdict::NotNow,
+    };
+    let answer = wire::Answer { id, verdict: verdict.into() };
+    wire::SyncResponse { message: Some(wire::sync_response::Message::Answer(answer)) }
 }
 
 fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
@@ -192,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn a_question_for_what_is_no_name_is_understood() {
+        for (server_name, name) in [("Shop.Example", Some("shop.example")), ("*.shop.example", None), ("a..b", None)] {
+            let question = wire::Question { id: 7, server_name: server_name.into() };
+            let request = wire::SyncRequest { message: Some(wire::sync_request::Message::Question(question)) };
+            let name = name.map(|name| HostPattern::parse(name).unwrap());
+            assert_eq!(said(request), Ok(Said::Question(Question { id: 7, name })));
+        }
+    }
+
+    #[test]
     fn what_is_out_of_bounds_is_refused_by_the_name_of_its_field() {
         let rejection = wire_hello().rejections[0].clone();
         for (bad, why) in [
@@ -214,7 +259,7 @@ mod tests {
         ] {
             assert_eq!(hello(bad), Err(why));
         }
-        assert_eq!(message(wire::SyncRequest { message: None }), Err(InvalidMessage::Missing));
+        assert_eq!(said(wire::SyncRequest { message: None }), Err(InvalidMessage::Missing));
         let unspecified = wire::Ack { outcome: 9, ..wire::Ack::default() };
         assert_eq!(ack(unspecified), Err(InvalidMessage::Outcome));
     }

@@ -11,6 +11,7 @@ pub(in crate::grpc) fn message(standing: &Standing) -> wire::Issuance {
     let Standing { issuance, certificate } = standing;
     let Issuance {
         host,
+        on_demand: _,
         version: _,
         phase,
         issuer,

@@ -15,6 +15,7 @@ use crate::{
         Certificate, CertificateSource, Challenge, ChallengeKind, DnsSettings, Domain, Exhausted, Issuance, Issuer,
         IssuerUse, Lease, Order, Phase, Rate, Renewal, Stored, Thumbprint, Timestamp, UseKind, provider_of,
     },
+    on_demand::Approval,
     pki,
     reconcile::edges::Which,
     telemetry::chain,
@@ -93,6 +94,16 @@ impl Attempt {
             let renewal = self.plan(certificate).await;
             if renewal.at > self.now() {
                 return self.plan_for(renewal).await;
+            }
+        }
+        match self.acme.approvals.again(&self.issuance, &domain, certificate.is_some()).await {
+            Approval::Approved => {}
+            Approval::Refused => {
+                info!("the name is to have no certificate any more: what there is runs out");
+                return issuance::let_go(&self.acme.app, &self.lease, &self.issuance).await;
+            }
+            Approval::Unreachable(reason) => {
+                return self.failed(AcmeError::new(AcmeErrorKind::Unavailable, reason)).await;
             }
         }
         match self.order(&domain, certificate.as_deref()).await {
@@ -182,7 +193,7 @@ impl Attempt {
             prepared = Some(offer.kind);
             let validated = match offer.kind {
                 ChallengeKind::Http01 | ChallengeKind::TlsAlpn01 => {
-                    self.answer(&offer, &thumbprint).await?;
+                    self.answer(&offer, &thumbprint, &domain.host).await?;
                     self.validate(&mut order, &offer, pending.is_begun).await?
                 }
                 ChallengeKind::Dns01 => {
@@ -329,6 +340,7 @@ impl Attempt {
         let wanted: &[ChallengeKind] = match &domain.acme.challenge {
             Some(kind) => std::slice::from_ref(kind),
             None if is_wildcard => &[ChallengeKind::Dns01],
+            None if self.issuance.on_demand.is_some() => &[ChallengeKind::Http01],
             None => &[ChallengeKind::Http01, ChallengeKind::TlsAlpn01],
         };
         let fitting: Vec<&Offer> =
@@ -377,8 +389,7 @@ impl Attempt {
     }
 
     /// Makes sure that whichever edge the CA asks knows what to answer.
-    async fn answer(&mut self, offer: &Offer, thumbprint: &Thumbprint) -> Result<(), Failure> {
-        let host = self.issuance.host.clone();
+    async fn answer(&mut self, offer: &Offer, thumbprint: &Thumbprint, host: &HostPattern) -> Result<(), Failure> {
         let (tls_alpn_01, which) = match offer.kind {
             ChallengeKind::TlsAlpn01 => (Some(offer.digest), Which::All),
             ChallengeKind::Http01 | ChallengeKind::Dns01 => (None, Which::ConnectedHere),
@@ -386,7 +397,7 @@ impl Attempt {
         self.enter(Phase::Preparing).await?;
         let challenge = Challenge { host: host.clone(), http_01: Some(thumbprint.clone()), tls_alpn_01 };
         let revision = issuance::answer(&self.acme.app, &self.lease, challenge).await?;
-        self.acme.edges.have(&host, revision, which).await;
+        self.acme.edges.have(host, revision, which).await;
         Ok(())
     }
 
@@ -524,11 +535,13 @@ impl Attempt {
         self.acme.app.feed.state().certificates().get(&id).cloned()
     }
 
-    /// The domain, if it is there and a CA is to take care of its certificate.
+    /// The domain, if it is there and a CA is to take care of its certificate; of a name on demand, the one that covers it.
     async fn domain(&self) -> Option<Domain> {
         let found = |state: &crate::feed::State| {
-            let domain = &state.domains().get(&self.issuance.host)?.value;
-            (domain.certificate_source == CertificateSource::Acme).then(|| domain.clone())
+            let Issuance { host, on_demand, .. } = &self.issuance;
+            let domain = &state.domains().get(on_demand.as_ref().unwrap_or(host))?.value;
+            let is_ordered = domain.certificate_source == CertificateSource::Acme;
+            (is_ordered && domain.on_demand().is_some() == on_demand.is_some()).then(|| domain.clone())
         };
         if let Some(domain) = found(&self.acme.app.feed.state()) {
             return Some(domain);

@@ -4,6 +4,7 @@
 //! down, so that whoever comes after it, in this process or another, goes on where it stopped: at worst one order is made again,
 //! when a CA has answered and that was not written yet.
 
+mod approvals;
 mod attempt;
 mod connections;
 mod renewal;
@@ -18,13 +19,14 @@ use switchyard_proto::vocab::HostPattern;
 use tokio::{task::JoinSet, time::sleep};
 use tracing::{Instrument, error, info_span, warn};
 
-use self::{attempt::Attempt, connections::Connections};
+use self::{approvals::Approvals, attempt::Attempt, connections::Connections};
 use super::edges::Edges;
 use crate::{
     app::{App, AppError},
     dns::Dns,
     fleet::FleetView,
     model::{Issuance, Lease},
+    on_demand::Hooks,
     store::StoreError,
     telemetry::chain,
 };
@@ -46,15 +48,17 @@ pub struct Acme {
     edges: Edges,
     connections: Connections,
     dns: Dns,
+    approvals: Approvals,
     /// After the first failure; after each further one it is twice as long.
     retry_pause: Duration,
 }
 
 impl Acme {
-    /// For what `app` has, answered by the edges of `view`, or by records that `dns` has set.
-    pub fn new(app: Arc<App>, view: FleetView, dns: Dns, retry_pause: Duration) -> Self {
+    /// For what `app` has, answered by the edges of `view`, or by records that `dns` has set, and approved by hooks where it is on demand.
+    pub fn new(app: Arc<App>, view: FleetView, dns: Dns, hooks: Hooks, retry_pause: Duration) -> Self {
         let edges = Edges::new(view, app.clone());
-        Self { app, edges, connections: Connections::default(), dns, retry_pause }
+        let approvals = Approvals::new(hooks);
+        Self { app, edges, connections: Connections::default(), dns, approvals, retry_pause }
     }
 
     /// Works for as long as the lease is held; dropped, all work ends.

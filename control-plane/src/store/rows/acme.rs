@@ -161,6 +161,7 @@ impl ChallengeRow {
 #[derive(FromRow)]
 pub(in crate::store) struct IssuanceRow {
     host: String,
+    on_demand_domain: Option<String>,
     version: i64,
     phase: String,
     next_at: i64,
@@ -195,6 +196,7 @@ impl IssuanceRow {
         let window = self.window_start.zip(self.window_end).map(|(start, end)| (Timestamp(start), Timestamp(end)));
         Ok(Issuance {
             host: row.check(HostPattern::parse(&self.host))?,
+            on_demand: self.on_demand_domain.as_deref().map(|host| row.check(HostPattern::parse(host))).transpose()?,
             version: row.check(u64::try_from(self.version))?,
             phase: row.word(&self.phase, Phase::from_word(&self.phase))?,
             issuer: self.issuer.as_deref().map(|id| row.check(IssuerId::parse(id))).transpose()?,

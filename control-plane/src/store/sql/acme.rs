@@ -5,7 +5,7 @@ use switchyard_proto::vocab::HostPattern;
 
 use super::{Database, REQUIRE_LEASE};
 use crate::{
-    model::{Issuance, Lease, Timestamp},
+    model::{Certificate, Issuance, Lease, Timestamp},
     seal::Sealer,
     store::{
         StoreError,
@@ -81,6 +81,64 @@ pub(super) async fn issuances<'c>(
         .collect()
 }
 
+pub(super) async fn count_on_demand(
+    transaction: &mut Transaction<'static, Database>,
+    domain: &HostPattern,
+) -> Result<usize, StoreError> {
+    let count: i64 = sqlx::query_scalar::<Database, _>(
+        "SELECT COUNT(*) FROM issuance WHERE on_demand_domain = $1 AND phase <> 'retired'",
+    )
+    .bind(domain.as_str())
+    .fetch_one(&mut **transaction)
+    .await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Retires the names of a domain on demand, and forgets those that have no certificate.
+pub(super) async fn retire_on_demand(
+    transaction: &mut Transaction<'static, Database>,
+    domain: &HostPattern,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query::<Database>(
+        "DELETE FROM issuance WHERE on_demand_domain = $1 \
+         AND NOT EXISTS (SELECT 1 FROM certificate WHERE certificate.id = $2 || issuance.host)",
+    )
+    .bind(domain.as_str())
+    .bind(Certificate::ACME_PREFIX)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query::<Database>(
+        "UPDATE issuance SET version = version + 1, phase = 'retired', next_at = $2, failures = 0, failure = NULL, \
+         order_issuer = NULL, order_url = NULL, sealed_order_key = NULL, order_began_at = NULL, updated_at = $3 \
+         WHERE on_demand_domain = $1 AND phase <> 'retired'",
+    )
+    .bind(domain.as_str())
+    .bind(until.0)
+    .bind(now.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Goes on with the retired names of a domain on demand, when their certificates are to be replaced.
+pub(super) async fn revive_on_demand(
+    transaction: &mut Transaction<'static, Database>,
+    domain: &HostPattern,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query::<Database>(
+        "UPDATE issuance SET version = version + 1, phase = 'waiting', next_at = COALESCE(renew_at, $2), updated_at = $2 \
+         WHERE on_demand_domain = $1 AND phase = 'retired'",
+    )
+    .bind(domain.as_str())
+    .bind(now.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
 /// Writes an issuance whatever was there. Whoever has read the one before does not write over it.
 pub(super) async fn put_issuance(
     transaction: &mut Transaction<'static, Database>,
@@ -113,15 +171,27 @@ pub(super) async fn record_issuance(
     sealer: &Sealer,
     issuance: &Issuance,
 ) -> Result<Option<Issuance>, StoreError> {
-    let Issuance { host, version, phase, issuer, revoke, order, next_at, failures, failure, renewal, updated_at } =
-        issuance;
+    let Issuance {
+        host,
+        on_demand,
+        version,
+        phase,
+        issuer,
+        revoke,
+        order,
+        next_at,
+        failures,
+        failure,
+        renewal,
+        updated_at,
+    } = issuance;
     let order = OrderColumns::of(host, order.as_ref(), sealer)?;
     let window = renewal.and_then(|renewal| renewal.window);
     let written = sqlx::query::<Database>(
         "UPDATE issuance SET version = version + 1, phase = $3, next_at = $4, failures = $5, failure = $6, \
          order_issuer = $7, order_url = $8, sealed_order_key = $9, order_began_at = $10, renew_at = $11, \
-         window_start = $12, window_end = $13, updated_at = $14, issuer = $15, ask_at = $16, revoke = $17 \
-         WHERE host = $1 AND version = $2",
+         window_start = $12, window_end = $13, updated_at = $14, issuer = $15, ask_at = $16, revoke = $17, \
+         on_demand_domain = $18 WHERE host = $1 AND version = $2",
     )
     .bind(host.as_str())
     .bind(i64::try_from(*version).unwrap_or(i64::MAX))
@@ -140,6 +210,7 @@ pub(super) async fn record_issuance(
     .bind(issuer.as_ref().map(|id| id.as_str()))
     .bind(renewal.and_then(|renewal| renewal.ask_at).map(|at| at.0))
     .bind(revoke.as_deref())
+    .bind(on_demand.as_ref().map(|domain| domain.as_str()))
     .execute(&mut **transaction)
     .await?;
     Ok((written.rows_affected() == 1).then(|| Issuance { version: version + 1, ..issuance.clone() }))

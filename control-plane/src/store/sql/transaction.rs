@@ -197,15 +197,16 @@ impl Transaction for SqlTransaction {
         sqlx::query::<Database>(
             "INSERT INTO domain (host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector, \
              client_authorities, client_certificate_mode, minimum_tls_version, acme_challenge, acme_issuers, \
-             revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+             on_demand_hook, revision, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
              ON CONFLICT (host) DO UPDATE SET service = excluded.service, active_tag = excluded.active_tag, \
              previous_tag = excluded.previous_tag, certificate_source = excluded.certificate_source, \
              http_to_https = excluded.http_to_https, edge_selector = excluded.edge_selector, \
              client_authorities = excluded.client_authorities, \
              client_certificate_mode = excluded.client_certificate_mode, \
              minimum_tls_version = excluded.minimum_tls_version, acme_challenge = excluded.acme_challenge, \
-             acme_issuers = excluded.acme_issuers, revision = excluded.revision, updated_at = excluded.updated_at",
+             acme_issuers = excluded.acme_issuers, on_demand_hook = excluded.on_demand_hook, \
+             revision = excluded.revision, updated_at = excluded.updated_at",
         )
         .bind(host.as_str())
         .bind(service.as_str())
@@ -219,6 +220,7 @@ impl Transaction for SqlTransaction {
         .bind(minimum_tls_version.as_str())
         .bind(acme.challenge.map(ChallengeKind::as_str))
         .bind(issuers_column(acme))
+        .bind(acme.on_demand.as_ref().map(|on_demand| on_demand.hook.as_str()))
         .bind(revision_column(stored.revision))
         .bind(stored.created_at.0)
         .bind(stored.updated_at.0)
@@ -664,6 +666,23 @@ impl Transaction for SqlTransaction {
             .execute(&mut *self.transaction)
             .await?;
         Ok(())
+    }
+
+    async fn count_on_demand(&mut self, domain: &HostPattern) -> Result<usize, StoreError> {
+        acme::count_on_demand(&mut self.transaction, domain).await
+    }
+
+    async fn retire_on_demand(
+        &mut self,
+        domain: &HostPattern,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        acme::retire_on_demand(&mut self.transaction, domain, until, now).await
+    }
+
+    async fn revive_on_demand(&mut self, domain: &HostPattern, now: Timestamp) -> Result<(), StoreError> {
+        acme::revive_on_demand(&mut self.transaction, domain, now).await
     }
 
     async fn require(&mut self, lease: &Lease) -> Result<(), StoreError> {

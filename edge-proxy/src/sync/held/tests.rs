@@ -98,6 +98,7 @@ fn domain(host: &str, service: &str, tag: &str) -> (ResourceKey, Vec<u8>) {
         http_to_https: false,
         client_authentication: None,
         minimum_tls_version: 1,
+        on_demand: false,
     };
     (key(ResourceKind::Domain, host), message.encode_to_vec())
 }
