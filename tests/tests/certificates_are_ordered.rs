@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Result, ensure};
@@ -18,6 +18,7 @@ use switchyard_tests::{
     install_crypto_provider,
     pebble::{Pebble, PebbleOptions},
 };
+use tokio::{sync::watch, task::JoinSet};
 
 async fn fleet_of(edges: usize, database: Database) -> Result<Fleet> {
     fleet_with(edges, database, &[]).await
@@ -444,5 +445,73 @@ async fn another_account_is_made_when_it_is_asked_for() -> Result<()> {
     let after = cli.json(&["issuer", "get", "pebble"]).await?;
     ensure!(before["account"] != after["account"] && after["account"].is_string(), "{before} {after}");
     ensure!(before["accountThumbprint"] != after["accountThumbprint"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_handshake_fails_while_a_certificate_is_replaced() -> Result<()> {
+    let fleet = fleet_of(2, Database::Sqlite).await?;
+    let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    fleet.api()?.create_acme_domain("shop.test", AcmeSettings::default()).await?;
+    fleet.api()?.issued("shop.test").await?;
+    let root = pebble.issuing_root_pem().await?;
+    let (stop, stopped) = watch::channel(());
+    let mut clients = JoinSet::new();
+    for edge in &fleet.edges {
+        for _ in 0..2 {
+            let (address, root, stopped) = (edge.https, root.clone(), stopped.clone());
+            clients.spawn(async move {
+                let mut handshakes = 0;
+                while !stopped.has_changed().unwrap_or(true) {
+                    // A connection of its own each time.
+                    let answer = Client::https(address, &root)?.get("https://shop.test/").await?;
+                    ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+                    handshakes += 1;
+                }
+                anyhow::Ok(handshakes)
+            });
+        }
+    }
+    for _ in 0..5 {
+        let renewed = fleet.cli().run(&["certificate", "renew", "shop.test"]).await?;
+        ensure!(renewed.code == 0, "{renewed:?}");
+    }
+    drop(stop);
+    while let Some(handshakes) = clients.join_next().await {
+        ensure!(handshakes?? > 0, "each client had its turn");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_warned_about() -> Result<()> {
+    let mut fleet = fleet_of(0, Database::Sqlite).await?;
+    let key = rcgen::KeyPair::generate()?;
+    let mut params = rcgen::CertificateParams::new(["old.test".to_owned()])?;
+    let day = Duration::from_secs(24 * 60 * 60);
+    params.not_before = (SystemTime::now() - 80 * day).into();
+    params.not_after = (SystemTime::now() + 10 * day).into();
+    let chain = params.self_signed(&key)?.pem();
+    fleet.api()?.create_certificate("old", &chain, &key.serialize_pem()).await?;
+    let certificate = fleet.cli().json(&["certificate", "get", "old"]).await?;
+    ensure!(certificate["warning"] == "it ends in 9 days, and was not replaced", "{certificate}");
+    let listed = fleet.cli().run(&["certificate", "list"]).await?;
+    ensure!(listed.stdout.contains("(!)"), "{listed:?}");
+
+    // It is looked for at the start, and then every ten minutes.
+    fleet.control_plane.terminate().await?;
+    fleet.control_plane.start().await?;
+    let told =
+        fleet.control_plane.process()?.log().find("a warning", |record| {
+            (record["event"] == "certificate_expiring").then(|| record["certificate"].clone())
+        });
+    ensure!(told.await? == "old");
+    let metrics = Client::http(fleet.control_plane.admin);
+    let url = "http://localhost/metrics";
+    ensure!(metrics.get(url).await?.status == StatusCode::UNAUTHORIZED);
+    let token = format!("Bearer {}", fleet.control_plane.admin_token()?);
+    let request = http::Request::get(url).header("authorization", token).body(switchyard_tests::client::empty())?;
+    let answer = metrics.exchange(request).await?;
+    ensure!(answer.text()?.contains("switchyard_certificates_expiring 1\n"), "{answer:?}");
     Ok(())
 }

@@ -9,14 +9,15 @@ use std::{
 };
 
 use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag, TicketKeysId,
-    TokenId, limits::SERVICE_BACKENDS_MAX,
+    BackendAddress, BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag,
+    TicketKeysId, TokenId, limits::SERVICE_BACKENDS_MAX,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
+    dns_provider,
     domain::{self, DomainUpdate, SwitchCheck},
     edge, invite, issuance,
     seed::{self, Outcome, Seed},
@@ -28,9 +29,9 @@ use crate::{
     clock::Clock,
     feed::{Feed, Follower},
     model::{
-        Access, AcmeSettings, Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Door, HookUrl,
-        Lease, OnDemand, Patterns, Role, Scope, Secret, Service, Tags, TicketKeyRole, TicketKeys, Timestamp,
-        TlsVersion, rules::BrokenRule,
+        Access, AcmeSettings, Actor, Backend, BackendState, Certificate, CertificateSource, DnsProvider, DnsSettings,
+        Domain, Door, HookMode, HookUrl, Lease, OnDemand, Patterns, Role, Scope, Secret, Service, Tags, TicketKeyRole,
+        TicketKeys, Timestamp, TlsVersion, Zones, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::{
@@ -600,6 +601,12 @@ async fn a_name_on_demand_that_becomes_a_domain_is_that_domains() {
     assert_eq!(app.store.issuance(&b).await.unwrap(), None, "nothing was ordered for it yet");
     assert!(issuance::begin_on_demand(app, &sites, &b).await.is_err());
 
+    let provider = DnsProvider {
+        id: DnsProviderId::parse("home").unwrap(),
+        zones: Zones::parse(&["sites.example".to_owned()]).unwrap(),
+        settings: DnsSettings::exec("set-txt", HookMode::Default).unwrap(),
+    };
+    dns_provider::create(app, &Actor::system(), provider, Mode::Commit).await.unwrap();
     running.update_domain(&sites, DomainUpdate { on_demand: Some(None), ..DomainUpdate::default() }).await;
     assert!(app.store.issuance(&sites).await.unwrap().is_some(), "it has a certificate itself");
     assert!(issuance::begin_on_demand(app, &sites, &host("c.sites.example")).await.is_err());

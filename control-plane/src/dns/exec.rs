@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{Change, Record, outgoing::excerpt};
-use crate::model::Mode;
+use crate::model::HookMode;
 
 /// How long the program may take.
 const RUN_MAX: Duration = Duration::from_secs(120);
@@ -38,7 +38,7 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Runs the program to set the record at `name`, or to take it away.
 pub(super) async fn run(
     program: &Path,
-    mode: Mode,
+    mode: HookMode,
     change: Change,
     name: &Name,
     record: &Record<'_>,
@@ -48,7 +48,7 @@ pub(super) async fn run(
 
 async fn run_within(
     program: &Path,
-    mode: Mode,
+    mode: HookMode,
     change: Change,
     name: &Name,
     record: &Record<'_>,
@@ -57,8 +57,8 @@ async fn run_within(
     let mut command = Command::new(program);
     command.arg(change.word());
     match mode {
-        Mode::Default => command.arg(name.to_ascii()).arg(record.value),
-        Mode::Raw => command.args(["--", record.domain, record.token, record.key_authorization]),
+        HookMode::Default => command.arg(name.to_ascii()).arg(record.value),
+        HookMode::Raw => command.args(["--", record.domain, record.token, record.key_authorization]),
     };
     let path = env::var_os("PATH");
     command
@@ -187,7 +187,7 @@ mod tests {
         let name = Name::from_ascii("_acme-challenge.example.test.").unwrap();
         let begun = Instant::now();
         let within = Duration::from_secs(2);
-        let error = run_within(&program, Mode::Default, Change::Present, &name, &RECORD, within).await.unwrap_err();
+        let error = run_within(&program, HookMode::Default, Change::Present, &name, &RECORD, within).await.unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(60));
         assert!(matches!(error, ExecError::TooLong { .. }), "{error}");
         assert!(error.to_string().contains("asking the provider"), "{error}");
@@ -212,6 +212,6 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let name = Name::from_ascii("_acme-challenge.example.test.").unwrap();
         let within = Duration::from_secs(4);
-        run_within(&program, Mode::Default, Change::Present, &name, &RECORD, within).await.unwrap();
+        run_within(&program, HookMode::Default, Change::Present, &name, &RECORD, within).await.unwrap();
     }
 }

@@ -9,12 +9,12 @@ use super::{
     Change, Record,
     outgoing::{self, HttpError, Outgoing},
 };
-use crate::model::{BaseUrl, DnsSecret, Mode};
+use crate::model::{BaseUrl, DnsSecret, HookMode};
 
 /// An endpoint, and as whom it is spoken to.
 pub(super) struct Endpoint<'a> {
     pub(super) url: &'a BaseUrl,
-    pub(super) mode: Mode,
+    pub(super) mode: HookMode,
     pub(super) user: Option<(&'a str, &'a DnsSecret)>,
 }
 
@@ -28,8 +28,8 @@ pub(super) async fn tell(
 ) -> Result<(), HttpError> {
     let url = endpoint.url.at(&[change.word()]);
     let body = match endpoint.mode {
-        Mode::Default => json!({ "fqdn": name.to_ascii(), "value": record.value }),
-        Mode::Raw => {
+        HookMode::Default => json!({ "fqdn": name.to_ascii(), "value": record.value }),
+        HookMode::Raw => {
             json!({ "domain": record.domain, "token": record.token, "keyAuth": record.key_authorization })
         }
     };

@@ -32,7 +32,7 @@ pub use budget::{Exhausted, IssuerUse, Limit, Per, UseKind, Used, registered_dom
 pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
 pub use challenge::{Challenge, ChallengeKind, KeyAuthorizationDigest};
 pub use dns::{
-    BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, InvalidDnsSettings, InvalidZones, Mode,
+    BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, HookMode, InvalidDnsSettings, InvalidZones,
     TsigAlgorithm, TsigKey, Zones, provider_of,
 };
 pub use domain::{AcmeSettings, ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};

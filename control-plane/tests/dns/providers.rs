@@ -9,7 +9,7 @@ use axum::{
 use serde_json::json;
 use switchyard_control_plane::{
     dns::{AcmeDnsError, DnsError, ExecError, HttpError},
-    model::{DnsSettings, Mode},
+    model::{DnsSettings, HookMode},
 };
 
 use crate::{
@@ -32,7 +32,7 @@ async fn an_http_endpoint_is_told_name_and_value_and_who_asks() {
         StatusCode::OK.into_response()
     })
     .await;
-    let settings = DnsSettings::http_request(&api.url("/dns"), Mode::Default, Some("me"), Some("hunter2")).unwrap();
+    let settings = DnsSettings::http_request(&api.url("/dns"), HookMode::Default, Some("me"), Some("hunter2")).unwrap();
     let record = record("delegating.test", VALUE);
     bind.dns().present(&settings, &record).await.unwrap();
     assert_eq!(bind.txt(PRIMARY, "0123abcd.acme.test").await, [VALUE]);
@@ -53,7 +53,7 @@ async fn a_raw_http_endpoint_is_told_what_the_ca_said() {
     let bind = Bind::start().await;
     bind.nsupdate(&format!("update add {NAME} 60 TXT {VALUE}")).await;
     let api = Api::start(async |_| StatusCode::OK.into_response()).await;
-    let settings = DnsSettings::http_request(&api.url("/"), Mode::Raw, None, None).unwrap();
+    let settings = DnsSettings::http_request(&api.url("/"), HookMode::Raw, None, None).unwrap();
     bind.dns().present(&settings, &record("example.test", VALUE)).await.unwrap();
     bind.dns().remove(&settings, &record("example.test", VALUE)).await.unwrap();
     let seen = api.seen();
@@ -74,7 +74,7 @@ async fn an_http_error_says_what_the_endpoint_said_in_bounds_and_without_secrets
             async move { (status, [(header::LOCATION, "/elsewhere")], body).into_response() }
         })
         .await;
-        let settings = DnsSettings::http_request(&api.url(""), Mode::Default, Some("me"), Some("hunter2")).unwrap();
+        let settings = DnsSettings::http_request(&api.url(""), HookMode::Default, Some("me"), Some("hunter2")).unwrap();
         let error = bind.dns().present(&settings, &record("example.test", VALUE)).await.unwrap_err();
         assert_eq!(api.seen().len(), 1, "a redirect was followed");
         let text = error.to_string();
@@ -97,7 +97,7 @@ async fn an_endpoint_that_is_not_there_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/dns", listener.local_addr().unwrap());
     drop(listener);
-    let settings = DnsSettings::http_request(&url, Mode::Default, None, None).unwrap();
+    let settings = DnsSettings::http_request(&url, HookMode::Default, None, None).unwrap();
     let error = bind.dns().present(&settings, &record("example.test", VALUE)).await.unwrap_err();
     assert!(matches!(error, DnsError::HttpRequest(HttpError::Unreachable { .. })), "{error}");
     assert!(error.to_string().contains(&url) && error.to_string().contains("refused"), "{error}");
@@ -160,7 +160,7 @@ printf 'server {PRIMARY} {port}\nupdate %s TXT %s\nsend\n' "$what" "$3" | nsupda
         key = Bind::nsupdate_key()
     );
     program(folder, &script);
-    let settings = DnsSettings::exec("set-txt", Mode::Default).unwrap();
+    let settings = DnsSettings::exec("set-txt", HookMode::Default).unwrap();
     let record = record("delegating.test", VALUE);
     bind.dns().present(&settings, &record).await.unwrap();
     assert_eq!(bind.txt(PRIMARY, "0123abcd.acme.test").await, [VALUE]);
@@ -175,7 +175,7 @@ async fn a_raw_program_is_told_what_the_ca_said_and_sees_no_environment_but_path
     let script = r#"printf '%s\n' "$@" >> "${0%/*}/arguments"; env | grep -vE '^(PATH|PWD|SHLVL|_)=' > "${0%/*}/environment"
 exit 0"#;
     program(folder, script);
-    let settings = DnsSettings::exec("set-txt", Mode::Raw).unwrap();
+    let settings = DnsSettings::exec("set-txt", HookMode::Raw).unwrap();
     bind.nsupdate(&format!("update add {NAME} 60 TXT {VALUE}")).await;
     bind.dns().present(&settings, &record("example.test", VALUE)).await.unwrap();
     bind.dns().remove(&settings, &record("example.test", VALUE)).await.unwrap();
@@ -191,7 +191,7 @@ async fn a_program_that_fails_says_why_in_bounds() {
     let folder = bind.hooks();
     let script = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'no such zone' >&2; exit 3";
     program(folder, script);
-    let settings = DnsSettings::exec("set-txt", Mode::Default).unwrap();
+    let settings = DnsSettings::exec("set-txt", HookMode::Default).unwrap();
     let error = bind.dns().present(&settings, &record("example.test", VALUE)).await.unwrap_err();
     assert!(matches!(error, DnsError::Exec(ExecError::Failed { .. })), "{error}");
     let text = error.to_string();
@@ -201,7 +201,7 @@ async fn a_program_that_fails_says_why_in_bounds() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let bind = Bind::start().await;
-    let settings = DnsSettings::exec("not-there", Mode::Default).unwrap();
+    let settings = DnsSettings::exec("not-there", HookMode::Default).unwrap();
     let error = bind.dns().remove(&settings, &record("example.test", ANOTHER)).await.unwrap_err();
     assert!(matches!(error, DnsError::Exec(ExecError::Start { .. })), "{error}");
     assert!(error.to_string().contains("/not-there"), "{error}");

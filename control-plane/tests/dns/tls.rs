@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs};
 use switchyard_control_plane::{
     dns::{Dns, DnsError, HttpError, Outgoing},
-    model::{DnsSettings, Mode},
+    model::{DnsSettings, HookMode},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -47,7 +47,8 @@ async fn a_provider_is_spoken_to_only_if_its_certificate_is_trusted() {
             }
         }
     });
-    let settings = DnsSettings::http_request(&format!("https://localhost:{port}"), Mode::Default, None, None).unwrap();
+    let settings =
+        DnsSettings::http_request(&format!("https://localhost:{port}"), HookMode::Default, None, None).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();
     let dns = Dns::new(Some(bind.address()), bind.port, Outgoing::with_roots(roots).unwrap(), None).unwrap();

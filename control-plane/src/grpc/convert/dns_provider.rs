@@ -7,7 +7,7 @@ use switchyard_proto::{
 use super::{Mask, Violations, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, dns_provider::DnsProviderUpdate},
-    model::{DnsProvider, DnsSettings, InvalidDnsSettings, Mode, Stored, TsigKey, Zones},
+    model::{DnsProvider, DnsSettings, HookMode, InvalidDnsSettings, Stored, TsigKey, Zones},
 };
 
 /// The paths of an update mask. Settings are replaced as a whole: what is secret of them is not there to be changed in part.
@@ -17,7 +17,7 @@ const PATHS: [&str; 6] = ["zones", "rfc2136", "cloudflare", "acme_dns", "httpreq
 pub(in crate::grpc) fn message(stored: &Stored<DnsProvider>) -> wire::DnsProvider {
     let Stored { value, revision, created_at, updated_at } = stored;
     let DnsProvider { id, zones, settings } = value;
-    let mode = |mode: &Mode| *mode == Mode::Raw;
+    let mode = |mode: &HookMode| *mode == HookMode::Raw;
     let settings = match settings {
         DnsSettings::Rfc2136 { server, tsig } => Settings::Rfc2136(wire::Rfc2136 {
             server: server.to_string(),
@@ -103,7 +103,7 @@ fn parse_settings(settings: Option<Settings>, violations: &mut Violations) -> Op
 }
 
 fn of_message(settings: Settings) -> Result<DnsSettings, InvalidDnsSettings> {
-    let mode = |raw| if raw { Mode::Raw } else { Mode::Default };
+    let mode = |raw| if raw { HookMode::Raw } else { HookMode::Default };
     let optional = |text: &String| (!text.is_empty()).then(|| text.clone());
     match settings {
         Settings::Rfc2136(wire::Rfc2136 { server, key_name, key_algorithm, key_secret }) => {

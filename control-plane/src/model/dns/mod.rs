@@ -8,7 +8,7 @@ use switchyard_proto::vocab::{DnsProviderId, HostPattern, limits::DNS_PROVIDER_Z
 
 pub use self::{
     invalid::InvalidDnsSettings,
-    settings::{BaseUrl, CLOUDFLARE_API, DnsSettings, Mode, Secret as DnsSecret},
+    settings::{BaseUrl, CLOUDFLARE_API, DnsSettings, HookMode, Secret as DnsSecret},
     tsig::{TsigAlgorithm, TsigKey},
 };
 
@@ -78,7 +78,7 @@ mod tests {
         DnsProvider {
             id: DnsProviderId::parse(id).unwrap(),
             zones: Zones::parse(&zones).unwrap(),
-            settings: DnsSettings::exec("hook", Mode::Default).unwrap(),
+            settings: DnsSettings::exec("hook", HookMode::Default).unwrap(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use reqwest::Url;
+use url::Url;
 
 use super::{
     invalid::{InvalidDnsSettings, shown},
@@ -57,7 +57,7 @@ pub enum DnsSettings {
         /// What `/present` and `/cleanup` are under.
         endpoint: BaseUrl,
         /// What it is told.
-        mode: Mode,
+        mode: HookMode,
         /// The user of basic authentication; there is a password if and only if there is a user.
         username: Option<String>,
         /// The password of basic authentication.
@@ -68,13 +68,13 @@ pub enum DnsSettings {
         /// Its file name.
         program: String,
         /// What it is told.
-        mode: Mode,
+        mode: HookMode,
     },
 }
 
 /// What a program or an endpoint is told about a challenge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum HookMode {
     /// The record's name, CNAMEs followed, and the value it gets.
     #[default]
     Default,
@@ -148,7 +148,7 @@ impl DnsSettings {
     /// Names the value that cannot be used.
     pub fn http_request(
         endpoint: &str,
-        mode: Mode,
+        mode: HookMode,
         username: Option<&str>,
         password: Option<&str>,
     ) -> Result<Self, InvalidDnsSettings> {
@@ -170,7 +170,7 @@ impl DnsSettings {
     /// # Errors
     ///
     /// It is not a file name.
-    pub fn exec(program: &str, mode: Mode) -> Result<Self, InvalidDnsSettings> {
+    pub fn exec(program: &str, mode: HookMode) -> Result<Self, InvalidDnsSettings> {
         let is_name = (1..=PROGRAM_BYTES_MAX).contains(&program.len())
             && !program.starts_with('.')
             && !program.contains(|char: char| char == '/' || char.is_control());
@@ -192,7 +192,7 @@ impl DnsSettings {
     }
 }
 
-impl Mode {
+impl HookMode {
     /// Reads `default` or `raw`, as lego writes it too: `RAW`.
     ///
     /// # Errors
@@ -314,7 +314,7 @@ mod tests {
     fn a_secret_is_shown_to_nobody() {
         let settings = DnsSettings::cloudflare("hunter2hunter2", None).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
-        let error = DnsSettings::http_request("https://me:hunter2@example.net", Mode::Raw, None, None).unwrap_err();
+        let error = DnsSettings::http_request("https://me:hunter2@example.net", HookMode::Raw, None, None).unwrap_err();
         assert!(!error.to_string().contains("hunter2"));
         assert_eq!(error.field(), "endpoint");
     }
@@ -335,10 +335,10 @@ mod tests {
         assert_eq!(field(DnsSettings::cloudflare("a", Some("ftp://example.net"))), "api");
         assert_eq!(field(DnsSettings::acme_dns("https://a.example", "u", "p", "d.auth.example")), "subdomain");
         let endpoint = "https://a.example";
-        assert_eq!(field(DnsSettings::http_request(endpoint, Mode::Raw, Some("u"), None)), "password");
-        assert_eq!(field(DnsSettings::http_request(endpoint, Mode::Raw, Some("u:v"), Some("p"))), "username");
-        assert_eq!(field(DnsSettings::exec("../set-txt", Mode::Default)), "program");
-        assert_eq!(Mode::parse("RAW"), Ok(Mode::Raw));
-        assert_eq!(Mode::parse("both").unwrap_err().field(), "mode");
+        assert_eq!(field(DnsSettings::http_request(endpoint, HookMode::Raw, Some("u"), None)), "password");
+        assert_eq!(field(DnsSettings::http_request(endpoint, HookMode::Raw, Some("u:v"), Some("p"))), "username");
+        assert_eq!(field(DnsSettings::exec("../set-txt", HookMode::Default)), "program");
+        assert_eq!(HookMode::parse("RAW"), Ok(HookMode::Raw));
+        assert_eq!(HookMode::parse("both").unwrap_err().field(), "mode");
     }
 }

@@ -21,6 +21,8 @@ use crate::{
     telemetry::chain,
 };
 
+/// When a CA is asked again that did not say when a certificate is to be replaced.
+const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How often in a row something is done again that a CA did not take for no fault of anybody's.
 const AGAIN_MAX: u32 = 8;
 /// Before a domain is looked at again that is not known here yet.
@@ -255,9 +257,13 @@ impl Attempt {
             && let Some(certificate) = self.certificate()
         {
             self.issuance = issuance;
-            self.revoke_replaced(&certificate).await?;
             let renewal = self.plan(&certificate).await;
             self.plan_for(renewal).await?;
+            match self.revoke_replaced(&certificate).await {
+                // The certificate is there: another issuer would not help.
+                Err(Failure::Acme(error)) => self.failed(error).await?,
+                ended => ended?,
+            }
         }
         Ok(())
     }
@@ -457,14 +463,17 @@ impl Attempt {
     /// When the certificate is to be replaced, as its CA says now.
     async fn plan(&self, certificate: &Stored<Certificate>) -> Renewal {
         let planned = self.issuance.renewal;
-        let window = match self.issuance.issuer.as_ref().and_then(|id| self.current(id)) {
-            Some(issuer) => self.renewal_window(&issuer, certificate).await.unwrap_or_else(|error| {
+        let (chain, since, now) = (&certificate.value.chain, certificate.updated_at, self.now());
+        let by_word = |window| plan(chain, since, planned, window, now, chance());
+        let Some(issuer) = self.issuance.issuer.as_ref().and_then(|id| self.current(id)) else { return by_word(None) };
+        match self.renewal_window(&issuer, certificate).await {
+            Ok(window) => by_word(window),
+            Err(error) => {
                 info!(issuer = %issuer.value.id, reason = %error, "the CA does not say when the certificate is to be replaced");
-                None
-            }),
-            None => None,
-        };
-        plan(&certificate.value.chain, certificate.updated_at, planned, window, self.now(), chance())
+                let planned = planned.unwrap_or_else(|| by_word(None));
+                Renewal { ask_at: Some(now.plus(ASK_AGAIN)), ..planned }
+            }
+        }
     }
 
     async fn renewal_window(

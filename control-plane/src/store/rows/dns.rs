@@ -6,7 +6,7 @@ use switchyard_proto::vocab::{DnsProviderId, HostPattern};
 
 use super::{Row, json_array};
 use crate::{
-    model::{DnsProvider, DnsSettings, InvalidDnsSettings, Mode, Stored, TsigKey, Zones},
+    model::{DnsProvider, DnsSettings, HookMode, InvalidDnsSettings, Stored, TsigKey, Zones},
     seal::Sealer,
     store::StoreError,
 };
@@ -57,7 +57,7 @@ impl DnsProviderRow {
 
 impl SettingsColumn {
     fn settings(self) -> Result<DnsSettings, InvalidDnsSettings> {
-        let mode = |is_raw| if is_raw { Mode::Raw } else { Mode::Default };
+        let mode = |is_raw| if is_raw { HookMode::Raw } else { HookMode::Default };
         match self {
             Self::Rfc2136 { server, key } => {
                 let key = key.map(|KeyColumn { name, algorithm, secret }| TsigKey::parse(&name, &algorithm, &secret));
@@ -95,11 +95,13 @@ impl SettingsColumn {
             },
             DnsSettings::HttpRequest { endpoint, mode, username, password } => Self::Httpreq {
                 endpoint: endpoint.to_string(),
-                is_raw: *mode == Mode::Raw,
+                is_raw: *mode == HookMode::Raw,
                 username: username.clone(),
                 password: password.as_ref().map(|password| password.expose().to_owned()),
             },
-            DnsSettings::Exec { program, mode } => Self::Exec { program: program.clone(), is_raw: *mode == Mode::Raw },
+            DnsSettings::Exec { program, mode } => {
+                Self::Exec { program: program.clone(), is_raw: *mode == HookMode::Raw }
+            }
         }
     }
 }
