@@ -42,6 +42,8 @@ macro_rules! conformance {
     };
 }
 
+mod acme;
+
 conformance!(
     what_is_put_is_read_back_after_a_restart,
     a_dropped_transaction_never_was_and_its_revision_is_used_again,
