@@ -246,7 +246,7 @@ impl Attempt {
             chain,
             private_key,
         };
-        if !self.is_exempt() {
+        if !self.is_exempt(&issuer.value.id) {
             let it = self.used(&issuer.value.id, UseKind::Certificate);
             self.acme.app.store.note_use(&self.lease, &it).await?;
         }
@@ -315,7 +315,7 @@ impl Attempt {
 
     /// Asks what the CA allows whether there is room for an order.
     async fn spend(&self, issuer: &Stored<Issuer>) -> Result<(), Failure> {
-        if self.is_exempt() {
+        if self.is_exempt(&issuer.value.id) {
             return Ok(());
         }
         let it = self.used(&issuer.value.id, UseKind::Order);
@@ -331,9 +331,10 @@ impl Attempt {
         Err(AcmeError { retry_after: Some(pause), ..AcmeError::new(AcmeErrorKind::OverBudget, reason) }.into())
     }
 
-    /// Whether CAs do not count it: what they have suggested themselves to replace (RFC 9773, section 5).
-    fn is_exempt(&self) -> bool {
-        self.issuance.renewal.is_some_and(|renewal| renewal.window.is_some())
+    /// Whether this CA does not count it: what it has suggested itself to replace (RFC 9773, section 5).
+    fn is_exempt(&self, issuer: &IssuerId) -> bool {
+        self.issuance.issuer.as_ref() == Some(issuer)
+            && self.issuance.renewal.is_some_and(|renewal| renewal.window.is_some())
     }
 
     fn used(&self, issuer: &IssuerId, kind: UseKind) -> IssuerUse {
