@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    process::Stdio,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,13 +13,13 @@ use switchyard_tests::{
     bind::{Bind, KEY_NAME, KEY_SECRET},
     client::Client,
     database::Database,
-    eventually::eventually,
+    eventually::{eventually, within},
     faulty_ca::{Fault, NonsenseCa},
     fleet::{Fleet, Plan},
     install_crypto_provider,
     pebble::{Pebble, PebbleOptions},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, process::Command, sync::watch, task::JoinSet};
 
 async fn fleet_of(edges: usize, database: Database) -> Result<Fleet> {
     fleet_with(edges, database, &[]).await
@@ -80,6 +81,44 @@ async fn a_name_proves_itself_over_tls() -> Result<()> {
     fleet.api()?.create_acme_domain("shop.test", by(AcmeChallenge::TlsAlpn01)).await?;
     fleet.api()?.issued("shop.test").await?;
     all_serve(&fleet, &pebble, "shop.test").await
+}
+
+/// Whether the edge shows what proves a name over TLS (RFC 8737, section 3).
+async fn proves_over_tls(fleet: &Fleet, host: &str) -> Result<bool> {
+    let edge = fleet.edge().https.to_string();
+    let arguments = ["s_client", "-connect", &edge, "-servername", host, "-alpn", "acme-tls/1"];
+    let openssl = Command::new("openssl").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within("openssl ends", openssl).await??;
+    Ok(String::from_utf8_lossy(&output.stdout).contains("ALPN protocol: acme-tls/1"))
+}
+
+#[tokio::test]
+async fn a_name_can_be_proven_until_the_ca_has_decided() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    // The CA is not answered where it looks, so it decides nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let https_port = silent.local_addr()?.port();
+    let mut pebble = Pebble::start(PebbleOptions { https_port, ..PebbleOptions::default() }).await?;
+    let api = fleet.api()?;
+    api.create_issuer("pebble", &pebble.directory(), pebble.root_pem()).await?;
+    api.create_acme_domain("shop.test", by(AcmeChallenge::TlsAlpn01)).await?;
+    let looking = within("the CA looks", silent.accept()).await??;
+    pebble.kill().await?;
+    eventually("the CA is missed", async || {
+        let issuance = api.issuance("shop.test").await?;
+        ensure!(issuance.failures >= 1, "{issuance:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(proves_over_tls(&fleet, "shop.test").await?, "the CA may still look");
+
+    drop((silent, looking));
+    pebble.restart().await?;
+    eventually("what the CA has decided on is not proven any more", async || {
+        ensure!(!proves_over_tls(&fleet, "shop.test").await?);
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ use crate::{
 /// Pauses between two looks at what a CA is working on: the first, and the longest.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(20);
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Looks in a row that a CA may leave without an answer, and the least pause after one of them.
+const UNANSWERED_MAX: u32 = 3;
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
 /// Looks at the order for each at its authorizations.
 const LOOKS_PER_AUTHORIZATION: u32 = 4;
 /// How long a CA may take to validate a name, and again to sign. The order is taken up again after that, not made anew.
@@ -230,14 +233,17 @@ impl OpenOrder {
     async fn past(&mut self, states: &[Progress]) -> Result<Progress, AcmeError> {
         let deadline = Instant::now() + DECISION_TIMEOUT;
         let mut pause = LOOK_PAUSE_MIN;
-        let mut looks = 0_u32;
+        let (mut looks, mut unanswered) = (0_u32, 0);
         loop {
-            if let Err(error) = self.order.refresh().await {
-                let error = of(&self.transport, &error);
+            match self.order.refresh().await.map_err(|error| of(&self.transport, &error)) {
+                Ok(_) => unanswered = 0,
                 // Looking again does no harm.
-                if error.kind != AcmeErrorKind::SendAgain {
-                    return Err(error);
+                Err(error) if error.kind == AcmeErrorKind::SendAgain => {}
+                Err(error) if error.kind == AcmeErrorKind::Unavailable && unanswered + 1 < UNANSWERED_MAX => {
+                    unanswered += 1;
+                    pause = pause.max(UNANSWERED_PAUSE);
                 }
+                Err(error) => return Err(error),
             }
             let progress = self.progress();
             if !states.contains(&progress) {

@@ -419,7 +419,8 @@ impl Attempt {
             pause = pause.max(backoff(self.acme.retry_pause, failures, chance()));
         }
         // What a CA is still to decide on is taken up again; what it has decided is over.
-        let order = self.issuance.order.clone().filter(|_| error.kind == AcmeErrorKind::Unavailable);
+        let is_undecided = matches!(error.kind, AcmeErrorKind::Unavailable | AcmeErrorKind::RateLimited);
+        let order = self.issuance.order.clone().filter(|_| is_undecided);
         let failed = Issuance {
             phase: Phase::Waiting,
             order,
@@ -432,6 +433,10 @@ impl Attempt {
         match self.write(failed).await {
             Ok(()) | Err(Failure::Overtaken | Failure::Acme(_)) => {}
             Err(Failure::App(error)) => return Err(error),
+        }
+        // The CA may still look at what it was told of.
+        if self.issuance.order.is_some() {
+            return Ok(());
         }
         let state = self.acme.app.feed.state();
         let asked = state.challenge(&self.issuance.host).filter(|known| known.value.tls_alpn_01.is_some());
