@@ -171,6 +171,24 @@ async fn a_ca_that_is_dead_is_passed_over() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_private_name_is_ordered_from_private_cas_only() -> Result<()> {
+    let fleet = fleet_of(1, Database::Sqlite).await?;
+    let public = format!("https://{}/dir", switchyard_tests::port::free()?);
+    let made = fleet.cli().run(&["issuer", "create", "public", "--directory", &public]).await?;
+    ensure!(made.code == 0, "{made:?}");
+    let create = ["domain", "create", "shop.internal", "--tag", "a", "--tls", "acme", "--wait"];
+    let refused = fleet.cli().run(&create).await?;
+    ensure!(refused.code != 0 && refused.stderr.contains("no public CA signs shop.internal"), "{refused:?}");
+
+    let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;
+    let created = fleet.cli().run(&create).await?;
+    ensure!(created.code == 0, "{created:?}");
+    let issued = fleet.api()?.issued("shop.internal").await?;
+    ensure!(issued.issuer == "issuers/pebble" && issued.failures == 0, "{issued:?}");
+    all_serve(&fleet, &pebble, "shop.internal").await
+}
+
+#[tokio::test]
 async fn an_edge_answers_without_a_control_plane_and_no_rule_is_in_the_way() -> Result<()> {
     let mut fleet = fleet_of(1, Database::Sqlite).await?;
     let pebble = pebble_of(&fleet, 0, PebbleOptions::default()).await?;

@@ -73,7 +73,10 @@ impl AcmeError {
                     text = format!("{text}: {source}");
                     cause = source.source();
                 }
-                Self::new(AcmeErrorKind::Unavailable, format!("the CA cannot be reached: {text}"))
+                let is_untrusted = text.contains("invalid peer certificate");
+                let advice =
+                    if is_untrusted { ": give the issuer the CA that is behind it (--root-ca-file)" } else { "" };
+                Self::new(AcmeErrorKind::Unavailable, format!("the CA cannot be reached: {text}{advice}"))
             }
             LibraryError::Timeout(_) => Self::new(AcmeErrorKind::Unavailable, "the CA did not decide in time"),
             LibraryError::Crypto | LibraryError::KeyRejected => {

@@ -10,8 +10,8 @@ use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, limits::NAMES_ON_
 use super::{App, AppError, Change, Mode, Page, PageRequest, issuer, scope};
 use crate::{
     model::{
-        Account, AcmeSettings, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance,
-        Issuer, Lease, Phase, Renewal, Stored, Timestamp, provider_of,
+        Account, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance, Issuer, Lease,
+        Phase, Renewal, Stored, Timestamp, provider_of,
         rules::{self, BrokenRule},
     },
     store::{StoreError, Transaction},
@@ -94,15 +94,15 @@ pub async fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Pag
 
 /// Begins to order the certificate of a domain, as part of a change.
 pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
-    let Domain { host, acme, .. } = domain;
+    let host = &domain.host;
     let is_on_demand = domain.on_demand().is_some();
     check(change, domain).await?;
     let issuers = change.transaction.issuers().await?;
     let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
-    if in_order(&issuers, acme).is_empty() {
+    if in_order(&issuers, domain).is_empty() {
         issuer::create_default_in(change).await?;
     }
-    let http_01 = in_order(&issuers, acme)
+    let http_01 = in_order(&issuers, domain)
         .first()
         .and_then(|issuer| Some(issuer.account.as_ref()?.thumbprint.clone()))
         .filter(|_| host.wildcard_suffix().is_none() || is_on_demand);
@@ -131,7 +131,9 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
 
 /// Checks that the certificate of a domain can be ordered as it says.
 pub(super) async fn check(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
-    rules::can_order(&domain.host, &domain.acme)?;
+    let issuers = change.transaction.issuers().await?;
+    let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
+    rules::can_order(&domain.host, &domain.acme, &in_order(&issuers, domain))?;
     if needs_dns(domain) {
         let providers = change.transaction.dns_providers().await?;
         if provider_of(&domain.host, providers.iter().map(|stored| &stored.value)).is_none() {
@@ -241,12 +243,15 @@ fn retired(issuance: Issuance, until: Timestamp, now: Timestamp) -> Issuance {
     }
 }
 
-/// The issuers that a domain uses, in order: those it names, or else all that have a rank.
-pub fn in_order<'a>(all: &[&'a Issuer], acme: &AcmeSettings) -> Vec<&'a Issuer> {
-    if !acme.issuers().is_empty() {
-        return acme.issuers().iter().filter_map(|id| all.iter().copied().find(|issuer| issuer.id == *id)).collect();
+/// The issuers that a domain uses, in order: those it names, or else all that have a rank; of a private name those that may sign it.
+pub fn in_order<'a>(all: &[&'a Issuer], domain: &Domain) -> Vec<&'a Issuer> {
+    let may_sign = all.iter().copied().filter(|issuer| issuer.may_sign(&domain.host));
+    let named = domain.acme.issuers();
+    if !named.is_empty() {
+        let may_sign: Vec<&Issuer> = may_sign.collect();
+        return named.iter().filter_map(|id| may_sign.iter().copied().find(|issuer| issuer.id == *id)).collect();
     }
-    let mut ranked: Vec<&Issuer> = all.iter().copied().filter(|issuer| issuer.rank.is_some()).collect();
+    let mut ranked: Vec<&Issuer> = may_sign.filter(|issuer| issuer.rank.is_some()).collect();
     ranked.sort_by_key(|issuer| (issuer.rank, &issuer.id));
     ranked
 }

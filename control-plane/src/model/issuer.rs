@@ -1,9 +1,9 @@
 use std::{fmt, time::Duration};
 
 use http::Uri;
-use switchyard_proto::vocab::{IssuerId, limits::THUMBPRINT_BYTES};
+use switchyard_proto::vocab::{HostPattern, IssuerId, limits::THUMBPRINT_BYTES};
 
-use super::{CaBundle, PrivateKey};
+use super::{CaBundle, PrivateKey, rules};
 
 /// Bytes of the URL of a directory, or of an account or an order.
 pub const ACME_URL_BYTES_MAX: usize = 2_048;
@@ -37,6 +37,14 @@ pub struct Issuer {
     pub limits: RateLimits,
     /// The account, once there is one.
     pub account: Option<Account>,
+}
+
+impl Issuer {
+    /// Whether it may be asked for a certificate of a name. One whose directory is trusted by roots of its own is private, and may sign
+    /// any; public ones sign no private names.
+    pub fn may_sign(&self, host: &HostPattern) -> bool {
+        self.roots.is_some() || rules::why_private(host).is_none()
+    }
 }
 
 /// The fleet's account at a CA.

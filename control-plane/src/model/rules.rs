@@ -3,7 +3,9 @@
 
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
-use super::{AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Token};
+use super::{
+    AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Issuer, Token,
+};
 
 /// A rule that a change would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +63,9 @@ pub enum BrokenRule {
         user: ResourceKey,
     },
     /// A name that no CA of the web signs.
-    #[error("no CA signs {host}: {reason}; use the internal CA (--tls internal), or upload a certificate")]
+    #[error(
+        "no public CA signs {host}: {reason}; use an issuer with a root of its own (--root-ca-file) or the internal CA (--tls internal), or upload a certificate"
+    )]
     NoPublicName {
         /// The name.
         host: HostPattern,
@@ -147,20 +151,27 @@ pub fn can_add(what: &'static str, count: usize, max: usize) -> Result<(), Broke
     if count < max { Ok(()) } else { Err(BrokenRule::TooMany { what, max }) }
 }
 
-/// What a CA can be asked to sign: a name below a public suffix (CA/Browser Forum, Baseline Requirements, section 7.1.4.2.1).
-pub fn can_order(host: &HostPattern, acme: &AcmeSettings) -> Result<(), BrokenRule> {
+/// Why no public CA signs a name, if none does: what is signed is below a public suffix (CA/Browser Forum, Baseline Requirements,
+/// section 7.1.4.2.1).
+pub fn why_private(host: &HostPattern) -> Option<&'static str> {
     let name = host.wildcard_suffix().unwrap_or(host.as_str());
     let last = name.rsplit('.').next().unwrap_or(name);
     // RFC 6761, RFC 6762, RFC 7686, RFC 8375 and RFC 9476; `test` and `example` are left to CAs for tests.
-    let reason = match last {
+    match last {
         _ if !name.contains('.') => Some("it has a single label"),
         "local" | "localhost" | "internal" | "invalid" | "onion" | "alt" | "lan" | "home" | "corp" => {
             Some("names of its top-level domain are private")
         }
         _ if name == "home.arpa" || name.ends_with(".home.arpa") => Some("names below home.arpa are private"),
         _ => None,
-    };
-    if let Some(reason) = reason {
+    }
+}
+
+/// What can be ordered from these issuers, in a way that proves the name.
+pub fn can_order(host: &HostPattern, acme: &AcmeSettings, issuers: &[&Issuer]) -> Result<(), BrokenRule> {
+    if let Some(reason) = why_private(host)
+        && !issuers.iter().any(|issuer| issuer.may_sign(host))
+    {
         return Err(BrokenRule::NoPublicName { host: host.clone(), reason });
     }
     if acme.on_demand.is_some() {

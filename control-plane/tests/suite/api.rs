@@ -271,7 +271,7 @@ async fn the_internal_ca_takes_care_of_a_domains_certificate() {
         CreateDomainRequest { domain: Some(Domain { tls: acme, ..domain("b.local", "a") }), validate_only: false };
     let refused = control_plane.domains.create_domain(request).await.unwrap_err();
     assert_eq!((refused.code(), wrong_fields(&refused)), (Code::FailedPrecondition, vec!["domain.name".to_owned()]));
-    assert!(refused.message().contains("no CA signs b.local"), "{refused}");
+    assert!(refused.message().contains("no public CA signs b.local"), "{refused}");
     control_plane.server.end().await;
 }
 

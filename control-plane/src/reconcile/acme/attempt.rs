@@ -151,7 +151,8 @@ impl Attempt {
         let kind = asked.or(reasons.last()).map_or(AcmeErrorKind::Refused, |(_, error)| error.kind);
         let reason = match reasons.as_slice() {
             [] => {
-                "no issuer has a rank, and the domain names none: give one a rank (switchyard issuer update)".to_owned()
+                "no issuer may be asked: give one a rank (switchyard issuer update), and if the name is private, a root of its own"
+                    .to_owned()
             }
             reasons => reasons.iter().map(|(id, error)| format!("{id}: {error}")).collect::<Vec<_>>().join("; "),
         };
@@ -534,7 +535,7 @@ impl Attempt {
     fn issuers(&self, domain: &Domain) -> Vec<Arc<Stored<Issuer>>> {
         let state = self.acme.app.feed.state();
         let all: Vec<&Issuer> = state.issuers().values().map(|stored| &stored.value).collect();
-        let mut ids: Vec<&IssuerId> = issuance::in_order(&all, &domain.acme).iter().map(|issuer| &issuer.id).collect();
+        let mut ids: Vec<&IssuerId> = issuance::in_order(&all, domain).iter().map(|issuer| &issuer.id).collect();
         if let Some(order) = &self.issuance.order {
             ids.sort_by_key(|id| **id != order.issuer);
         }
