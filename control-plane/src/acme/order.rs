@@ -19,8 +19,9 @@ use crate::{
 /// Pauses between two looks at what a CA is working on: the first, and the longest.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(20);
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Looks in a row that a CA may leave without an answer, and the least pause after one of them.
+/// Looks in a row without an answer, after which the CA is left alone for a while.
 const UNANSWERED_MAX: u32 = 3;
+/// The least pause after one of them.
 const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
 /// Looks at the order for each at its authorizations.
 const LOOKS_PER_AUTHORIZATION: u32 = 4;
