@@ -4,9 +4,11 @@
 //! another port, and a relay makes it appear at 127.0.0.2, at the port of the first.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     process::Stdio,
+    sync::Mutex,
     time::Duration,
 };
 
@@ -293,15 +295,17 @@ async fn relay(at: SocketAddr, to: SocketAddr) -> Option<JoinSet<()>> {
     Some(relays)
 }
 
-/// A port that is free for UDP and TCP at both addresses.
+/// A port that is free for UDP and TCP at both addresses, and that no other test is given: BIND shares its ports (`SO_REUSEPORT`), so
+/// two servers at one port would both start, and answer by turns.
 fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let listener = TcpListener::bind((PRIMARY, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let free = TcpListener::bind((SECONDARY, port)).is_ok()
             && UdpSocket::bind((PRIMARY, port)).is_ok()
             && UdpSocket::bind((SECONDARY, port)).is_ok();
-        if free {
+        if free && GIVEN.lock().unwrap().insert(port) {
             return port;
         }
     }
