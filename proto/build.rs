@@ -25,11 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     fs::write(out_dir.join("descriptors.bin"), &encoded)?;
 
+    let mut config = prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".switchyard.fleet.v1")
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".switchyard"])?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The contract between the programs: the messages and services of `switchyard/`, generated when this crate is built,
-//! and [`vocab`], the words that all sides share.
+//! [`resource`], what these messages say, and [`vocab`], the words that all sides share.
 
 /// The API that people and programs drive the fleet with.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::allow_attributes)]
@@ -20,6 +20,7 @@ pub mod fleet {
 
 mod bearer;
 mod name_memory;
+pub mod resource;
 pub mod vocab;
 
 pub use bearer::{Bearer, InvalidSecret};
