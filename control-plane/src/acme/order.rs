@@ -142,7 +142,7 @@ impl OpenOrder {
                 }
             };
             let is_begun = authorization.challenges.iter().any(|it| it.status == ChallengeStatus::Processing);
-            let offers = ChallengeKind::ALL.into_iter().filter_map(|kind| {
+            let offers = ChallengeKind::ALL.iter().copied().filter_map(|kind| {
                 let challenge = authorization.challenges.iter().find(|it| it.r#type == library_kind(kind))?;
                 Some(Offer::new(kind, &challenge.token, account.key_thumbprint()))
             });

@@ -30,8 +30,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn roots(bundle: Option<&CaBundle>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     match bundle {
-        Some(CaBundle(certificates)) => {
-            roots.add_parsable_certificates(certificates.iter().map(|der| CertificateDer::from(der.as_slice())));
+        Some(bundle) => {
+            roots.add_parsable_certificates(bundle.certificates().iter().map(|der| CertificateDer::from(der.as_slice())));
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

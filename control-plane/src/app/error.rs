@@ -1,6 +1,9 @@
 use std::fmt;
 
-use switchyard_proto::vocab::Revision;
+use switchyard_proto::{
+    resource::{InvalidResource, Violation},
+    vocab::Revision,
+};
 
 use crate::{model::rules::BrokenRule, pki::IssueError, store::StoreError};
 
@@ -62,6 +65,12 @@ impl AppError {
     /// One wrong field.
     pub fn invalid(field: impl Into<String>, description: impl fmt::Display) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, description)])
+    }
+
+    /// Every wrong field of a message that is `field` of the request.
+    pub fn invalid_resource(field: &str, invalid: &InvalidResource) -> Self {
+        let violation = |it: &Violation| FieldViolation::new(format!("{field}.{}", it.path), &it.problem);
+        Self::Invalid(invalid.violations().iter().map(violation).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use prost::Message;
 use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
-    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
+    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, Certificate,
     CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource,
     Service, TicketKey, TicketKeyRole, TicketKeys, TlsVersion,
 };
@@ -53,12 +53,12 @@ fn domain(domain: &Domain) -> wire::Domain {
         active_tag: active_tag.to_string(),
         http_to_https: *http_to_https,
         client_authentication: client_authentication.as_ref().map(|authentication| {
-            let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
+            let ClientAuthentication { authorities, mode } = authentication;
             let mode = match mode {
                 ClientCertificateMode::Required => wire::ClientCertificateMode::Required,
                 ClientCertificateMode::Optional => wire::ClientCertificateMode::Optional,
             };
-            wire::ClientAuthentication { authorities: der(certificates), mode: mode.into() }
+            wire::ClientAuthentication { authorities: der(authorities.certificates()), mode: mode.into() }
         }),
         minimum_tls_version: match minimum_tls_version {
             TlsVersion::V12 => wire::TlsVersion::V12,
@@ -123,7 +123,7 @@ fn backend_tls(tls: &BackendTls) -> wire::BackendTls {
     let BackendTls { trust, server_name, alternative_name, client_certificate } = tls;
     let (trust, authorities) = match trust {
         BackendTrust::System => (wire::BackendTrust::System, Vec::new()),
-        BackendTrust::Authorities(CaBundle(certificates)) => (wire::BackendTrust::Authorities, der(certificates)),
+        BackendTrust::Authorities(bundle) => (wire::BackendTrust::Authorities, der(bundle.certificates())),
         BackendTrust::Anybody => (wire::BackendTrust::Anybody, Vec::new()),
     };
     let (client_chain, client_private_key) = match client_certificate {

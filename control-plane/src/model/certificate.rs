@@ -1,7 +1,7 @@
-use std::fmt;
-
-use aws_lc_rs::digest::{SHA256, digest};
-use switchyard_proto::vocab::{CertificateId, HostPattern};
+use switchyard_proto::{
+    resource::{CertificateSource, PrivateKey},
+    vocab::{CertificateId, HostPattern},
+};
 
 use super::Timestamp;
 
@@ -38,33 +38,6 @@ impl Certificate {
     }
 }
 
-/// Who takes care of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateSource {
-    /// People upload it.
-    Uploaded,
-    /// The internal CA issues it.
-    Internal,
-    /// It is ordered from a CA by ACME.
-    Acme,
-}
-
-impl CertificateSource {
-    /// The one word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uploaded => "uploaded",
-            Self::Internal => "internal",
-            Self::Acme => "acme",
-        }
-    }
-
-    /// The source that a word stands for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Uploaded, Self::Internal, Self::Acme].into_iter().find(|source| source.as_str() == word)
-    }
-}
-
 /// A chain that was checked by [`crate::pki`], and what its first certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateChain {
@@ -93,37 +66,6 @@ impl CertificateChain {
     }
 }
 
-/// CAs that somebody trusts, checked by [`crate::pki`]: DER, at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaBundle(pub Vec<Vec<u8>>);
-
-/// Lower-case hexadecimal SHA-256 of a certificate.
-pub fn fingerprint_sha256(der: &[u8]) -> String {
-    digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A private key: DER, PKCS #8. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(Vec<u8>);
-
-impl PrivateKey {
-    /// Takes a PKCS #8 document.
-    pub fn from_pkcs8(der: Vec<u8>) -> Self {
-        Self(der)
-    }
-
-    /// The PKCS #8 document, to be sealed or sent to an edge.
-    pub fn expose_pkcs8(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(redacted)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,11 +85,5 @@ mod tests {
             assert!(!chain(days).is_ending(Timestamp(from * DAY - 1)), "{days} days");
             assert!(chain(days).is_ending(Timestamp(from * DAY)), "{days} days");
         }
-    }
-
-    #[test]
-    fn a_private_key_is_never_shown() {
-        let key = PrivateKey::from_pkcs8(b"secret".to_vec());
-        assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
     }
 }

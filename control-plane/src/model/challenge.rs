@@ -36,33 +36,3 @@ impl KeyAuthorizationDigest {
         &self.0
     }
 }
-
-/// How a name proves itself to a CA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChallengeKind {
-    /// By an answer over plain HTTP.
-    Http01,
-    /// By a certificate over TLS.
-    TlsAlpn01,
-    /// By a record of its zone.
-    Dns01,
-}
-
-impl ChallengeKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Http01, Self::TlsAlpn01, Self::Dns01];
-
-    /// The one word for it, as in ACME.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http01 => "http-01",
-            Self::TlsAlpn01 => "tls-alpn-01",
-            Self::Dns01 => "dns-01",
-        }
-    }
-
-    /// The kind that a word stands for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}

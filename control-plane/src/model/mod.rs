@@ -1,41 +1,34 @@
-//! The resources as they are: parsed, valid, plain.
+//! The resources as they are: parsed, valid, plain. Those that the messages of `switchyard.v1` stand for are parsed by
+//! [`switchyard_proto::resource`]; here is what only the control plane knows.
 //!
 //! What always holds: a value that exists is valid by itself; what it may say about other resources is in [`rules`], and
 //! nowhere else. No I/O, no messages, no SQL: the layers around convert.
 
 mod access;
-mod backend;
-mod backend_tls;
 mod budget;
 mod certificate;
 mod challenge;
 mod dns;
-mod domain;
 mod edge;
 mod enrolment;
 mod history;
 mod issuance;
 mod issuer;
 mod object;
-mod on_demand;
 pub mod rules;
-mod service;
 mod stored;
 mod tickets;
 mod token;
 mod who;
 
 pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
-pub use backend::{Backend, BackendState, InvalidTags, Tags};
-pub use backend_tls::{BackendTls, BackendTrust, ClientCertificate};
 pub use budget::{Exhausted, IssuerUse, Limit, Per, UseKind, Used, registered_domain};
-pub use certificate::{CaBundle, Certificate, CertificateChain, CertificateSource, PrivateKey, fingerprint_sha256};
-pub use challenge::{Challenge, ChallengeKind, KeyAuthorizationDigest};
+pub use certificate::{Certificate, CertificateChain};
+pub use challenge::{Challenge, KeyAuthorizationDigest};
 pub use dns::{
     BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, HookMode, InvalidDnsSettings, InvalidZones,
     TsigAlgorithm, TsigKey, Zones, provider_of,
 };
-pub use domain::{AcmeSettings, ClientAuthentication, ClientCertificateMode, Domain, TlsVersion};
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};
@@ -45,9 +38,12 @@ pub use issuer::{
     Thumbprint,
 };
 pub use object::{ObjectKey, ObjectKind};
-pub use on_demand::{HookUrl, InvalidHookUrl, OnDemand};
-pub use service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts};
 pub use stored::{Object, Resource, Stored, Timestamp};
+pub use switchyard_proto::resource::{
+    AcmeSettings, Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle,
+    CertificateSource, ChallengeKind, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, HookUrl,
+    OnDemand, PrivateKey, Service, Tags, Timeouts, TlsVersion, fingerprint_sha256,
+};
 pub use tickets::{
     Due, FreshTicketKey, InvalidTicketKeys, TicketKey, TicketKeyName, TicketKeyRole, TicketKeys, TicketSecret,
     ticket_key_parts,

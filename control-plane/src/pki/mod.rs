@@ -9,12 +9,12 @@ mod chain;
 mod order;
 mod request;
 
-pub use switchyard_proto::vocab::CONTROL_PLANE_NAME;
+pub use switchyard_proto::{
+    resource::{InvalidCertificate, UploadField, certificate_pem, certificates_pem},
+    vocab::CONTROL_PLANE_NAME,
+};
 
 pub use authority::{Authority, AuthorityKind, IssueError, Issued};
-pub use chain::{
-    InvalidCaBundle, InvalidCertificate, UploadField, ca_bundle, certificate_pem, certificates_pem, client_certificate,
-    client_certificate_again, inspect, not_after, upload,
-};
+pub use chain::{client_certificate, client_certificate_again, inspect, not_after, upload};
 pub use order::{ends_at, issued, new_key, order_request};
 pub use request::{CertificateRequest, InvalidCertificateRequest, edge_of};

@@ -2,11 +2,14 @@
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use switchyard_proto::vocab::HostPattern;
+use switchyard_proto::{
+    resource::{InvalidCertificate, certificates_of_pem, chain_of_pem, check_match, parse_certificate},
+    vocab::HostPattern,
+};
 
 use super::{
     IssueError,
-    chain::{InvalidCertificate, certificates_of_pem, chain_of_pem, check_match, check_order, inspect, parse},
+    chain::{check_order, inspect},
 };
 use crate::model::{CertificateChain, PrivateKey, Timestamp};
 
@@ -57,7 +60,7 @@ pub fn issued(
 /// Whether the last certificate of a chain was issued by somebody of this common name.
 pub fn ends_at(chain_pem: &str, common_name: &str) -> bool {
     let Ok(certificates) = certificates_of_pem(chain_pem) else { return false };
-    let Some(Ok(last)) = certificates.last().map(|der| parse(der, certificates.len())) else { return false };
+    let Some(Ok(last)) = certificates.last().map(|der| parse_certificate(der, certificates.len())) else { return false };
     last.issuer().iter_common_name().any(|name| name.as_str() == Ok(common_name))
 }
 

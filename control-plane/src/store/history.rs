@@ -8,7 +8,7 @@ use switchyard_proto::vocab::{BackendHost, Labels};
 
 use super::rows::limits_column;
 use crate::model::{
-    Access, Backend, BackendTrust, CaBundle, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider,
+    Access, Backend, BackendTrust, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider,
     Domain, Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
 };
 
@@ -44,7 +44,7 @@ impl Recorded for Domain {
             "acme_issuers": acme.issuers().iter().map(|id| id.as_str()).collect::<Vec<_>>(),
             "on_demand_hook": acme.on_demand.as_ref().map(|it| it.hook.as_str()),
             "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
-            "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(&it.authorities.0)),
+            "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(it.authorities.certificates())),
         })
     }
 }
@@ -63,7 +63,7 @@ impl Recorded for Service {
             "idle_timeout_ms": millis(timeouts.idle()),
             "tls": tls.as_ref().map(|tls| tls.trust.as_str()),
             "tls_authorities_sha256": tls.as_ref().and_then(|tls| match &tls.trust {
-                BackendTrust::Authorities(CaBundle(certificates)) => Some(fingerprints(certificates)),
+                BackendTrust::Authorities(bundle) => Some(fingerprints(bundle.certificates())),
                 BackendTrust::System | BackendTrust::Anybody => None,
             }),
             "tls_server_name": name(tls.as_ref().and_then(|tls| tls.server_name.as_ref())),
@@ -151,7 +151,7 @@ impl Recorded for Issuer {
         json!({
             "id": id.as_str(),
             "directory": directory.as_str(),
-            "roots_sha256": roots.as_ref().map(|roots| fingerprints(&roots.0)),
+            "roots_sha256": roots.as_ref().map(|roots| fingerprints(roots.certificates())),
             "email": email.as_ref().map(|email| email.as_str()),
             "external_account": external_account.as_ref().map(|it| it.key_id.as_str()),
             "profile": profile.as_ref().map(Name::as_str),

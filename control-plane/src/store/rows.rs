@@ -67,6 +67,11 @@ impl Row<'_> {
         SecretHash::from_bytes(bytes).ok_or_else(|| self.inconsistent("the hash of its secret is damaged"))
     }
 
+    /// CAs that follow each other.
+    fn ca_bundle(&self, der: &[u8]) -> Result<CaBundle, StoreError> {
+        self.check(CaBundle::of_der(self.check(split_chain(der))?))
+    }
+
     fn labels(&self, json: &str) -> Result<Labels, StoreError> {
         let labels: BTreeMap<String, String> = self.check(serde_json::from_str(json))?;
         self.check(Labels::new(labels))
@@ -135,7 +140,7 @@ impl DomainRow {
         match (&self.client_authorities, &self.client_certificate_mode) {
             (None, None) => Ok(None),
             (Some(authorities), Some(word)) => Ok(Some(ClientAuthentication {
-                authorities: CaBundle(row.check(split_chain(authorities))?),
+                authorities: row.ca_bundle(authorities)?,
                 mode: row.word(word, ClientCertificateMode::from_word(word))?,
             })),
             _ => Err(row.inconsistent("CAs of clients without a mode, or a mode without CAs")),

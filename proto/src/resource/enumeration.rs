@@ -21,6 +21,9 @@ macro_rules! enumeration {
         }
 
         impl $name {
+            /// All values.
+            pub const ALL: &[Self] = &[$( Self::$value, )+];
+
             /// The one word for it.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -30,10 +33,7 @@ macro_rules! enumeration {
 
             /// The value that a word stands for.
             pub fn from_word(word: &str) -> Option<Self> {
-                match word {
-                    $( $word => Some(Self::$value), )+
-                    _ => None,
-                }
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
             }
 
             /// The value of a message; none if it is unspecified.

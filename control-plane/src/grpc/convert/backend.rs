@@ -1,5 +1,6 @@
 use pbjson_types::FieldMask;
 use switchyard_proto::{
+    resource::{Defaults, InvalidTags, Resource as _},
     v1 as wire,
     vocab::{BackendAddress, BackendId, Revision, ServiceId, Tag, limits::BACKEND_TAGS_MAX},
 };
@@ -7,7 +8,7 @@ use switchyard_proto::{
 use super::{Mask, Violations, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, backend::BackendUpdate},
-    model::{Backend, BackendState, InvalidTags, Stored, Tags},
+    model::{Backend, BackendState, Stored, Tags},
 };
 
 /// The paths of an update mask.
@@ -16,43 +17,19 @@ const PATHS: [&str; 4] = ["service", "address", "tags", "state"];
 /// A backend as a message.
 pub(in crate::grpc) fn message(stored: &Stored<Backend>) -> wire::Backend {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Backend { id, service, address, tags, state } = value;
-    let state = match state {
-        BackendState::Active => wire::BackendState::Active,
-        BackendState::Draining => wire::BackendState::Draining,
-        BackendState::Disabled => wire::BackendState::Disabled,
-    };
     wire::Backend {
-        name: id.to_resource_name(),
-        service: service.to_resource_name(),
-        address: address.to_string(),
-        tags: tags.iter().map(ToString::to_string).collect(),
-        state: state.into(),
         revision: revision.0,
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
+        ..value.message(Defaults::Written)
     }
 }
 
 /// A backend to be created. Fields that are for output only are ignored (AIP-203).
 pub(in crate::grpc) fn new(backend: Option<wire::Backend>) -> Result<Backend, AppError> {
-    let Fields { name, service, address, tags, state, etag: _ } = Fields::take(backend)?;
-    let mut violations = Violations::default();
-    let id = violations.check("backend.name", BackendId::parse_resource_name(&name));
-    let service = match service.as_str() {
-        "" => Some(ServiceId::default_service()),
-        name => violations.check("backend.service", ServiceId::parse_resource_name(name)),
-    };
-    let address = violations.check("backend.address", BackendAddress::parse(&address));
-    let tags = parse_tags(&mut violations, &tags);
-    let state = match state {
-        wire::BackendState::Unspecified => Some(BackendState::Active),
-        set => violations.check("backend.state", parse_state(set)),
-    };
-    let backend = || Some(Backend { id: id?, service: service?, address: address?, tags: tags?, state: state? });
-    let backend = backend();
-    violations.finish(backend)
+    let backend = backend.ok_or_else(|| AppError::invalid("backend", "a backend is required"))?;
+    Backend::parse(backend).map_err(|error| AppError::invalid_resource("backend", &error))
 }
 
 /// Which backend is to be changed, how, and the etag it must have.

@@ -19,7 +19,7 @@ pub(super) fn message(tls: &BackendTls) -> wire::BackendTls {
     let BackendTls { trust, server_name, alternative_name, client_certificate } = tls;
     let (ca_bundle_pem, insecure_skip_verify) = match trust {
         BackendTrust::System => (String::new(), false),
-        BackendTrust::Authorities(CaBundle(certificates)) => (pki::certificates_pem(certificates), false),
+        BackendTrust::Authorities(bundle) => (bundle.pem(), false),
         BackendTrust::Anybody => (String::new(), true),
     };
     let client_certificate =
@@ -69,7 +69,7 @@ fn fields(tls: wire::BackendTls, mut covers: impl FnMut(&str, bool) -> bool, vio
     if covers("tls.ca_bundle_pem", !ca_bundle_pem.is_empty()) {
         fields.authorities = match ca_bundle_pem.as_str() {
             "" => Some(None),
-            pem => violations.check(CA_BUNDLE, pki::ca_bundle(pem)).map(Some),
+            pem => violations.check(CA_BUNDLE, CaBundle::parse(pem)).map(Some),
         };
     }
     let mut host = |field: &str, name: &str| match name {

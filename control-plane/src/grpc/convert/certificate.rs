@@ -10,9 +10,6 @@ use crate::{
     pki,
 };
 
-/// What is meant when a domain says nothing.
-pub(super) const DEFAULT_SOURCE: CertificateSource = CertificateSource::Uploaded;
-
 /// A source as a message.
 pub(super) fn source(source: CertificateSource) -> wire::CertificateSource {
     match source {

@@ -2,18 +2,18 @@ use std::collections::HashMap;
 
 use pbjson_types::FieldMask;
 use switchyard_proto::{
+    resource::{Defaults, Resource as _},
     v1 as wire,
     vocab::{HostPattern, InvalidResourceName, IssuerId, Labels, Revision, ServiceId, Tag},
 };
 
-use super::{Mask, Violations, certificate, edge::labels, etag, parse_etag, timestamp};
+use super::{Mask, Violations, certificate, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
     model::{
-        AcmeSettings, CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, HookUrl, OnDemand,
+        CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, HookUrl, OnDemand,
         Stored, TlsVersion,
     },
-    pki,
 };
 
 /// The paths of an update mask.
@@ -35,54 +35,13 @@ const PATHS: [&str; 12] = [
 /// A domain as a message.
 pub(in crate::grpc) fn message(stored: &Stored<Domain>) -> wire::Domain {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Domain {
-        host,
-        service,
-        active_tag,
-        previous_tag,
-        certificate_source,
-        http_to_https,
-        edge_selector,
-        client_authentication,
-        minimum_tls_version,
-        acme,
-    } = value;
-    let tls = wire::DomainTls {
-        certificate_source: certificate::source(*certificate_source).into(),
-        client_authentication: client_authentication.as_ref().map(client_authentication_message),
-        minimum_version: match minimum_tls_version {
-            TlsVersion::V12 => wire::TlsVersion::V12,
-            TlsVersion::V13 => wire::TlsVersion::V13,
-        }
-        .into(),
-        acme: (*acme != AcmeSettings::default()).then(|| acme_message(acme)),
-    };
     wire::Domain {
-        name: host.to_resource_name(),
-        service: service.to_resource_name(),
-        active_tag: active_tag.to_string(),
-        previous_tag: previous_tag.as_ref().map(ToString::to_string).unwrap_or_default(),
-        tls: Some(tls),
-        http_to_https: *http_to_https,
-        edge_selector: labels(edge_selector),
         revision: revision.0,
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
+        ..value.message(Defaults::Written)
     }
-}
-
-fn acme_message(acme: &AcmeSettings) -> wire::AcmeSettings {
-    let challenge = match acme.challenge {
-        None => wire::AcmeChallenge::Unspecified,
-        Some(ChallengeKind::Http01) => wire::AcmeChallenge::Http01,
-        Some(ChallengeKind::TlsAlpn01) => wire::AcmeChallenge::TlsAlpn01,
-        Some(ChallengeKind::Dns01) => wire::AcmeChallenge::Dns01,
-    };
-    let issuers = acme.issuers().iter().map(IssuerId::to_resource_name).collect();
-    let on_demand =
-        acme.on_demand.as_ref().map(|OnDemand { hook }| wire::OnDemand { hook_url: hook.as_str().to_owned() });
-    wire::AcmeSettings { challenge: challenge.into(), issuers, on_demand }
 }
 
 /// Certificates on demand; what is wrong with them is added.
@@ -105,15 +64,6 @@ fn parse_issuers(names: &[String]) -> Result<Vec<IssuerId>, InvalidResourceName>
     names.iter().map(|name| IssuerId::parse_resource_name(name)).collect()
 }
 
-fn client_authentication_message(authentication: &ClientAuthentication) -> wire::ClientAuthentication {
-    let ClientAuthentication { authorities: CaBundle(certificates), mode } = authentication;
-    let mode = match mode {
-        ClientCertificateMode::Required => wire::ClientCertificateMode::Required,
-        ClientCertificateMode::Optional => wire::ClientCertificateMode::Optional,
-    };
-    wire::ClientAuthentication { ca_bundle_pem: pki::certificates_pem(certificates), mode: mode.into() }
-}
-
 /// How clients are to prove themselves; what is wrong with it is added.
 fn parse_client_authentication(
     message: wire::ClientAuthentication,
@@ -129,7 +79,7 @@ fn parse_client_authentication(
     };
     let mode = violations.check("domain.tls.client_authentication.mode", mode);
     let authorities =
-        violations.check("domain.tls.client_authentication.ca_bundle_pem", pki::ca_bundle(&ca_bundle_pem));
+        violations.check("domain.tls.client_authentication.ca_bundle_pem", CaBundle::parse(&ca_bundle_pem));
     Some(ClientAuthentication { authorities: authorities?, mode: mode? })
 }
 
@@ -143,45 +93,9 @@ fn parse_version(version: wire::TlsVersion) -> TlsVersion {
 
 /// A domain to be created. Fields that are for output only are ignored (AIP-203).
 pub(in crate::grpc) fn new(domain: Option<wire::Domain>) -> Result<Domain, AppError> {
-    let fields = Fields::take(domain)?;
-    let mut violations = Violations::default();
-    let host = violations.check("domain.name", HostPattern::parse_resource_name(&fields.name));
-    let service = match fields.service.as_str() {
-        "" => Some(ServiceId::default_service()),
-        name => violations.check("domain.service", ServiceId::parse_resource_name(name)),
-    };
-    let active_tag = violations.check("domain.active_tag", Tag::parse(&fields.active_tag));
-    let certificate_source = match fields.certificate_source {
-        wire::CertificateSource::Unspecified => Some(certificate::DEFAULT_SOURCE),
-        source => violations.check(SOURCE, certificate::parse_source(source)),
-    };
-    let edge_selector = violations.check(SELECTOR, Labels::new(fields.edge_selector));
-    let client_authentication =
-        fields.client_authentication.and_then(|message| parse_client_authentication(message, &mut violations));
-    let wire::AcmeSettings { challenge, issuers, on_demand } = fields.acme.unwrap_or_default();
-    let challenge = violations.check(CHALLENGE, parse_challenge(challenge));
-    let issuers = violations.check(ISSUERS, parse_issuers(&issuers));
-    let on_demand = on_demand.and_then(|message| parse_on_demand(message, &mut violations));
-    let acme = match challenge.zip(issuers) {
-        Some((challenge, issuers)) => violations.check(ISSUERS, AcmeSettings::new(challenge, issuers, on_demand)),
-        None => None,
-    };
-    let domain = || {
-        Some(Domain {
-            host: host?,
-            service: service?,
-            active_tag: active_tag?,
-            previous_tag: None,
-            certificate_source: certificate_source?,
-            http_to_https: fields.http_to_https,
-            edge_selector: edge_selector?,
-            client_authentication,
-            minimum_tls_version: parse_version(fields.minimum_version),
-            acme: acme?,
-        })
-    };
-    let domain = domain();
-    violations.finish(domain)
+    let domain = domain.ok_or_else(|| AppError::invalid("domain", "a domain is required"))?;
+    let domain = wire::Domain { previous_tag: String::new(), ..domain };
+    Domain::parse(domain).map_err(|error| AppError::invalid_resource("domain", &error))
 }
 
 /// Which domain is to be changed, how, and the etag it must have.

@@ -14,7 +14,6 @@ use crate::{
         issuer::{Budget, IssuerUpdate, NewIssuer, Place},
     },
     model::{CaBundle, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Rate, RateLimits, Stored, Used},
-    pki,
 };
 
 /// The paths of an update mask.
@@ -32,7 +31,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Issuer>) -> wire::Issuer {
     wire::Issuer {
         name: id.to_resource_name(),
         directory: directory.as_str().to_owned(),
-        root_ca_pem: roots.as_ref().map(|CaBundle(der)| pki::certificates_pem(der)).unwrap_or_default(),
+        root_ca_pem: roots.as_ref().map(CaBundle::pem).unwrap_or_default(),
         email: email.as_ref().map(|email| email.as_str().to_owned()).unwrap_or_default(),
         external_account: external_account
             .as_ref()
@@ -159,7 +158,7 @@ pub(in crate::grpc) fn new(issuer: Option<wire::Issuer>) -> Result<NewIssuer, Ap
     let it = &mut violations;
     let id = it.check("issuer.name", IssuerId::parse_resource_name(&fields.name));
     let directory = optional(it, "issuer.directory", &fields.directory, Directory::parse);
-    let roots = optional(it, "issuer.root_ca_pem", &fields.root_ca_pem, pki::ca_bundle);
+    let roots = optional(it, "issuer.root_ca_pem", &fields.root_ca_pem, CaBundle::parse);
     let email = optional(it, "issuer.email", &fields.email, Email::parse);
     let profile = optional(it, "issuer.profile", &fields.profile, Name::parse);
     let preferred_chain = optional(it, "issuer.preferred_chain", &fields.preferred_chain, Name::parse);
@@ -199,7 +198,7 @@ pub(in crate::grpc) fn update(
     let id = violations.check("issuer.name", IssuerId::parse_resource_name(&fields.name));
     let mut update = IssuerUpdate::default();
     if mask.covers("root_ca_pem", !fields.root_ca_pem.is_empty()) {
-        update.roots = optional(&mut violations, "issuer.root_ca_pem", &fields.root_ca_pem, pki::ca_bundle);
+        update.roots = optional(&mut violations, "issuer.root_ca_pem", &fields.root_ca_pem, CaBundle::parse);
     }
     if mask.covers("profile", !fields.profile.is_empty()) {
         update.profile = optional(&mut violations, "issuer.profile", &fields.profile, Name::parse);

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use pbjson_types::FieldMask;
 use switchyard_proto::{
+    resource::{Defaults, InvalidTimeout, Resource as _},
     v1 as wire,
     vocab::{Revision, ServiceId},
 };
@@ -9,7 +10,7 @@ use switchyard_proto::{
 use super::{Mask, Violations, backend_tls, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, backend_tls::TlsFields, service::ServiceUpdate},
-    model::{BackendProtocol, Balancing, InvalidTimeout, Service, Stored, Timeouts},
+    model::{BackendProtocol, Balancing, Service, Stored, Timeouts},
 };
 
 /// The paths of an update mask.
@@ -28,33 +29,16 @@ const PATHS: [&str; 12] = [
     "tls.insecure_skip_verify",
 ];
 
-/// A service as a message.
+/// A service as a message; its private key never is in one.
 pub(in crate::grpc) fn message(stored: &Stored<Service>) -> wire::Service {
     let Stored { value, revision, created_at, updated_at } = stored;
-    let Service { id, balancing, protocol, timeouts, tls } = value;
-    let balancing = match balancing {
-        Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
-    };
-    let protocol = match protocol {
-        BackendProtocol::Automatic => wire::BackendProtocol::Automatic,
-        BackendProtocol::Http1 => wire::BackendProtocol::Http1,
-        BackendProtocol::Http2 => wire::BackendProtocol::Http2,
-    };
-    let timeouts = wire::ServiceTimeouts {
-        connect: Some(timeouts.connect().into()),
-        first_byte: Some(timeouts.first_byte().into()),
-        idle: Some(timeouts.idle().into()),
-    };
     wire::Service {
-        name: id.to_resource_name(),
-        balancing: balancing.into(),
-        protocol: protocol.into(),
-        timeouts: Some(timeouts),
         revision: revision.0,
         etag: etag(*revision),
         create_time: Some(timestamp(*created_at)),
         update_time: Some(timestamp(*updated_at)),
-        tls: tls.as_ref().map(backend_tls::message),
+        tls: value.tls.as_ref().map(backend_tls::message),
+        ..value.message(Defaults::Written)
     }
 }
 

@@ -1,11 +1,19 @@
 use std::time::Duration;
 
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::{
+    encoding::AsDer,
+    rsa::{KeyPair as RsaKeyPair, KeySize},
+};
+use pem::Pem;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PKCS_RSA_SHA256, SanType,
 };
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use switchyard_proto::{
+    resource::{UploadField, certificate_pem, certificates_pem},
+    vocab::limits::{CERTIFICATE_CHAIN_BYTES_MAX, PRIVATE_KEY_BYTES_MAX},
+};
 use time::OffsetDateTime;
 
 use super::*;
@@ -176,7 +184,7 @@ fn every_usual_kind_and_form_of_key_is_accepted() {
         let (_, kept) = upload(&pem(&[&leaf, &root]), &key_pem, NOW).unwrap_or_else(|error| panic!("{label}: {error}"));
         let kept = PrivateKeyDer::Pkcs8(kept.expose_pkcs8().into());
         let public = any_supported_type(&kept).unwrap().public_key().unwrap().to_vec();
-        assert_eq!(parse(&leaf.der, 1).unwrap().public_key().raw, public, "{label}");
+        assert_eq!(parse_certificate(&leaf.der, 1).unwrap().public_key().raw, public, "{label}");
     }
 }
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use switchyard_proto::vocab::{HostPattern, IssuerId};
 
-use super::{Row, split_chain};
+use super::{Row};
 use crate::{
     model::{
-        Account, CaBundle, Challenge, Directory, Email, ExternalAccount, Issuance, Issuer, KeyAuthorizationDigest,
+        Account, Challenge, Directory, Email, ExternalAccount, Issuance, Issuer, KeyAuthorizationDigest,
         Name, Order, Phase, PrivateKey, Rate, RateLimits, Renewal, Stored, Thumbprint, Timestamp,
     },
     seal::Sealer,
@@ -60,7 +60,7 @@ impl IssuerRow {
         let issuer = Issuer {
             id: row.check(IssuerId::parse(&self.id))?,
             directory: row.check(Directory::parse(&self.directory))?,
-            roots: self.roots.as_deref().map(|der| row.check(split_chain(der)).map(CaBundle)).transpose()?,
+            roots: self.roots.as_deref().map(|der| row.ca_bundle(der)).transpose()?,
             email: self.email.as_deref().map(|text| row.check(Email::parse(text))).transpose()?,
             external_account,
             profile: name(&self.profile)?,

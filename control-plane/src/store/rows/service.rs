@@ -4,7 +4,7 @@ use switchyard_proto::vocab::{BackendHost, ServiceId};
 use super::{Row, split_chain};
 use crate::{
     model::{
-        BackendProtocol, BackendTls, BackendTrust, Balancing, CaBundle, ClientCertificate, PrivateKey, Service, Stored,
+        BackendProtocol, BackendTls, BackendTrust, Balancing, ClientCertificate, PrivateKey, Service, Stored,
         Timeouts,
     },
     seal::Sealer,
@@ -51,7 +51,7 @@ impl ServiceRow {
         let Some(word) = &self.tls_trust else { return Ok(None) };
         let trust = match (word.as_str(), &self.tls_authorities) {
             ("system", None) => Some(BackendTrust::System),
-            ("authorities", Some(der)) => Some(BackendTrust::Authorities(CaBundle(row.check(split_chain(der))?))),
+            ("authorities", Some(der)) => Some(BackendTrust::Authorities(row.ca_bundle(der)?)),
             ("anybody", None) => Some(BackendTrust::Anybody),
             _ => None,
         };
@@ -104,7 +104,7 @@ impl TlsColumns {
         Ok(Self {
             trust: Some(trust.as_str()),
             authorities: match trust {
-                BackendTrust::Authorities(CaBundle(certificates)) => Some(certificates.concat()),
+                BackendTrust::Authorities(bundle) => Some(bundle.certificates().concat()),
                 BackendTrust::System | BackendTrust::Anybody => None,
             },
             server_name: server_name.as_ref().map(ToString::to_string),
