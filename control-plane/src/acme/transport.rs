@@ -31,7 +31,9 @@ pub(super) fn roots(bundle: Option<&CaBundle>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     match bundle {
         Some(bundle) => {
-            roots.add_parsable_certificates(bundle.certificates().iter().map(|der| CertificateDer::from(der.as_slice())));
+            roots.add_parsable_certificates(
+                bundle.certificates().iter().map(|der| CertificateDer::from(der.as_slice())),
+            );
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

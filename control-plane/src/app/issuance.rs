@@ -245,14 +245,14 @@ fn retired(issuance: Issuance, until: Timestamp, now: Timestamp) -> Issuance {
 
 /// The issuers that a domain uses, in order: those it names, or else all that have a rank; of a private name those that may sign it.
 pub fn in_order<'a>(all: &[&'a Issuer], domain: &Domain) -> Vec<&'a Issuer> {
-    let may_sign = all.iter().copied().filter(|issuer| issuer.may_sign(&domain.host));
+    let may_sign = all.iter().copied().filter(|issuer| rules::may_sign(issuer, &domain.host));
     let named = domain.acme.issuers();
     if !named.is_empty() {
         let may_sign: Vec<&Issuer> = may_sign.collect();
         return named.iter().filter_map(|id| may_sign.iter().copied().find(|issuer| issuer.id == *id)).collect();
     }
-    let mut ranked: Vec<&Issuer> = may_sign.filter(|issuer| issuer.rank.is_some()).collect();
-    ranked.sort_by_key(|issuer| (issuer.rank, &issuer.id));
+    let mut ranked: Vec<&Issuer> = may_sign.filter(|issuer| issuer.rank().is_some()).collect();
+    ranked.sort_by_key(|issuer| (issuer.rank(), &issuer.id));
     ranked
 }
 

@@ -6,46 +6,12 @@ use switchyard_proto::vocab::{IssuerId, Revision, limits::ISSUERS_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Limit, Name, RateLimits, Stored, Used,
+    Actor, CaBundle, Email, Issuer, Limit, Name, Place, RateLimits, Stored, Used,
     rules::{self, BrokenRule},
 };
 
 /// The issuer that is made when a certificate is to be ordered and there is none.
 const DEFAULT: &str = "letsencrypt";
-
-/// What people say about an issuer.
-#[derive(Clone, Debug)]
-pub struct NewIssuer {
-    /// Its id.
-    pub id: IssuerId,
-    /// Its directory; `None`: that of the CA that is known by its id.
-    pub directory: Option<Directory>,
-    /// The CAs that its directory is trusted by.
-    pub roots: Option<CaBundle>,
-    /// Where it may write to.
-    pub email: Option<Email>,
-    /// What the account is to be bound to.
-    pub external_account: Option<ExternalAccount>,
-    /// The kind of certificates.
-    pub profile: Option<Name>,
-    /// The chain, of several.
-    pub preferred_chain: Option<Name>,
-    /// Its place in the order.
-    pub place: Place,
-    /// How much it allows; `None`: what it has published, as far as is known.
-    pub limits: Option<RateLimits>,
-}
-
-/// The place of an issuer among those that are used by domains which name none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// After those there are.
-    Last,
-    /// By this rank.
-    Rank(u32),
-    /// None.
-    OnlyWhereNamed,
-}
 
 /// The fields of an issuer to be changed.
 #[derive(Clone, Debug, Default)]
@@ -131,28 +97,21 @@ pub async fn budget(app: &App, only: Option<&IssuerId>) -> Result<Vec<Budget>, A
 /// # Errors
 ///
 /// It exists, there are too many, or no directory is known for its name.
-pub async fn create(app: &App, actor: &Actor, new: NewIssuer, mode: Mode) -> Result<Stored<Issuer>, AppError> {
+pub async fn create(app: &App, actor: &Actor, new: Issuer, mode: Mode) -> Result<Stored<Issuer>, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let stored = create_in(&mut change, new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
 
-async fn create_in(change: &mut Change, new: NewIssuer) -> Result<Stored<Issuer>, AppError> {
-    let NewIssuer { id, directory, roots, email, external_account, profile, preferred_chain, place, limits } = new;
+async fn create_in(change: &mut Change, new: Issuer) -> Result<Stored<Issuer>, AppError> {
     let all = change.transaction.issuers().await?;
-    if all.iter().any(|stored| stored.value.id == id) {
-        return Err(AppError::AlreadyExists(id.to_resource_name()));
+    if all.iter().any(|stored| stored.value.id == new.id) {
+        return Err(AppError::AlreadyExists(new.id.to_resource_name()));
     }
     rules::can_add("issuers", all.len(), ISSUERS_MAX)?;
-    let directory = directory.or_else(|| Directory::well_known(&id)).ok_or_else(|| {
-        AppError::invalid("issuer.directory", "required, except for letsencrypt and letsencrypt-staging")
-    })?;
-    let rank = rank(place, all.iter().map(|stored| &stored.value));
-    let limits = limits.unwrap_or_else(|| RateLimits::published(&directory));
-    let issuer =
-        Issuer { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account: None };
-    Ok(change.transaction.put_issuer(None, issuer).await?)
+    let place = ranked(new.place, all.iter().map(|stored| &stored.value));
+    Ok(change.transaction.put_issuer(None, Issuer { place, ..new }).await?)
 }
 
 /// Makes Let's Encrypt the issuer, as part of a change that needs one.
@@ -162,17 +121,8 @@ pub(super) async fn create_default_in(change: &mut Change) -> Result<(), AppErro
 
 /// Makes an issuer of a CA that is known by its id, as part of a change, if it is not there.
 pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Option<Email>) -> Result<(), AppError> {
-    let new = NewIssuer {
-        id,
-        directory: None,
-        roots: None,
-        email,
-        external_account: None,
-        profile: None,
-        preferred_chain: None,
-        place: Place::Last,
-        limits: None,
-    };
+    let known = Issuer::well_known(id).expect("only issuers that are known by their ids are made so");
+    let new = Issuer { email, ..known };
     if change.transaction.issuer(&new.id).await?.is_none() {
         create_in(change, new).await?;
     }
@@ -202,7 +152,7 @@ pub async fn update(
         roots: roots.unwrap_or(before.roots),
         profile: profile.unwrap_or(before.profile),
         preferred_chain: preferred_chain.unwrap_or(before.preferred_chain),
-        rank: place.map_or(before.rank, |place| rank(place, others)),
+        place: place.map_or(before.place, |place| ranked(place, others)),
         limits: limits.unwrap_or(before.limits),
         id: before.id,
         directory: before.directory,
@@ -268,11 +218,11 @@ async fn existing(change: &mut Change, id: &IssuerId, etag: Option<Revision>) ->
     Ok(old)
 }
 
-fn rank<'a>(place: Place, others: impl Iterator<Item = &'a Issuer>) -> Option<u32> {
+/// The place with its rank, if it is to have one.
+fn ranked<'a>(place: Place, others: impl Iterator<Item = &'a Issuer>) -> Place {
     match place {
-        Place::Last => Some(others.filter_map(|issuer| issuer.rank).max().map_or(0, |last| last.saturating_add(1))),
-        Place::Rank(rank) => Some(rank),
-        Place::OnlyWhereNamed => None,
+        Place::Last => Place::Rank(others.filter_map(Issuer::rank).max().map_or(0, |last| last.saturating_add(1))),
+        Place::Rank(_) | Place::OnlyWhereNamed => place,
     }
 }
 

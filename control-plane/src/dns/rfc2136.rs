@@ -10,10 +10,14 @@ use std::{
 };
 
 use hickory_proto::{
+    dnssec::DnsSecError,
     op::{Message, OpCode, ResponseCode, update_message},
     rr::{
-        Name, RData, Record, RecordType,
-        rdata::{TXT, tsig::TsigError},
+        Name, RData, Record, RecordType, TSigner,
+        rdata::{
+            TXT,
+            tsig::{self, TsigError},
+        },
     },
 };
 
@@ -21,12 +25,14 @@ use super::{
     exchange::{self, Answer, ExchangeError},
     plain,
 };
-use crate::model::TsigKey;
+use crate::model::{TsigAlgorithm, TsigKey};
 
 /// How long others may keep the record, in seconds: it is short-lived.
 const TTL_SECONDS: u32 = 60;
 /// How many names upwards a zone is looked for.
 const LABELS_MAX: usize = 32;
+/// How far the clocks of server and client may be apart, in seconds: what RFC 8945 recommends.
+const FUDGE_SECONDS: u16 = 300;
 
 /// What an update does with the record; others of the same name stay as they are.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +63,12 @@ pub(super) async fn update(
     match answer.response_code {
         ResponseCode::NoError => Ok(()),
         ResponseCode::Refused => Err(match key {
-            Some(key) => UpdateError::RefusedWithKey { server, zone: plain(&zone), name: plain(name), key: key.name() },
+            Some(key) => UpdateError::RefusedWithKey {
+                server,
+                zone: plain(&zone),
+                name: plain(name),
+                key: key.name().to_owned(),
+            },
             None => UpdateError::RefusedWithoutKey { server, zone: plain(&zone) },
         }),
         ResponseCode::NotAuth | ResponseCode::NotZone => {
@@ -87,12 +98,24 @@ async fn zone(server: SocketAddr, key: Option<&TsigKey>, name: &Name) -> Result<
     Err(UpdateError::NoZone { server, name: plain(name) })
 }
 
+/// What signs messages with a key.
+fn signer(key: &TsigKey) -> Result<TSigner, DnsSecError> {
+    let algorithm = match key.algorithm() {
+        TsigAlgorithm::HmacSha256 => tsig::TsigAlgorithm::HmacSha256,
+        TsigAlgorithm::HmacSha384 => tsig::TsigAlgorithm::HmacSha384,
+        TsigAlgorithm::HmacSha512 => tsig::TsigAlgorithm::HmacSha512,
+    };
+    let mut name = Name::from_ascii(key.name())?;
+    name.set_fqdn(true);
+    TSigner::new(key.expose_secret_bytes().to_vec(), algorithm, name, FUDGE_SECONDS)
+}
+
 /// Signs and sends a message. The answer to an update says success only if it is signed as well.
 async fn send(server: SocketAddr, key: Option<&TsigKey>, mut message: Message) -> Result<Message, UpdateError> {
     let mut verifier = None;
     if let Some(key) = key {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signer = key.signer().map_err(|error| UpdateError::Signing(error.to_string()))?;
+        let signer = signer(key).map_err(|error| UpdateError::Signing(error.to_string()))?;
         verifier = message.finalize(&signer, now).map_err(|error| UpdateError::Signing(error.to_string()))?;
     }
     let answer = exchange::ask(server, &message).await;
@@ -102,18 +125,18 @@ async fn send(server: SocketAddr, key: Option<&TsigKey>, mut message: Message) -
     match message.signature().and_then(|signature| signature.data.error) {
         Some(TsigError::BadKey) => {
             let algorithm = key.algorithm().as_str();
-            return Err(UpdateError::UnknownKey { server, key: key.name(), algorithm });
+            return Err(UpdateError::UnknownKey { server, key: key.name().to_owned(), algorithm });
         }
-        Some(TsigError::BadSig) => return Err(UpdateError::WrongSecret { server, key: key.name() }),
+        Some(TsigError::BadSig) => return Err(UpdateError::WrongSecret { server, key: key.name().to_owned() }),
         Some(TsigError::BadTime) => return Err(UpdateError::Clocks { server }),
-        Some(error) => return Err(UpdateError::Tsig { server, key: key.name(), code: error.into() }),
+        Some(error) => return Err(UpdateError::Tsig { server, key: key.name().to_owned(), code: error.into() }),
         None => {}
     }
     // What a question finds only goes into an update, which the server checks itself: not all servers sign that.
     if message.op_code == OpCode::Update && message.response_code == ResponseCode::NoError {
         let verified = verifier.map(|mut verifier| verifier.verify(&bytes));
         if !matches!(verified, Some(Ok(_))) {
-            return Err(UpdateError::Unsigned { server, key: key.name() });
+            return Err(UpdateError::Unsigned { server, key: key.name().to_owned() });
         }
     }
     Ok(message)
@@ -287,7 +310,8 @@ mod tests {
     }
 
     async fn add(server: SocketAddr) -> Result<(), UpdateError> {
-        let key = TsigKey::parse("switchyard", "hmac-sha256", "c2VjcmV0LXNlY3JldA==").unwrap();
+        let key =
+            TsigKey::parse("switchyard", crate::model::TsigAlgorithm::HmacSha256, "c2VjcmV0LXNlY3JldA==").unwrap();
         let name = Name::from_ascii("_acme-challenge.example.test.").unwrap();
         update(server, Some(&key), Update::Add, &name, "value").await
     }

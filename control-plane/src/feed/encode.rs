@@ -7,9 +7,9 @@ use prost::Message;
 use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
-    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, Certificate,
-    CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource,
-    Service, TicketKey, TicketKeyRole, TicketKeys, TlsVersion,
+    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, Certificate, CertificateChain,
+    Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource, Service, TicketKey,
+    TicketKeyRole, TicketKeys, TlsVersion,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.

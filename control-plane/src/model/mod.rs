@@ -8,12 +8,10 @@ mod access;
 mod budget;
 mod certificate;
 mod challenge;
-mod dns;
 mod edge;
 mod enrolment;
 mod history;
 mod issuance;
-mod issuer;
 mod object;
 pub mod rules;
 mod stored;
@@ -25,24 +23,18 @@ pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
 pub use budget::{Exhausted, IssuerUse, Limit, Per, UseKind, Used, registered_domain};
 pub use certificate::{Certificate, CertificateChain};
 pub use challenge::{Challenge, KeyAuthorizationDigest};
-pub use dns::{
-    BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, HookMode, InvalidDnsSettings, InvalidZones,
-    TsigAlgorithm, TsigKey, Zones, provider_of,
-};
 pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};
 pub use issuance::{Issuance, Lease, Order, Phase, Renewal};
-pub use issuer::{
-    ACME_URL_BYTES_MAX, Account, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Rate, RateLimits,
-    Thumbprint,
-};
 pub use object::{ObjectKey, ObjectKind};
 pub use stored::{Object, Resource, Stored, Timestamp};
 pub use switchyard_proto::resource::{
-    AcmeSettings, Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle,
-    CertificateSource, ChallengeKind, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, HookUrl,
-    OnDemand, PrivateKey, Service, Tags, Timeouts, TlsVersion, fingerprint_sha256,
+    Account, AcmeSettings, Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, BaseUrl,
+    CaBundle, CertificateSource, ChallengeKind, ClientAuthentication, ClientCertificate, ClientCertificateMode,
+    Directory, DnsProvider, DnsSecret, DnsSettings, Domain, Email, ExternalAccount, HookMode, HookUrl, Issuer, Name,
+    OnDemand, Place, PrivateKey, Rate, RateLimits, Service, Tags, Thumbprint, Timeouts, TlsVersion, TsigAlgorithm,
+    TsigKey, Zones, fingerprint_sha256, provider_of,
 };
 pub use tickets::{
     Due, FreshTicketKey, InvalidTicketKeys, TicketKey, TicketKeyName, TicketKeyRole, TicketKeys, TicketSecret,

@@ -167,10 +167,16 @@ pub fn why_private(host: &HostPattern) -> Option<&'static str> {
     }
 }
 
+/// Whether an issuer may be asked for a certificate of a name. One whose directory is trusted by roots of its own is private, and may sign
+/// any; public ones sign no private names.
+pub fn may_sign(issuer: &Issuer, host: &HostPattern) -> bool {
+    issuer.roots.is_some() || why_private(host).is_none()
+}
+
 /// What can be ordered from these issuers, in a way that proves the name.
 pub fn can_order(host: &HostPattern, acme: &AcmeSettings, issuers: &[&Issuer]) -> Result<(), BrokenRule> {
     if let Some(reason) = why_private(host)
-        && !issuers.iter().any(|issuer| issuer.may_sign(host))
+        && !issuers.iter().any(|issuer| may_sign(issuer, host))
     {
         return Err(BrokenRule::NoPublicName { host: host.clone(), reason });
     }

@@ -115,8 +115,11 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
 }
 
 pub(super) fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
-    let certificates =
-        chain.iter().enumerate().map(|(index, der)| parse_certificate(der, index + 1)).collect::<Result<Vec<_>, _>>()?;
+    let certificates = chain
+        .iter()
+        .enumerate()
+        .map(|(index, der)| parse_certificate(der, index + 1))
+        .collect::<Result<Vec<_>, _>>()?;
     for (index, certificate) in certificates.iter().enumerate() {
         let position = index + 1;
         if now > timestamp(certificate.validity().not_after) {

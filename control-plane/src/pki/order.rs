@@ -60,7 +60,9 @@ pub fn issued(
 /// Whether the last certificate of a chain was issued by somebody of this common name.
 pub fn ends_at(chain_pem: &str, common_name: &str) -> bool {
     let Ok(certificates) = certificates_of_pem(chain_pem) else { return false };
-    let Some(Ok(last)) = certificates.last().map(|der| parse_certificate(der, certificates.len())) else { return false };
+    let Some(Ok(last)) = certificates.last().map(|der| parse_certificate(der, certificates.len())) else {
+        return false;
+    };
     last.issuer().iter_common_name().any(|name| name.as_str() == Ok(common_name))
 }
 

@@ -8,8 +8,8 @@ use switchyard_proto::vocab::{BackendHost, Labels};
 
 use super::rows::limits_column;
 use crate::model::{
-    Access, Backend, BackendTrust, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider,
-    Domain, Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
+    Access, Backend, BackendTrust, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider, Domain,
+    Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
 };
 
 /// A resource as the history shows it.
@@ -146,7 +146,7 @@ impl Recorded for TicketKeys {
 
 impl Recorded for Issuer {
     fn recorded(&self) -> Value {
-        let Self { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account } =
+        let Self { id, directory, roots, email, external_account, profile, preferred_chain, place: _, limits, account } =
             self;
         json!({
             "id": id.as_str(),
@@ -156,7 +156,7 @@ impl Recorded for Issuer {
             "external_account": external_account.as_ref().map(|it| it.key_id.as_str()),
             "profile": profile.as_ref().map(Name::as_str),
             "preferred_chain": preferred_chain.as_ref().map(Name::as_str),
-            "rank": rank,
+            "rank": self.rank(),
             "limits": serde_json::from_str::<Value>(&limits_column(limits)).unwrap_or_default(),
             "account": account.as_ref().map(|account| &account.url),
             "account_thumbprint": account.as_ref().map(|account| account.thumbprint.as_str()),

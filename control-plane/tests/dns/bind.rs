@@ -14,7 +14,7 @@ use std::{
 
 use switchyard_control_plane::{
     dns::{Dns, Outgoing},
-    model::{DnsSettings, TsigKey},
+    model::{DnsSettings, TsigAlgorithm, TsigKey},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -196,7 +196,9 @@ key "bystander" {{ algorithm hmac-sha256; secret "{KEY_SECRET}"; }};
 
     /// Settings for updates of the primary server.
     pub(crate) fn settings(&self, key: Option<(&str, &str, &str)>) -> DnsSettings {
-        let key = key.map(|(name, algorithm, secret)| TsigKey::parse(name, algorithm, secret).unwrap());
+        let key = key.map(|(name, algorithm, secret)| {
+            TsigKey::parse(name, TsigAlgorithm::parse(algorithm).unwrap(), secret).unwrap()
+        });
         DnsSettings::rfc2136(&self.address().to_string(), key).unwrap()
     }
 

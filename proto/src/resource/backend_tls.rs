@@ -53,13 +53,8 @@ impl Default for BackendTls {
 
 impl BackendTls {
     pub(super) fn parse(message: wire::BackendTls) -> Result<Self, InvalidResource> {
-        let wire::BackendTls {
-            ca_bundle_pem,
-            server_name,
-            client_certificate,
-            insecure_skip_verify,
-            alternative_name,
-        } = message;
+        let wire::BackendTls { ca_bundle_pem, server_name, client_certificate, insecure_skip_verify, alternative_name } =
+            message;
         let mut violations = Violations::default();
         let authorities = match ca_bundle_pem.as_str() {
             "" => Some(None),
@@ -69,9 +64,7 @@ impl BackendTls {
         let alternative_name = violations.check("alternative_name", host(&alternative_name));
         let client_certificate = match client_certificate {
             None => Some(None),
-            Some(message) => {
-                violations.nested("client_certificate", ClientCertificate::parse(message)).map(Some)
-            }
+            Some(message) => violations.nested("client_certificate", ClientCertificate::parse(message)).map(Some),
         };
         if insecure_skip_verify && authorities.as_ref().is_some_and(Option::is_some) {
             violations.invalid(
@@ -80,10 +73,8 @@ impl BackendTls {
             );
         }
         if insecure_skip_verify && alternative_name.as_ref().is_some_and(Option::is_some) {
-            violations.invalid(
-                "alternative_name",
-                "a second name has no effect when nothing is verified: unset one of them",
-            );
+            violations
+                .invalid("alternative_name", "a second name has no effect when nothing is verified: unset one of them");
         }
         let tls = || {
             let trust = match (authorities?, insecure_skip_verify) {
@@ -211,10 +202,7 @@ mod tests {
         let (_, other_key) = pem();
         let path = |message| BackendTls::parse(message).unwrap_err().violations()[0].path.clone();
         let insecure = wire::BackendTls { insecure_skip_verify: true, ..Default::default() };
-        assert_eq!(
-            path(wire::BackendTls { ca_bundle_pem: chain.clone(), ..insecure.clone() }),
-            "insecure_skip_verify"
-        );
+        assert_eq!(path(wire::BackendTls { ca_bundle_pem: chain.clone(), ..insecure.clone() }), "insecure_skip_verify");
         assert_eq!(path(wire::BackendTls { alternative_name: "b.example".into(), ..insecure }), "alternative_name");
         assert_eq!(path(with_client(&chain, &other_key)), "client_certificate.private_key_pem");
         assert_eq!(path(with_client(&chain, "")), "client_certificate.private_key_pem");

@@ -4,8 +4,8 @@ use crate::{
 };
 
 use super::{
-    AcmeSettings, CaBundle, CertificateSource, Defaults, InvalidResource, OnDemand, Resource,
-    enumeration::enumeration, invalid::Violations,
+    AcmeSettings, CaBundle, CertificateSource, Defaults, InvalidResource, OnDemand, Resource, enumeration::enumeration,
+    invalid::Violations,
 };
 
 /// A host name, and where its traffic goes.
@@ -207,9 +207,7 @@ impl Tls {
         let source = violations.known("certificate_source", CertificateSource::from_message(certificate_source));
         let client_authentication = match client_authentication {
             None => Some(None),
-            Some(message) => {
-                violations.nested("client_authentication", ClientAuthentication::parse(message)).map(Some)
-            }
+            Some(message) => violations.nested("client_authentication", ClientAuthentication::parse(message)).map(Some),
         };
         let version = violations.known("minimum_version", TlsVersion::from_message(minimum_version));
         let acme = violations.nested("acme", AcmeSettings::parse(acme.unwrap_or_default()));

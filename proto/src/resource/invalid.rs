@@ -72,6 +72,17 @@ impl Violations {
         self.add(path, result.map_err(|error| Problem::Invalid(error.to_string())))
     }
 
+    /// What was made of a text, if there is one; `None` if it is wrong.
+    #[expect(clippy::option_option, reason = "wrong, absent and there are three things")]
+    pub(super) fn optional<T, E: Display>(
+        &mut self,
+        path: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        if text.is_empty() { Some(None) } else { self.check(path, parse(text)).map(Some) }
+    }
+
     /// What was made of an enumeration, unless its value is unknown.
     pub(super) fn known<T>(&mut self, path: &str, result: Result<T, UnknownValue>) -> Option<T> {
         self.add(path, result.map_err(Problem::Unknown))

@@ -12,9 +12,11 @@ mod acme;
 mod backend;
 mod backend_tls;
 mod certificate;
+mod dns_provider;
 mod domain;
 mod enumeration;
 mod invalid;
+mod issuer;
 mod service;
 
 pub use self::{
@@ -26,9 +28,17 @@ pub use self::{
         certificates_of_pem, certificates_pem, chain_of_pem, check_match, fingerprint_sha256, key_of_pem,
         parse_certificate, to_pkcs8,
     },
+    dns_provider::{
+        BaseUrl, CLOUDFLARE_API, DnsProvider, DnsSecret, DnsSettings, HookMode, InvalidDnsSettings, InvalidZones,
+        TsigAlgorithm, TsigKey, Zones, provider_of,
+    },
     domain::{ClientAuthentication, ClientCertificateMode, Domain, TlsVersion},
     enumeration::UnknownValue,
     invalid::{InvalidResource, Problem, Violation},
+    issuer::{
+        ACME_URL_BYTES_MAX, Account, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Place, Rate,
+        RateLimits, Thumbprint,
+    },
     service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts},
 };
 

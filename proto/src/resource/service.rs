@@ -93,10 +93,7 @@ impl Resource for Service {
         let Self { id, balancing, protocol, timeouts, tls } = self;
         wire::Service {
             name: id.to_resource_name(),
-            balancing: defaults
-                .keep(*balancing, &Balancing::RoundRobin)
-                .map(Balancing::to_message)
-                .unwrap_or_default(),
+            balancing: defaults.keep(*balancing, &Balancing::RoundRobin).map(Balancing::to_message).unwrap_or_default(),
             protocol: defaults
                 .keep(*protocol, &BackendProtocol::Automatic)
                 .map(BackendProtocol::to_message)

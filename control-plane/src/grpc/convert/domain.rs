@@ -11,8 +11,8 @@ use super::{Mask, Violations, certificate, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, domain::DomainUpdate},
     model::{
-        CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, HookUrl, OnDemand,
-        Stored, TlsVersion,
+        CaBundle, ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, HookUrl, OnDemand, Stored,
+        TlsVersion,
     },
 };
 

@@ -115,7 +115,7 @@ async fn issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_ar
         ),
         profile: Some(Name::parse("shortlived").unwrap()),
         preferred_chain: None,
-        rank: Some(1),
+        place: crate::model::Place::Rank(1),
         limits: RateLimits {
             orders: Some(Rate { count: 300, window: Duration::from_secs(10_800) }),
             ..RateLimits::default()

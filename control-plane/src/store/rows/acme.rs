@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use switchyard_proto::vocab::{HostPattern, IssuerId};
 
-use super::{Row};
+use super::Row;
 use crate::{
     model::{
-        Account, Challenge, Directory, Email, ExternalAccount, Issuance, Issuer, KeyAuthorizationDigest,
-        Name, Order, Phase, PrivateKey, Rate, RateLimits, Renewal, Stored, Thumbprint, Timestamp,
+        Account, Challenge, Directory, Email, ExternalAccount, Issuance, Issuer, KeyAuthorizationDigest, Name, Order,
+        Phase, Place, PrivateKey, Rate, RateLimits, Renewal, Stored, Thumbprint, Timestamp,
     },
     seal::Sealer,
     store::StoreError,
@@ -65,7 +65,10 @@ impl IssuerRow {
             external_account,
             profile: name(&self.profile)?,
             preferred_chain: name(&self.preferred_chain)?,
-            rank: self.rank.map(|rank| row.check(u32::try_from(rank))).transpose()?,
+            place: match self.rank {
+                Some(rank) => Place::Rank(row.check(u32::try_from(rank))?),
+                None => Place::OnlyWhereNamed,
+            },
             limits: row.check(serde_json::from_str::<LimitsColumn>(&self.limits))?.limits(),
             account,
         };

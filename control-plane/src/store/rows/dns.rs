@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
-use switchyard_proto::vocab::{DnsProviderId, HostPattern};
+use switchyard_proto::{
+    resource::InvalidDnsSettings,
+    vocab::{DnsProviderId, HostPattern},
+};
 
 use super::{Row, json_array};
 use crate::{
-    model::{DnsProvider, DnsSettings, HookMode, InvalidDnsSettings, Stored, TsigKey, Zones},
+    model::{DnsProvider, DnsSettings, HookMode, Stored, TsigAlgorithm, TsigKey, Zones},
     seal::Sealer,
     store::StoreError,
 };
@@ -60,7 +63,9 @@ impl SettingsColumn {
         let mode = |is_raw| if is_raw { HookMode::Raw } else { HookMode::Default };
         match self {
             Self::Rfc2136 { server, key } => {
-                let key = key.map(|KeyColumn { name, algorithm, secret }| TsigKey::parse(&name, &algorithm, &secret));
+                let key = key.map(|KeyColumn { name, algorithm, secret }| {
+                    TsigKey::parse(&name, TsigAlgorithm::parse(&algorithm)?, &secret)
+                });
                 DnsSettings::rfc2136(&server, key.transpose()?)
             }
             Self::Cloudflare { api_token, api } => DnsSettings::cloudflare(&api_token, Some(&api)),
@@ -79,7 +84,7 @@ impl SettingsColumn {
             DnsSettings::Rfc2136 { server, tsig } => Self::Rfc2136 {
                 server: server.to_string(),
                 key: tsig.as_ref().map(|key| KeyColumn {
-                    name: key.name(),
+                    name: key.name().to_owned(),
                     algorithm: key.algorithm().as_str().to_owned(),
                     secret: key.expose_secret(),
                 }),

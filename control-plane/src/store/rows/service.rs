@@ -4,8 +4,7 @@ use switchyard_proto::vocab::{BackendHost, ServiceId};
 use super::{Row, split_chain};
 use crate::{
     model::{
-        BackendProtocol, BackendTls, BackendTrust, Balancing, ClientCertificate, PrivateKey, Service, Stored,
-        Timeouts,
+        BackendProtocol, BackendTls, BackendTrust, Balancing, ClientCertificate, PrivateKey, Service, Stored, Timeouts,
     },
     seal::Sealer,
     store::StoreError,

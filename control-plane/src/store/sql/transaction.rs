@@ -548,8 +548,18 @@ impl Transaction for SqlTransaction {
 
     async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError> {
         let stored = self.stored(old, new);
-        let Issuer { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account } =
-            &stored.value;
+        let Issuer {
+            id,
+            directory,
+            roots,
+            email,
+            external_account,
+            profile,
+            preferred_chain,
+            place: _,
+            limits,
+            account,
+        } = &stored.value;
         let external_key = external_account
             .as_ref()
             .map(|it| self.sealer.seal(&external_account_key_identity(id.as_str()), it.expose_key()))
@@ -577,7 +587,7 @@ impl Transaction for SqlTransaction {
         .bind(email.as_ref().map(|email| email.as_str()))
         .bind(profile.as_ref().map(|name| name.as_str()))
         .bind(preferred_chain.as_ref().map(|name| name.as_str()))
-        .bind(rank.map(i64::from))
+        .bind(stored.value.rank().map(i64::from))
         .bind(limits_column(limits))
         .bind(external_account.as_ref().map(|it| it.key_id.as_str()))
         .bind(external_key)

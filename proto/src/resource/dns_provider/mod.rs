@@ -4,7 +4,12 @@ mod invalid;
 mod settings;
 mod tsig;
 
-use switchyard_proto::vocab::{DnsProviderId, HostPattern, limits::DNS_PROVIDER_ZONES_MAX};
+use crate::{
+    v1::{self as wire, dns_provider::Settings},
+    vocab::{DnsProviderId, HostPattern, limits::DNS_PROVIDER_ZONES_MAX},
+};
+
+use super::{Defaults, InvalidResource, Resource, invalid::Violations};
 
 pub use self::{
     invalid::InvalidDnsSettings,
@@ -21,6 +26,54 @@ pub struct DnsProvider {
     pub zones: Zones,
     /// How it is told.
     pub settings: DnsSettings,
+}
+
+impl Resource for DnsProvider {
+    type Message = wire::DnsProvider;
+
+    fn parse(message: wire::DnsProvider) -> Result<Self, InvalidResource> {
+        let wire::DnsProvider { name, zones, settings, revision: _, etag: _, create_time: _, update_time: _ } = message;
+        let mut violations = Violations::default();
+        let id = violations.check("name", DnsProviderId::parse_resource_name(&name));
+        let zones = violations.check("zones", Zones::parse(&zones));
+        let settings = match settings {
+            None => {
+                violations.check("settings", Err("one of rfc2136, cloudflare, acme_dns, httpreq and exec is required"))
+            }
+            Some(settings) => {
+                let arm = arm(&settings);
+                DnsSettings::parse(settings)
+                    .map_or_else(|error| violations.check(format!("{arm}.{}", error.field()), Err(error)), Some)
+            }
+        };
+        let provider = || Some(Self { id: id?, zones: zones?, settings: settings? });
+        let provider = provider();
+        violations.finish(provider)
+    }
+
+    fn message(&self, defaults: Defaults) -> wire::DnsProvider {
+        let Self { id, zones, settings } = self;
+        wire::DnsProvider {
+            name: id.to_resource_name(),
+            zones: zones.iter().map(HostPattern::to_string).collect(),
+            settings: Some(settings.message(defaults)),
+            revision: 0,
+            etag: String::new(),
+            create_time: None,
+            update_time: None,
+        }
+    }
+}
+
+/// The field that the settings are in.
+fn arm(settings: &Settings) -> &'static str {
+    match settings {
+        Settings::Rfc2136(_) => "rfc2136",
+        Settings::Cloudflare(_) => "cloudflare",
+        Settings::AcmeDns(_) => "acme_dns",
+        Settings::Httpreq(_) => "httpreq",
+        Settings::Exec(_) => "exec",
+    }
 }
 
 /// The names of zones, each for itself and everything below; at least one.

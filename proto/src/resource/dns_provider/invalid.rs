@@ -47,9 +47,6 @@ pub enum InvalidDnsSettings {
         "'{0}' is not the file name of a program in the control plane's directory of hooks; write one like set-txt"
     )]
     Program(String),
-    /// A mode that is none.
-    #[error("'{0}' is not a mode; use 'default' or 'raw'")]
-    Mode(String),
 }
 
 impl InvalidDnsSettings {
@@ -57,14 +54,13 @@ impl InvalidDnsSettings {
     pub fn field(&self) -> &'static str {
         match self {
             Self::Server(_) => "server",
-            Self::KeyName(_) => "tsig.name",
-            Self::KeyAlgorithm(_) => "tsig.algorithm",
-            Self::KeySecret => "tsig.secret",
+            Self::KeyName(_) => "key_name",
+            Self::KeyAlgorithm(_) => "key_algorithm",
+            Self::KeySecret => "key_secret",
             Self::Url { field, .. } | Self::Empty(field) | Self::Credential(field) | Self::Missing(field, _) => field,
             Self::Colon => "username",
             Self::Subdomain(_) => "subdomain",
             Self::Program(_) => "program",
-            Self::Mode(_) => "mode",
         }
     }
 }

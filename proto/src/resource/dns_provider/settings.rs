@@ -7,9 +7,14 @@ use std::{
 
 use url::Url;
 
+use crate::{
+    resource::Defaults,
+    v1::{self as wire, dns_provider::Settings},
+};
+
 use super::{
     invalid::{InvalidDnsSettings, shown},
-    tsig::TsigKey,
+    tsig::{TsigAlgorithm, TsigKey},
 };
 
 /// Where Cloudflare's API is, unless settings say otherwise.
@@ -180,7 +185,7 @@ impl DnsSettings {
         Ok(Self::Exec { program: program.to_owned(), mode })
     }
 
-    /// The provider's name, for people and for storage.
+    /// The provider's name, for people.
     pub fn provider(&self) -> &'static str {
         match self {
             Self::Rfc2136 { .. } => "rfc2136",
@@ -190,20 +195,72 @@ impl DnsSettings {
             Self::Exec { .. } => "exec",
         }
     }
+
+    pub(super) fn parse(message: Settings) -> Result<Self, InvalidDnsSettings> {
+        let optional = |text: &String| (!text.is_empty()).then(|| text.clone());
+        match message {
+            Settings::Rfc2136(wire::Rfc2136 { server, key_name, key_algorithm, key_secret }) => {
+                let has_key = !(key_name.is_empty() && key_secret.is_empty());
+                let algorithm = if key_algorithm.is_empty() {
+                    Ok(TsigAlgorithm::DEFAULT)
+                } else {
+                    TsigAlgorithm::parse(&key_algorithm)
+                };
+                let key = has_key.then(|| TsigKey::parse(&key_name, algorithm?, &key_secret)).transpose()?;
+                Self::rfc2136(&server, key)
+            }
+            Settings::Cloudflare(wire::Cloudflare { api_token, api }) => {
+                Self::cloudflare(&api_token, optional(&api).as_deref())
+            }
+            Settings::AcmeDns(wire::AcmeDns { server, username, password, subdomain }) => {
+                Self::acme_dns(&server, &username, &password, &subdomain)
+            }
+            Settings::Httpreq(wire::Httpreq { endpoint, raw, username, password }) => {
+                let (username, password) = (optional(&username), optional(&password));
+                Self::http_request(&endpoint, HookMode::of_raw(raw), username.as_deref(), password.as_deref())
+            }
+            Settings::Exec(wire::Exec { program, raw }) => Self::exec(&program, HookMode::of_raw(raw)),
+        }
+    }
+
+    pub(super) fn message(&self, defaults: Defaults) -> Settings {
+        match self {
+            Self::Rfc2136 { server, tsig } => Settings::Rfc2136(wire::Rfc2136 {
+                server: server.to_string(),
+                key_name: tsig.as_ref().map(|key| key.name().to_owned()).unwrap_or_default(),
+                key_algorithm: tsig
+                    .as_ref()
+                    .and_then(|key| defaults.keep(key.algorithm(), &TsigAlgorithm::DEFAULT))
+                    .map(|algorithm| algorithm.as_str().to_owned())
+                    .unwrap_or_default(),
+                key_secret: tsig.as_ref().map(TsigKey::expose_secret).unwrap_or_default(),
+            }),
+            Self::Cloudflare { api_token, api } => Settings::Cloudflare(wire::Cloudflare {
+                api_token: api_token.expose().to_owned(),
+                api: defaults.keep(api.as_str(), &CLOUDFLARE_API).map(str::to_owned).unwrap_or_default(),
+            }),
+            Self::AcmeDns { server, username, password, subdomain } => Settings::AcmeDns(wire::AcmeDns {
+                server: server.to_string(),
+                username: username.clone(),
+                password: password.expose().to_owned(),
+                subdomain: subdomain.clone(),
+            }),
+            Self::HttpRequest { endpoint, mode, username, password } => Settings::Httpreq(wire::Httpreq {
+                endpoint: endpoint.to_string(),
+                raw: *mode == HookMode::Raw,
+                username: username.clone().unwrap_or_default(),
+                password: password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
+            }),
+            Self::Exec { program, mode } => {
+                Settings::Exec(wire::Exec { program: program.clone(), raw: *mode == HookMode::Raw })
+            }
+        }
+    }
 }
 
 impl HookMode {
-    /// Reads `default` or `raw`, as lego writes it too: `RAW`.
-    ///
-    /// # Errors
-    ///
-    /// It is neither.
-    pub fn parse(text: &str) -> Result<Self, InvalidDnsSettings> {
-        match text.to_ascii_lowercase().as_str() {
-            "" | "default" => Ok(Self::Default),
-            "raw" => Ok(Self::Raw),
-            _ => Err(InvalidDnsSettings::Mode(shown(text))),
-        }
+    fn of_raw(raw: bool) -> Self {
+        if raw { Self::Raw } else { Self::Default }
     }
 }
 
@@ -338,7 +395,5 @@ mod tests {
         assert_eq!(field(DnsSettings::http_request(endpoint, HookMode::Raw, Some("u"), None)), "password");
         assert_eq!(field(DnsSettings::http_request(endpoint, HookMode::Raw, Some("u:v"), Some("p"))), "username");
         assert_eq!(field(DnsSettings::exec("../set-txt", HookMode::Default)), "program");
-        assert_eq!(HookMode::parse("RAW"), Ok(HookMode::Raw));
-        assert_eq!(HookMode::parse("both").unwrap_err().field(), "mode");
     }
 }

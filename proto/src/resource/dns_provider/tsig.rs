@@ -3,22 +3,19 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hickory_proto::{
-    dnssec::DnsSecError,
-    rr::{Name, TSigner, rdata::tsig},
-};
 
 use super::invalid::{InvalidDnsSettings, shown};
 
-/// How far the clocks of server and client may be apart, in seconds: what RFC 8945 recommends.
-const FUDGE_SECONDS: u16 = 300;
+/// Bytes of a name of DNS (RFC 1035, section 2.3.4), and of one of its labels.
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
 /// The longest secret of a key. HMAC hashes longer ones than its block down anyway.
 const SECRET_BYTES_MAX: usize = 1024;
 
 /// A key that updates are signed with. Its `Debug` does not say its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TsigKey {
-    name: Name,
+    name: String,
     algorithm: TsigAlgorithm,
     secret: Vec<u8>,
 }
@@ -39,25 +36,27 @@ impl TsigKey {
     ///
     /// # Errors
     ///
-    /// Says which of the three cannot be used.
-    pub fn parse(name: &str, algorithm: &str, secret: &str) -> Result<Self, InvalidDnsSettings> {
+    /// Says which of them cannot be used.
+    pub fn parse(name: &str, algorithm: TsigAlgorithm, secret: &str) -> Result<Self, InvalidDnsSettings> {
         let text = name.trim();
-        let mut name = Name::from_ascii(text).map_err(|_| InvalidDnsSettings::KeyName(shown(text)))?;
-        if name.num_labels() == 0 {
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let is_label = |label: &str| {
+            (1..=LABEL_BYTES_MAX).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
             return Err(InvalidDnsSettings::KeyName(shown(text)));
         }
-        name.set_fqdn(true);
-        let algorithm = TsigAlgorithm::parse(algorithm)?;
         let secret = STANDARD.decode(secret.trim()).map_err(|_| InvalidDnsSettings::KeySecret)?;
         if !(1..=SECRET_BYTES_MAX).contains(&secret.len()) {
             return Err(InvalidDnsSettings::KeySecret);
         }
-        Ok(Self { name: name.to_lowercase(), algorithm, secret })
+        Ok(Self { name, algorithm, secret })
     }
 
     /// Its name as name servers are configured with it, in lower case.
-    pub fn name(&self) -> String {
-        self.name.to_ascii().trim_end_matches('.').to_owned()
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How it signs.
@@ -70,14 +69,9 @@ impl TsigKey {
         STANDARD.encode(&self.secret)
     }
 
-    /// What signs messages with it.
-    pub(crate) fn signer(&self) -> Result<TSigner, DnsSecError> {
-        let algorithm = match self.algorithm {
-            TsigAlgorithm::HmacSha256 => tsig::TsigAlgorithm::HmacSha256,
-            TsigAlgorithm::HmacSha384 => tsig::TsigAlgorithm::HmacSha384,
-            TsigAlgorithm::HmacSha512 => tsig::TsigAlgorithm::HmacSha512,
-        };
-        TSigner::new(self.secret.clone(), algorithm, self.name.clone(), FUDGE_SECONDS)
+    /// The secret, to sign with.
+    pub fn expose_secret_bytes(&self) -> &[u8] {
+        &self.secret
     }
 }
 
@@ -89,6 +83,9 @@ impl fmt::Debug for TsigKey {
 }
 
 impl TsigAlgorithm {
+    /// What a key signs with whose algorithm is not said.
+    pub const DEFAULT: Self = Self::HmacSha256;
+
     /// Reads `hmac-sha256`, `hmac-sha384` or `hmac-sha512`, with or without a dot at its end.
     ///
     /// # Errors
@@ -120,7 +117,12 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_key_files_have_it_and_its_secret_is_not_shown() {
-        let key = TsigKey::parse("Switchyard.Example", "HMAC-SHA512.", " c2VjcmV0LXNlY3JldA== ").unwrap();
+        let key = TsigKey::parse(
+            "Switchyard.Example",
+            TsigAlgorithm::parse("HMAC-SHA512.").unwrap(),
+            " c2VjcmV0LXNlY3JldA== ",
+        )
+        .unwrap();
         assert_eq!(key.name(), "switchyard.example");
         assert_eq!(key.algorithm(), TsigAlgorithm::HmacSha512);
         assert_eq!(key.expose_secret(), "c2VjcmV0LXNlY3JldA==");
@@ -130,11 +132,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_key_is_named() {
-        let field = |name, algorithm, secret| TsigKey::parse(name, algorithm, secret).unwrap_err().field();
-        assert_eq!(field("", "hmac-sha256", "c2VjcmV0"), "tsig.name");
-        assert_eq!(field("a..b", "hmac-sha256", "c2VjcmV0"), "tsig.name");
-        assert_eq!(field("a", "hmac-md5", "c2VjcmV0"), "tsig.algorithm");
-        assert_eq!(field("a", "hmac-sha256", "no base64!"), "tsig.secret");
-        assert_eq!(field("a", "hmac-sha256", ""), "tsig.secret");
+        let field = |name, secret| TsigKey::parse(name, TsigAlgorithm::DEFAULT, secret).unwrap_err().field();
+        assert_eq!(field("", "c2VjcmV0"), "key_name");
+        assert_eq!(field("a..b", "c2VjcmV0"), "key_name");
+        assert_eq!(field("a", "no base64!"), "key_secret");
+        assert_eq!(field("a", ""), "key_secret");
+        assert_eq!(TsigAlgorithm::parse("hmac-md5").unwrap_err().field(), "key_algorithm");
     }
 }
