@@ -8,7 +8,7 @@ use super::{
     batch::Batch,
     held::{DigestMismatch, Held, KeptServed, Record, Rejection},
     seal::StoreKey,
-    store::{Loaded, Persistence, Store, StoreError},
+    store::{Persistence, Store, StoreError},
 };
 use crate::{balance::Backends, snapshot::LiveSnapshot, telemetry::SyncMetrics};
 
@@ -67,6 +67,8 @@ pub(super) struct Outcome {
     pub(super) revision: Revision,
     pub(super) result: Result<(), DigestMismatch>,
     pub(super) rejections: Vec<Rejection>,
+    /// How many rejections there are, whether they are in it or not.
+    pub(super) rejected: usize,
     pub(super) persistence: Persistence,
 }
 
@@ -84,9 +86,8 @@ impl Applier {
         metrics: SyncMetrics,
     ) -> Result<Self, StoreError> {
         let (store, loaded) = Store::open(state_dir, key)?;
-        let Loaded { revision, kept } = loaded;
-        let had_rejections = kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
-        let (held, record) = Held::restore(known_backends, revision, kept);
+        let had_rejections = loaded.kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
+        let (held, record) = Held::restore(known_backends, loaded);
         live.store(held.snapshot().clone());
         let mut applier = Self {
             held,
@@ -122,6 +123,16 @@ impl Applier {
         self.held.rejections()
     }
 
+    /// How much is not served as it was received.
+    pub(super) fn rejected(&self) -> usize {
+        self.held.rejected()
+    }
+
+    /// How many resources are known to be withheld.
+    pub(super) fn withheld(&self) -> usize {
+        self.held.withheld()
+    }
+
     /// Notes whether there is a stream.
     pub(super) fn link(&self, link: Link) {
         self.status.send_if_modified(|status| std::mem::replace(&mut status.link, link) != link);
@@ -140,18 +151,17 @@ impl Applier {
                 for Rejection { key, revision, reason } in self.held.rejections() {
                     warn!(resource = %key, %revision, reason, "not served: its last good version is, if there was one");
                 }
-                Outcome { revision, result: Ok(()), rejections: self.held.rejections(), persistence }
+                self.outcome(revision, Ok(()), persistence)
             }
             Err(mismatch) => {
                 warn!(%mismatch, "a batch does not fit to what this edge has: everything is asked for");
-                Outcome {
-                    revision,
-                    result: Err(mismatch),
-                    rejections: self.held.rejections(),
-                    persistence: Persistence::Persisted,
-                }
+                self.outcome(revision, Err(mismatch), Persistence::Persisted)
             }
         }
+    }
+
+    fn outcome(&self, revision: Revision, result: Result<(), DigestMismatch>, persistence: Persistence) -> Outcome {
+        Outcome { revision, result, rejections: self.rejections(), rejected: self.rejected(), persistence }
     }
 
     fn persist(&mut self, record: Record) -> Persistence {

@@ -5,7 +5,7 @@ use prost::Message;
 use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
-        Digest, InvalidResourceName, ResourceKey, Revision,
+        Digest, InvalidResourceKey, ResourceKey, Revision,
         limits::{BATCH_PART_BYTES_MAX, RESOURCE_BYTES_MAX},
     },
 };
@@ -21,6 +21,17 @@ pub(super) struct Received {
     pub(super) encoded: Bytes,
     /// The encoded resource in it.
     pub(super) body: Bytes,
+    /// Whether the envelope holds more.
+    pub(super) envelope: Envelope,
+}
+
+/// Whether an envelope holds more than this version knows. Its key is readable either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Envelope {
+    /// It does not.
+    Known,
+    /// It does: the resource needs a newer edge.
+    Newer,
 }
 
 impl Received {
@@ -33,10 +44,12 @@ impl Received {
         if encoded.len() > RESOURCE_BYTES_MAX {
             return Err(InvalidBatch::ResourceTooLarge);
         }
-        let wire::Resource { key, revision, body } =
-            wire::Resource::decode(encoded.clone()).map_err(|_| InvalidBatch::Envelope)?;
+        let message = wire::Resource::decode(encoded.clone()).map_err(|_| InvalidBatch::Envelope)?;
+        // What was not decoded is missing in the length.
+        let envelope = if message.encoded_len() == encoded.len() { Envelope::Known } else { Envelope::Newer };
+        let wire::Resource { key, revision, body } = message;
         let key = ResourceKey::from_wire(&key.ok_or(InvalidBatch::NoKey)?)?;
-        Ok(Self { key, revision: Revision(revision), encoded, body })
+        Ok(Self { key, revision: Revision(revision), encoded, body, envelope })
     }
 }
 
@@ -51,6 +64,10 @@ pub(super) struct Batch {
     pub(super) resources: Vec<Received>,
     /// What is gone; none of them in `resources`.
     pub(super) removed: Vec<ResourceKey>,
+    /// What is there and cannot be read by the control plane; none of them in `resources` or `removed`.
+    pub(super) withheld: Vec<ResourceKey>,
+    /// Whether `withheld` names all that is withheld. A snapshot does.
+    pub(super) named: Named,
     /// The digest of what the edge has once it is applied.
     pub(super) digest: Digest,
 }
@@ -74,6 +91,15 @@ impl BatchKind {
     }
 }
 
+/// What of that which is withheld a batch names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// What came to be withheld since the edge's revision.
+    New,
+    /// All of it: what the edge knew as withheld before, and the batch does not name, is gone.
+    All,
+}
+
 /// Puts the parts of batches together.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
@@ -81,6 +107,7 @@ pub(super) struct Assembly {
     keys: HashSet<ResourceKey>,
     resources: Vec<Received>,
     removed: Vec<ResourceKey>,
+    withheld: Vec<ResourceKey>,
 }
 
 impl Assembly {
@@ -90,12 +117,11 @@ impl Assembly {
     ///
     /// The part cannot be read, or does not go with those before it. The stream is then of no more use.
     pub(super) fn take(&mut self, part: wire::Batch) -> Result<Option<Batch>, InvalidBatch> {
-        let kind = part.kind();
-        let wire::Batch { revision, kind: _, last, resources, removed, digest } = part;
-        let kind = match kind {
-            wire::BatchKind::Unspecified => return Err(InvalidBatch::Kind),
-            wire::BatchKind::Delta => BatchKind::Delta,
-            wire::BatchKind::Snapshot => BatchKind::Snapshot,
+        let wire::Batch { revision, kind, last, resources, removed, digest, withheld, withheld_complete } = part;
+        let kind = match wire::BatchKind::try_from(kind) {
+            Err(_) | Ok(wire::BatchKind::Unspecified) => return Err(InvalidBatch::Kind),
+            Ok(wire::BatchKind::Delta) => BatchKind::Delta,
+            Ok(wire::BatchKind::Snapshot) => BatchKind::Snapshot,
         };
         let revision = Revision(revision);
         if *self.begun.get_or_insert((revision, kind)) != (revision, kind) {
@@ -117,12 +143,18 @@ impl Assembly {
             self.claim(&key)?;
             self.removed.push(key);
         }
+        for key in &withheld {
+            let key = ResourceKey::from_wire(key)?;
+            self.claim(&key)?;
+            self.withheld.push(key);
+        }
         if !last {
             return Ok(None);
         }
         let digest = Digest::from_bytes(&digest).ok_or(InvalidBatch::Digest)?;
-        let Self { begun: _, keys: _, resources, removed } = std::mem::take(self);
-        Ok(Some(Batch { revision, kind, resources, removed, digest }))
+        let named = if withheld_complete || kind == BatchKind::Snapshot { Named::All } else { Named::New };
+        let Self { begun: _, keys: _, resources, removed, withheld } = std::mem::take(self);
+        Ok(Some(Batch { revision, kind, resources, removed, withheld, named, digest }))
     }
 
     fn claim(&mut self, key: &ResourceKey) -> Result<(), InvalidBatch> {
@@ -151,9 +183,9 @@ pub(super) enum InvalidBatch {
     /// A resource that does not say which it is.
     #[error("a resource without a key")]
     NoKey,
-    /// A key that names no resource.
+    /// A key that is missing or out of bounds.
     #[error("a key that names no resource: {0}")]
-    Key(#[from] InvalidResourceName),
+    Key(#[from] InvalidResourceKey),
     /// A resource of a later revision than the batch.
     #[error("{key} is of a later revision than its batch")]
     Future {
@@ -179,7 +211,7 @@ mod tests {
     use super::*;
 
     fn resource(id: &str, revision: u64) -> Bytes {
-        let key = wire::ResourceKey { kind: wire::ResourceKind::Service.into(), id: id.into() };
+        let key = wire::ResourceKey { kind: "services".into(), id: id.into() };
         wire::Resource { key: Some(key), revision, body: Bytes::new() }.encode_to_vec().into()
     }
 
@@ -189,8 +221,8 @@ mod tests {
             kind: wire::BatchKind::Delta.into(),
             last,
             resources,
-            removed: Vec::new(),
             digest: if last { vec![0; 16].into() } else { Bytes::new() },
+            ..wire::Batch::default()
         }
     }
 
@@ -205,11 +237,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_is_kept_by_its_key() {
+        let key = wire::ResourceKey { kind: "gadgets".into(), id: "ANY thing".into() };
+        let envelope = wire::Resource { key: Some(key), revision: 5, body: Bytes::new() }.encode_to_vec();
+        let received = |encoded: Vec<u8>| {
+            let batch = Assembly::default().take(part(vec![encoded.into()], true)).unwrap().unwrap();
+            (batch.resources[0].key.to_string(), batch.resources[0].envelope)
+        };
+        assert_eq!(received(envelope.clone()), ("gadgets/ANY thing".to_owned(), Envelope::Known));
+        // Field 9999, a number.
+        let newer = [&envelope[..], b"\xf8\xf0\x04\x01"].concat();
+        assert_eq!(received(newer), ("gadgets/ANY thing".to_owned(), Envelope::Newer));
+    }
+
+    #[test]
+    fn what_is_withheld_may_be_named_in_any_part_and_a_snapshot_names_all() {
+        let withheld = |id: &str| vec![wire::ResourceKey { kind: "domains".into(), id: id.into() }];
+        let mut assembly = Assembly::default();
+        assembly.take(wire::Batch { withheld: withheld("a"), ..part(vec![], false) }).unwrap();
+        let batch = assembly.take(wire::Batch { withheld: withheld("b"), ..part(vec![], true) }).unwrap().unwrap();
+        assert_eq!(batch.withheld.iter().map(ToString::to_string).collect::<Vec<_>>(), ["domains/a", "domains/b"]);
+        assert_eq!(batch.named, Named::New);
+        let named = |batch| Assembly::default().take(batch).unwrap().unwrap().named;
+        assert_eq!(named(wire::Batch { withheld_complete: true, ..part(vec![], true) }), Named::All);
+        assert_eq!(named(wire::Batch { kind: wire::BatchKind::Snapshot.into(), ..part(vec![], true) }), Named::All);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused_with_the_reason() {
         let take = |part| Assembly::default().take(part).unwrap_err();
         assert_eq!(take(part(vec![Bytes::from_static(b"\xff\xff")], true)), InvalidBatch::Envelope);
         assert_eq!(take(part(vec![Bytes::new()], true)), InvalidBatch::NoKey);
-        assert!(matches!(take(part(vec![resource("A", 1)], true)), InvalidBatch::Key(_)));
+        assert!(matches!(take(part(vec![resource("", 1)], true)), InvalidBatch::Key(_)));
+        let key = |id: &str| wire::ResourceKey { kind: "services".into(), id: id.into() };
+        let both = wire::Batch { withheld: vec![key("a")], ..part(vec![resource("a", 1)], true) };
+        assert!(matches!(take(both), InvalidBatch::Twice { .. }));
+        let nameless = wire::Batch { withheld: vec![key("")], ..part(vec![], true) };
+        assert!(matches!(take(nameless), InvalidBatch::Key(_)));
         assert!(matches!(take(part(vec![resource("a", 6)], true)), InvalidBatch::Future { .. }));
         assert!(matches!(take(part(vec![resource("a", 1), resource("a", 2)], true)), InvalidBatch::Twice { .. }));
         assert_eq!(take(part(vec![vec![0; RESOURCE_BYTES_MAX + 1].into()], true)), InvalidBatch::ResourceTooLarge);

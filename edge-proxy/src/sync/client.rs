@@ -192,12 +192,16 @@ impl Client {
         let (revision, digest) =
             self.applier.as_ref().map_or((Revision::ZERO, Digest::default()), |applier| applier.position());
         let rejections = self.applier.as_ref().map_or_else(Vec::new, Applier::rejections);
+        let rejected = self.applier.as_ref().map_or(0, Applier::rejected);
+        let withheld = self.applier.as_ref().map_or(0, Applier::withheld);
         let hello = wire::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Vec::new(),
             revision: revision.0,
             digest: digest.to_bytes().to_vec().into(),
             rejections: rejections.into_iter().map(rejection).collect(),
+            rejections_total: rejected as u64,
+            withheld_total: withheld as u64,
         };
         wire::SyncRequest { message: Some(sync_request::Message::Hello(hello)) }
     }
@@ -224,7 +228,7 @@ enum Progress {
 }
 
 fn ack(outcome: Outcome) -> wire::SyncRequest {
-    let Outcome { revision, result, rejections, persistence } = outcome;
+    let Outcome { revision, result, rejections, rejected, persistence } = outcome;
     let outcome = match result {
         Ok(()) => wire::AckOutcome::Applied,
         Err(_) => wire::AckOutcome::DigestMismatch,
@@ -234,6 +238,7 @@ fn ack(outcome: Outcome) -> wire::SyncRequest {
         outcome: outcome.into(),
         rejections: rejections.into_iter().map(rejection).collect(),
         not_persisted: persistence != Persistence::Persisted,
+        rejections_total: rejected as u64,
     };
     wire::SyncRequest { message: Some(sync_request::Message::Ack(ack)) }
 }

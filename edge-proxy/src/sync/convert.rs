@@ -6,7 +6,7 @@ use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
         BackendAddress, BackendHost, BackendId, CertificateId, HostPattern, InvalidBackendAddress, InvalidHostPattern,
-        InvalidId, InvalidTag, ResourceKind, ServiceId, Tag, TicketKeysId,
+        InvalidId, InvalidResourceName, InvalidTag, ResourceKind, ServiceId, Tag, TicketKeysId,
         limits::{
             BACKEND_TAGS_MAX, CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX,
             CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX, PRIVATE_KEY_BYTES_MAX, THUMBPRINT_BYTES, TICKET_KEYS_MAX,
@@ -14,7 +14,7 @@ use switchyard_proto::{
     },
 };
 
-use super::batch::Received;
+use super::batch::{Envelope, Received};
 use crate::{
     snapshot::{
         Backend, BackendProtocol, BackendState, Balancing, Certificate, Challenge, Domain, InvalidCertificate,
@@ -64,68 +64,84 @@ pub(super) enum Trust {
 
 /// Reads a resource, and checks every bound of it.
 pub(super) fn convert(received: &Received, trust: Trust) -> (Claim, Result<Valid, InvalidResource>) {
-    let id = &*received.key.id;
-    let body = received.body.clone();
-    match received.key.kind {
-        ResourceKind::Service => match wire::Service::decode(body) {
-            Ok(message) => (Claim::None, service(id, message).map(Valid::Service)),
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
-        ResourceKind::Backend => match wire::Backend::decode(body) {
-            Ok(message) => {
-                let claim = Claim::Pools { service: message.service.clone(), tags: message.tags.clone() };
-                (claim, backend(id, message).map(Valid::Backend))
-            }
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
-        ResourceKind::Certificate => match wire::Certificate::decode(body) {
-            Ok(message) => {
-                let names = message.dns_names.iter().filter_map(|name| HostPattern::parse(name).ok()).collect();
-                (Claim::Names(names), certificate(id, message, trust).map(Valid::Certificate))
-            }
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
-        ResourceKind::Domain => match wire::Domain::decode(body) {
-            Ok(message) => (Claim::None, domain(id, message).map(Valid::Domain)),
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
-        ResourceKind::Challenge => match wire::Challenge::decode(body) {
-            Ok(message) => (Claim::None, challenge(id, message).map(Valid::Challenge)),
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
-        ResourceKind::TicketKeys => match wire::TicketKeys::decode(body) {
-            Ok(message) => (Claim::None, ticket_keys(id, message).map(Valid::TicketKeys)),
-            Err(_) => (Claim::Unreadable, Err(InvalidResource::Unreadable)),
-        },
+    match &received.key.kind {
+        ResourceKind::Service => read(received, no_claim, |id, message| service(id, message).map(Valid::Service)),
+        ResourceKind::Backend => {
+            let claim = |message: &wire::Backend| {
+                let wire::Backend { service, tags, address: _, state: _ } = message;
+                Claim::Pools { service: service.clone(), tags: tags.clone() }
+            };
+            read(received, claim, |id, message| backend(id, message).map(Valid::Backend))
+        }
+        ResourceKind::Certificate => {
+            let claim = |message: &wire::Certificate| {
+                let names = message.dns_names.iter().filter_map(|name| HostPattern::parse(name).ok());
+                Claim::Names(names.collect())
+            };
+            read(received, claim, |id, message| certificate(id, message, trust).map(Valid::Certificate))
+        }
+        ResourceKind::Domain => {
+            read(received, no_claim, |_, message| domain(received.key.host()?, message).map(Valid::Domain))
+        }
+        ResourceKind::Challenge => {
+            read(received, no_claim, |_, message| challenge(received.key.host()?, message).map(Valid::Challenge))
+        }
+        ResourceKind::TicketKeys => {
+            read(received, no_claim, |id, message| ticket_keys(id, message).map(Valid::TicketKeys))
+        }
+        ResourceKind::Unknown(_) => (Claim::None, Err(Newer::Kind.into())),
     }
 }
 
-fn domain(id: &str, message: wire::Domain) -> Result<Domain, InvalidResource> {
-    let version = message.minimum_tls_version();
-    let wire::Domain { service, active_tag, http_to_https, client_authentication, minimum_tls_version: _, on_demand } =
+/// The claim of what others refer to by its id, or not at all.
+fn no_claim<M>(_: &M) -> Claim {
+    Claim::None
+}
+
+/// Decodes the body of a resource, and converts it if it holds nothing that this version does not know, at any level: that would show
+/// in the length.
+fn read<M: Message + Default>(
+    received: &Received,
+    claim: impl FnOnce(&M) -> Claim,
+    convert: impl FnOnce(&str, M) -> Result<Valid, InvalidResource>,
+) -> (Claim, Result<Valid, InvalidResource>) {
+    let Received { key, revision: _, encoded: _, body, envelope } = received;
+    let Ok(message) = M::decode(body.clone()) else { return (Claim::Unreadable, Err(InvalidResource::Unreadable)) };
+    let claim = claim(&message);
+    let is_known = message.encoded_len() == body.len() && *envelope == Envelope::Known;
+    let converted = if is_known { convert(&key.id, message) } else { Err(Newer::Field.into()) };
+    (claim, converted)
+}
+
+/// The value of an enum, unless this version does not know it. The getters of messages would make it the unspecified one.
+fn known<E: TryFrom<i32>>(field: &'static str, number: i32) -> Result<E, InvalidResource> {
+    E::try_from(number).map_err(|_| Newer::Value(field).into())
+}
+
+fn domain(host: HostPattern, message: wire::Domain) -> Result<Domain, InvalidResource> {
+    let wire::Domain { service, active_tag, http_to_https, client_authentication, minimum_tls_version, on_demand } =
         message;
-    let host = HostPattern::parse(id)?;
     Ok(Domain {
+        minimum_tls_version: match known("minimum_tls_version", minimum_tls_version)? {
+            wire::TlsVersion::Unspecified => return Err(InvalidResource::Required("minimum_tls_version")),
+            wire::TlsVersion::V12 => TlsVersion::V12,
+            wire::TlsVersion::V13 => TlsVersion::V13,
+        },
         service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
         active_tag: Tag::parse(&active_tag).map_err(InvalidResource::ActiveTag)?,
         plain_http: if http_to_https { PlainHttp::RedirectToHttps } else { PlainHttp::Serve },
         client_authentication: client_authentication.map(|message| clients(&host, message)).transpose()?.map(Arc::new),
-        minimum_tls_version: match version {
-            wire::TlsVersion::Unspecified => return Err(InvalidResource::Unknown("minimum_tls_version")),
-            wire::TlsVersion::V12 => TlsVersion::V12,
-            wire::TlsVersion::V13 => TlsVersion::V13,
-        },
         missing_certificate: if on_demand { MissingCertificate::AskedFor } else { MissingCertificate::Refused },
         host,
     })
 }
 
-fn challenge(id: &str, message: wire::Challenge) -> Result<Challenge, InvalidResource> {
+fn challenge(host: HostPattern, message: wire::Challenge) -> Result<Challenge, InvalidResource> {
     let wire::Challenge { http_01_thumbprint, tls_alpn_01_digest } = message;
     let is_thumbprint = http_01_thumbprint.len() == THUMBPRINT_BYTES
         && http_01_thumbprint.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     Ok(Challenge {
-        host: HostPattern::parse(id)?,
+        host,
         http_01: match http_01_thumbprint {
             none if none.is_empty() => None,
             thumbprint if is_thumbprint => Some(thumbprint.into()),
@@ -149,42 +165,41 @@ fn ticket_keys(id: &str, message: wire::TicketKeys) -> Result<TicketKeys, Invali
 }
 
 fn ticket_key(message: wire::TicketKey) -> Result<TicketKey, InvalidResource> {
-    let role = match message.role() {
-        wire::TicketKeyRole::Unspecified => return Err(InvalidResource::Unknown("keys.role")),
+    let wire::TicketKey { name, secret, role, created_at_ms } = message;
+    let role = match known("keys.role", role)? {
+        wire::TicketKeyRole::Unspecified => return Err(InvalidResource::Required("keys.role")),
         wire::TicketKeyRole::Next | wire::TicketKeyRole::Previous => TicketKeyRole::Accepted,
         wire::TicketKeyRole::Current => TicketKeyRole::Current,
     };
-    let wire::TicketKey { name, secret, role: _, created_at_ms } = message;
     let created = u64::try_from(created_at_ms).map(Duration::from_millis).map_err(|_| InvalidResource::CreatedAt)?;
     Ok(TicketKey::new(&name, &secret, role, created)?)
 }
 
 fn clients(host: &HostPattern, message: wire::ClientAuthentication) -> Result<ClientAuthentication, InvalidResource> {
-    let mode = match message.mode() {
+    let wire::ClientAuthentication { authorities, mode } = message;
+    let mode = match known("client_authentication.mode", mode)? {
         wire::ClientCertificateMode::Unspecified => {
-            return Err(InvalidResource::Unknown("client_authentication.mode"));
+            return Err(InvalidResource::Required("client_authentication.mode"));
         }
         wire::ClientCertificateMode::Required => ClientCertificateMode::Required,
         wire::ClientCertificateMode::Optional => ClientCertificateMode::Optional,
     };
-    let wire::ClientAuthentication { authorities, mode: _ } = message;
     let authorities = der(&authorities, CA_BUNDLE_CERTIFICATES_MAX, CA_BUNDLE_BYTES_MAX)
         .ok_or(InvalidResource::Authorities("client_authentication.authorities"))?;
     Ok(ClientAuthentication::new(host, mode, &authorities)?)
 }
 
 fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource> {
-    let (balancing, protocol) = (message.balancing(), message.protocol());
-    let wire::Service { balancing: _, protocol: _, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, tls } =
+    let wire::Service { balancing, protocol, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, tls } =
         message;
     Ok(Service {
         id: ServiceId::parse(id)?,
-        balancing: match balancing {
-            wire::BalancingPolicy::Unspecified => return Err(InvalidResource::Unknown("balancing")),
+        balancing: match known("balancing", balancing)? {
+            wire::BalancingPolicy::Unspecified => return Err(InvalidResource::Required("balancing")),
             wire::BalancingPolicy::RoundRobin => Balancing::RoundRobin,
         },
-        protocol: match protocol {
-            wire::BackendProtocol::Unspecified => return Err(InvalidResource::Unknown("protocol")),
+        protocol: match known("protocol", protocol)? {
+            wire::BackendProtocol::Unspecified => return Err(InvalidResource::Required("protocol")),
             wire::BackendProtocol::Automatic => BackendProtocol::Automatic,
             wire::BackendProtocol::Http1 => BackendProtocol::Http1,
             wire::BackendProtocol::Http2 => BackendProtocol::Http2,
@@ -199,11 +214,10 @@ fn service(id: &str, message: wire::Service) -> Result<Service, InvalidResource>
 }
 
 fn backend_tls(message: wire::BackendTls) -> Result<BackendTls, InvalidResource> {
-    let trust = message.trust();
-    let wire::BackendTls { trust: _, authorities, server_name, client_chain, client_private_key, alternative_name } =
+    let wire::BackendTls { trust, authorities, server_name, client_chain, client_private_key, alternative_name } =
         message;
-    let trust = match trust {
-        wire::BackendTrust::Unspecified => return Err(InvalidResource::Unknown("tls.trust")),
+    let trust = match known("tls.trust", trust)? {
+        wire::BackendTrust::Unspecified => return Err(InvalidResource::Required("tls.trust")),
         wire::BackendTrust::System => BackendTrust::System,
         wire::BackendTrust::Authorities => BackendTrust::Authorities(
             der(&authorities, CA_BUNDLE_CERTIFICATES_MAX, CA_BUNDLE_BYTES_MAX)
@@ -242,8 +256,13 @@ fn timeout(field: &'static str, millis: u64) -> Result<Duration, InvalidResource
 }
 
 fn backend(id: &str, message: wire::Backend) -> Result<Backend, InvalidResource> {
-    let state = message.state();
-    let wire::Backend { service, address, tags, state: _ } = message;
+    let wire::Backend { service, address, tags, state } = message;
+    let state = match known("state", state)? {
+        wire::BackendState::Unspecified => return Err(InvalidResource::Required("state")),
+        wire::BackendState::Active => BackendState::Active,
+        wire::BackendState::Draining => BackendState::Draining,
+        wire::BackendState::Disabled => BackendState::Disabled,
+    };
     if tags.is_empty() || tags.len() > BACKEND_TAGS_MAX {
         return Err(InvalidResource::Tags);
     }
@@ -252,12 +271,7 @@ fn backend(id: &str, message: wire::Backend) -> Result<Backend, InvalidResource>
         service: ServiceId::parse(&service).map_err(InvalidResource::Service)?,
         address: BackendAddress::parse(&address).map_err(InvalidResource::Address)?,
         tags: tags.iter().map(|tag| Tag::parse(tag)).collect::<Result<_, _>>().map_err(InvalidResource::Tag)?,
-        state: match state {
-            wire::BackendState::Unspecified => return Err(InvalidResource::Unknown("state")),
-            wire::BackendState::Active => BackendState::Active,
-            wire::BackendState::Draining => BackendState::Draining,
-            wire::BackendState::Disabled => BackendState::Disabled,
-        },
+        state,
     })
 }
 
@@ -284,15 +298,26 @@ fn certificate(id: &str, message: wire::Certificate, trust: Trust) -> Result<Cer
     })
 }
 
+/// What this version does not know. A resource with any of it is not served: what it asks for would not be enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Newer {
+    #[error("needs a newer edge: its kind is not known here")]
+    Kind,
+    #[error("needs a newer edge: it has a field that is not known here")]
+    Field,
+    #[error("needs a newer edge: {0} has a value that is not known here")]
+    Value(&'static str),
+}
+
 /// Why a resource cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidResource {
-    #[error("it cannot be read: is this edge's version too old?")]
+    #[error("it cannot be read: it is damaged, or needs a newer edge")]
     Unreadable,
     #[error("id: {0}")]
     Id(#[from] InvalidId),
     #[error("id: {0}")]
-    Host(#[from] InvalidHostPattern),
+    Host(#[from] InvalidResourceName),
     #[error("service: {0}")]
     Service(InvalidId),
     #[error("active_tag: {0}")]
@@ -303,8 +328,10 @@ pub(super) enum InvalidResource {
     Tag(InvalidTag),
     #[error("tags: a backend carries 1 to {BACKEND_TAGS_MAX}")]
     Tags,
-    #[error("{0}: a value that this version does not know: is it too old?")]
-    Unknown(&'static str),
+    #[error(transparent)]
+    Newer(#[from] Newer),
+    #[error("{0}: required")]
+    Required(&'static str),
     #[error("{0}: a timeout is from 1 ms to 24 h")]
     Timeout(&'static str),
     #[error("{0}: {1}")]

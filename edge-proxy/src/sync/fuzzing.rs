@@ -1,6 +1,6 @@
 //! What fuzzing drives: bytes of a control plane and of a disk, taken as this program takes them. No part of the program.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
@@ -16,7 +16,7 @@ use super::{
     batch::{Assembly, Received},
     held::{Held, Kept, KeptServed},
     seal::StoreKey,
-    store::{Persistence, StoreError},
+    store::{Loaded, Persistence, StoreError},
 };
 use crate::{
     balance::Backends,
@@ -34,7 +34,7 @@ pub fn receive(mut bytes: Bytes) {
     let _ = aws_lc_rs::default_provider().install_default();
     let mut held = Held::new(Backends::new());
     let mut assembly = Assembly::default();
-    let mut kept = Vec::new();
+    let (mut kept, mut withheld) = (Vec::new(), BTreeSet::new());
     while let Ok(message) = wire::SyncResponse::decode_length_delimited(&mut bytes) {
         let Some(wire::sync_response::Message::Batch(mut batch)) = message.message else { continue };
         if batch.last {
@@ -50,6 +50,7 @@ pub fn receive(mut bytes: Bytes) {
             continue;
         };
         let revision = batch.revision;
+        withheld.extend(batch.withheld.iter().cloned());
         if let Err(mismatch) = held.apply(batch.clone()) {
             batch.digest = mismatch.computed();
             held.apply(batch).expect("the digest is the one that was computed");
@@ -57,7 +58,8 @@ pub fn receive(mut bytes: Bytes) {
         assert_eq!(held.revision(), revision, "it speaks of what was received");
         check(&held);
     }
-    let (restored, _) = Held::restore(Backends::new(), held.revision(), kept);
+    let loaded = Loaded { revision: held.revision(), kept, withheld };
+    let (restored, _) = Held::restore(Backends::new(), loaded);
     check(&restored);
 }
 

@@ -4,7 +4,7 @@
 //! read again. When the disk refuses, batches are remembered and written with the next one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,19 +12,19 @@ use std::{
 };
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
-use switchyard_proto::vocab::{Digest, ResourceKey, ResourceKind, Revision};
+use switchyard_proto::vocab::{Digest, ResourceKey, Revision};
 use tracing::warn;
 
 use super::{
     batch::Received,
-    held::{Kept, KeptServed, Record, ServedRecord},
+    held::{Kept, KeptServed, Record, ServedRecord, WithheldRecord},
     seal::StoreKey,
 };
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "edge.redb";
 /// The version of what is in the file.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// Bytes of memory for pages of the file: it is read once, at the start.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Batches that are remembered while the disk refuses. After more, everything is asked for anew.
@@ -32,10 +32,12 @@ const BACKLOG_MAX: usize = 1_000;
 /// Damaged files that are kept for somebody to look at.
 const SET_ASIDE_MAX: u32 = 100;
 
-/// What was received: kind and id, and the encoded envelope, sealed.
+/// What was received: kind and id (`domains/shop.example`), and the encoded envelope, sealed.
 const RECEIVED: TableDefinition<&str, &[u8]> = TableDefinition::new("received");
 /// What is served instead of what was received: an encoded envelope, sealed, or nothing at all.
 const SERVED: TableDefinition<&str, &[u8]> = TableDefinition::new("served");
+/// What is withheld: kind and id.
+const WITHHELD: TableDefinition<&str, ()> = TableDefinition::new("withheld");
 /// The rest, by name.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 const STATE_FORMAT: &str = "format";
@@ -67,6 +69,8 @@ pub(super) struct Loaded {
     pub(super) revision: Revision,
     /// Everything that was received, or is served.
     pub(super) kept: Vec<Kept>,
+    /// What is withheld.
+    pub(super) withheld: BTreeSet<ResourceKey>,
 }
 
 /// Whether a batch is on disk.
@@ -210,12 +214,12 @@ fn write_all(database: &Database, key: &StoreKey, records: &[Record]) -> Result<
 }
 
 fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &Record) -> Result<(), redb::Error> {
-    let Record { replaces_all, received, served, revision, digest } = record;
+    let Record { replaces_all, received, served, withheld, revision, digest } = record;
     let mut received_table = transaction.open_table(RECEIVED)?;
     let mut served_table = transaction.open_table(SERVED)?;
     // First, since what is served as before may be what was received before.
     for (key, served) in served {
-        let name = key_name(key);
+        let name = key.to_string();
         match served {
             ServedRecord::AsReceived => {
                 served_table.remove(name.as_str())?;
@@ -233,14 +237,14 @@ fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &
     }
     if *replaces_all {
         let names: BTreeMap<String, bool> =
-            received.iter().map(|(key, encoded)| (key_name(key), encoded.is_some())).collect();
+            received.iter().map(|(key, encoded)| (key.to_string(), encoded.is_some())).collect();
         received_table.retain(|name, _| names.get(name).copied().unwrap_or(false))?;
         let served: BTreeMap<String, ServedRecord> =
-            served.iter().map(|(key, served)| (key_name(key), *served)).collect();
+            served.iter().map(|(key, served)| (key.to_string(), *served)).collect();
         served_table.retain(|name, _| served.get(name).is_some_and(|served| *served != ServedRecord::AsReceived))?;
     }
     for (key, encoded) in received {
-        let name = key_name(key);
+        let name = key.to_string();
         match encoded {
             Some(encoded) => {
                 let sealed = sealing.seal(&name, encoded).map_err(redb::Error::Io)?;
@@ -250,6 +254,16 @@ fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &
                 received_table.remove(name.as_str())?;
             }
         }
+    }
+    let mut withheld_table = transaction.open_table(WITHHELD)?;
+    if *replaces_all {
+        withheld_table.retain(|_, ()| false)?;
+    }
+    for (key, withheld) in withheld {
+        match withheld {
+            WithheldRecord::Begun => withheld_table.insert(key.to_string().as_str(), ())?,
+            WithheldRecord::Ended => withheld_table.remove(key.to_string().as_str())?,
+        };
     }
     let mut state = transaction.open_table(STATE)?;
     state.insert(STATE_REVISION, &revision.0.to_le_bytes()[..])?;
@@ -275,6 +289,7 @@ fn create(path: &Path) -> Result<Database, OpenError> {
 fn initialize(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(RECEIVED)?;
     transaction.open_table(SERVED)?;
+    transaction.open_table(WITHHELD)?;
     let mut state = transaction.open_table(STATE)?;
     state.insert(STATE_FORMAT, &FORMAT.to_le_bytes()[..])?;
     state.insert(STATE_REVISION, &0_u64.to_le_bytes()[..])?;
@@ -331,26 +346,26 @@ fn load(database: &Database, key: &StoreKey) -> Result<Loaded, OpenError> {
     if digest != Some(computed) {
         return Err(damaged("its digest does not fit what is in it"));
     }
-    // What was removed and is still served.
+    // What was removed or is withheld, and is still served.
     kept.extend(served.into_values().map(|served| Kept { received: None, served }));
-    Ok(Loaded { revision, kept })
+    let mut withheld = BTreeSet::new();
+    let withheld_table = transaction.open_table(WITHHELD).map_err(redb::Error::from)?;
+    for row in withheld_table.iter().map_err(redb::Error::from)? {
+        let (name, _) = row.map_err(redb::Error::from)?;
+        let key = name.value().split_once('/').and_then(|(kind, id)| ResourceKey::new(kind, id).ok());
+        withheld.insert(key.ok_or_else(|| damaged("the name of a resource is damaged"))?);
+    }
+    Ok(Loaded { revision, kept, withheld })
 }
 
 fn read(key: &StoreKey, name: &str, sealed: &[u8]) -> Result<Received, OpenError> {
     let encoded = key.open(name, sealed);
     let encoded = encoded.ok_or_else(|| OpenError::Damaged(format!("{name} does not open under the store's key")))?;
     let received = Received::read(encoded.into()).map_err(|error| OpenError::Damaged(format!("{name}: {error}")))?;
-    if key_name(&received.key) != name {
+    if received.key.to_string() != name {
         return Err(OpenError::Damaged(format!("{name} holds {}", received.key)));
     }
     Ok(received)
-}
-
-/// A key as the file has it: kind and id.
-fn key_name(key: &ResourceKey) -> String {
-    let ResourceKey { kind, id } = key;
-    let kind: &ResourceKind = kind;
-    format!("{}/{id}", kind.as_str())
 }
 
 /// Renames a file that is not trusted, to a name that nothing has.

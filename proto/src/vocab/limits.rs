@@ -38,7 +38,11 @@ pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
 pub const BATCH_PART_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one message of the change feed: one part, and what surrounds it.
 pub const FLEET_MESSAGE_BYTES_MAX: usize = 2 * BATCH_PART_BYTES_MAX;
-/// Rejections that an edge reports at a time.
+/// Bytes of the kind in a resource's key, which need not be known.
+pub const RESOURCE_KIND_BYTES_MAX: usize = 63;
+/// Bytes of the id in a resource's key, which need not be one of its kind.
+pub const RESOURCE_ID_BYTES_MAX: usize = 300;
+/// Rejections that an edge names at a time; it counts all.
 pub const REJECTIONS_MAX: usize = 100;
 /// Bytes of the reason of a rejection.
 pub const REJECTION_REASON_BYTES_MAX: usize = 500;

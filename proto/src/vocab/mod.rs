@@ -20,7 +20,7 @@ pub use id::{
     BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TicketKeysId, TokenId,
 };
 pub use labels::{InvalidLabels, Labels};
-pub use resource::{InvalidResourceName, ResourceKey, ResourceKind};
+pub use resource::{InvalidResourceKey, InvalidResourceName, ResourceKey, ResourceKind, UnknownKind};
 pub use revision::Revision;
 pub use tag::{InvalidTag, Tag};
 

@@ -6,11 +6,15 @@ use super::{
         BackendId, CertificateId, DnsProviderId, EdgeId, InvalidId, InviteId, IssuerId, ServiceId, TicketKeysId,
         TokenId,
     },
+    limits::{CERTIFICATE_ID_BYTES_MAX, HOST_BYTES_MAX, RESOURCE_ID_BYTES_MAX, RESOURCE_KIND_BYTES_MAX},
 };
 use crate::fleet::v1 as wire;
 
+// Every id of a known kind fits.
+const _: () = assert!(CERTIFICATE_ID_BYTES_MAX <= RESOURCE_ID_BYTES_MAX && HOST_BYTES_MAX + 2 <= RESOURCE_ID_BYTES_MAX);
+
 /// The kinds of resources that travel on the change feed, each before those that may refer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKind {
     /// A service.
     Service,
@@ -24,11 +28,21 @@ pub enum ResourceKind {
     Challenge,
     /// What edges with the same labels issue session tickets with.
     TicketKeys,
+    /// A kind that this version does not know.
+    Unknown(UnknownKind),
 }
 
+/// The collection of a kind that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnknownKind(Arc<str>);
+
 impl ResourceKind {
-    /// The collection part of the resource name: `domains`.
-    pub fn collection(self) -> &'static str {
+    /// The kinds that this version knows.
+    pub const KNOWN: [Self; 6] =
+        [Self::Service, Self::Backend, Self::Certificate, Self::Domain, Self::Challenge, Self::TicketKeys];
+
+    /// The one word for it everywhere, which is the collection part of the resource name: `domains`.
+    pub fn collection(&self) -> &str {
         match self {
             Self::Service => "services",
             Self::Backend => "backends",
@@ -36,26 +50,25 @@ impl ResourceKind {
             Self::Domain => "domains",
             Self::Challenge => "challenges",
             Self::TicketKeys => "ticketKeys",
+            Self::Unknown(UnknownKind(collection)) => collection,
         }
     }
 
-    /// The one word for it, in the database and in messages: `domain`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Backend => "backend",
-            Self::Certificate => "certificate",
-            Self::Domain => "domain",
-            Self::Challenge => "challenge",
-            Self::TicketKeys => "ticket_keys",
+    /// Parses a collection: 1 to [`RESOURCE_KIND_BYTES_MAX`] ASCII letters and digits.
+    ///
+    /// # Errors
+    ///
+    /// Anything else.
+    pub fn parse(collection: &str) -> Result<Self, InvalidResourceKey> {
+        if let Some(known) = Self::KNOWN.into_iter().find(|kind| kind.collection() == collection) {
+            return Ok(known);
         }
-    }
-
-    /// The kind that a word stands for; see [`ResourceKind::as_str`].
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Backend, Self::Certificate, Self::Domain, Self::Challenge, Self::TicketKeys]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        let is_bounded = (1..=RESOURCE_KIND_BYTES_MAX).contains(&collection.len());
+        if is_bounded && collection.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Self::Unknown(UnknownKind(collection.into())))
+        } else {
+            Err(InvalidResourceKey::Kind)
+        }
     }
 }
 
@@ -64,11 +77,24 @@ impl ResourceKind {
 pub struct ResourceKey {
     /// Its kind.
     pub kind: ResourceKind,
-    /// Its id, valid for the kind.
+    /// Its id: opaque, bounded text. It need not be valid for the kind: a newer version may have made it.
     pub id: Arc<str>,
 }
 
 impl ResourceKey {
+    /// The key of a resource of a kind, as a collection, and an id; neither need be known to this version.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing or out of bounds.
+    pub fn new(collection: &str, id: &str) -> Result<Self, InvalidResourceKey> {
+        let kind = ResourceKind::parse(collection)?;
+        if !(1..=RESOURCE_ID_BYTES_MAX).contains(&id.len()) || id.chars().any(char::is_control) {
+            return Err(InvalidResourceKey::Id);
+        }
+        Ok(Self { kind, id: id.into() })
+    }
+
     /// The key of a service.
     pub fn service(id: &ServiceId) -> Self {
         Self { kind: ResourceKind::Service, id: id.as_str().into() }
@@ -100,30 +126,24 @@ impl ResourceKey {
     }
 
     /// The key in a message of the change feed.
-    pub fn from_wire(key: &wire::ResourceKey) -> Result<Self, InvalidResourceName> {
-        let wire::ResourceKey { kind: _, id } = key;
-        Ok(match key.kind() {
-            wire::ResourceKind::Unspecified => return Err(InvalidResourceName::Kind),
-            wire::ResourceKind::Service => Self::service(&ServiceId::parse(id)?),
-            wire::ResourceKind::Backend => Self::backend(&BackendId::parse(id)?),
-            wire::ResourceKind::Certificate => Self::certificate(&CertificateId::parse(id)?),
-            wire::ResourceKind::Domain => Self::domain(&parse_stored_host(id)?),
-            wire::ResourceKind::Challenge => Self::challenge(&parse_stored_host(id)?),
-            wire::ResourceKind::TicketKeys => Self::ticket_keys(&TicketKeysId::parse(id)?),
-        })
+    ///
+    /// # Errors
+    ///
+    /// Kind or id are missing or out of bounds.
+    pub fn from_wire(key: &wire::ResourceKey) -> Result<Self, InvalidResourceKey> {
+        let wire::ResourceKey { kind, id } = key;
+        Self::new(kind, id)
     }
 
     /// The key as a message of the change feed.
     pub fn to_wire(&self) -> wire::ResourceKey {
-        let kind = match self.kind {
-            ResourceKind::Service => wire::ResourceKind::Service,
-            ResourceKind::Backend => wire::ResourceKind::Backend,
-            ResourceKind::Certificate => wire::ResourceKind::Certificate,
-            ResourceKind::Domain => wire::ResourceKind::Domain,
-            ResourceKind::Challenge => wire::ResourceKind::Challenge,
-            ResourceKind::TicketKeys => wire::ResourceKind::TicketKeys,
-        };
-        wire::ResourceKey { kind: kind.into(), id: self.id.to_string() }
+        wire::ResourceKey { kind: self.kind.collection().to_owned(), id: self.id.to_string() }
+    }
+
+    /// The id as a host pattern, if it is one in its stored form: two ids never stand for the same host.
+    pub fn host(&self) -> Result<HostPattern, InvalidResourceName> {
+        let host = HostPattern::parse(&self.id)?;
+        if host.as_str() == &*self.id { Ok(host) } else { Err(InvalidResourceName::NotNormalized) }
     }
 }
 
@@ -132,12 +152,6 @@ impl fmt::Display for ResourceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.collection(), self.id)
     }
-}
-
-/// A pattern that must already be in its stored form.
-fn parse_stored_host(text: &str) -> Result<HostPattern, InvalidResourceName> {
-    let host = HostPattern::parse(text)?;
-    if host.as_str() == text { Ok(host) } else { Err(InvalidResourceName::NotNormalized) }
 }
 
 fn id_of<'a>(name: &'a str, collection: &'static str) -> Result<&'a str, InvalidResourceName> {
@@ -172,15 +186,23 @@ resource_name!(IssuerId, "issuers");
 resource_name!(DnsProviderId, "dnsProviders");
 resource_name!(TokenId, "tokens");
 
-/// Why a text or message does not name a resource.
+/// Why what stands for a resource does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidResourceKey {
+    /// The kind is missing, too long, or holds what no collection does.
+    #[error("a kind of 1 to {RESOURCE_KIND_BYTES_MAX} letters and digits is required")]
+    Kind,
+    /// The id is missing, too long, or holds a control character.
+    #[error("an id of 1 to {RESOURCE_ID_BYTES_MAX} bytes without control characters is required")]
+    Id,
+}
+
+/// Why a text does not name a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResourceName {
     /// It does not begin with the collection.
     #[error("a name of the form {0}/ID is required")]
     Collection(&'static str),
-    /// The kind is not set, or unknown to this version.
-    #[error("a resource kind that this version does not know")]
-    Kind,
     /// A host pattern that is not in its stored form.
     #[error("the host name is not in lower case A-label form")]
     NotNormalized,
@@ -210,13 +232,32 @@ mod tests {
         let key = ResourceKey::domain(&HostPattern::parse("*.shop.example").unwrap());
         assert_eq!(ResourceKey::from_wire(&key.to_wire()), Ok(key.clone()));
         assert_eq!(key.to_string(), "domains/*.shop.example");
-        let upper = wire::ResourceKey { kind: wire::ResourceKind::Domain.into(), id: "A.example".into() };
-        assert_eq!(ResourceKey::from_wire(&upper), Err(InvalidResourceName::NotNormalized));
         let tickets = ResourceKey::ticket_keys(&TicketKeysId::of(&Labels::default()));
         assert_eq!(ResourceKey::from_wire(&tickets.to_wire()), Ok(tickets));
-        let other = wire::ResourceKey { kind: wire::ResourceKind::TicketKeys.into(), id: "default".into() };
-        assert_eq!(ResourceKey::from_wire(&other), Err(InvalidResourceName::Id(InvalidId::Digits)));
-        let unknown = wire::ResourceKey { kind: 99, id: "a".into() };
-        assert_eq!(ResourceKey::from_wire(&unknown), Err(InvalidResourceName::Kind));
+    }
+
+    #[test]
+    fn a_key_that_this_version_does_not_know_is_opaque_and_bounded() {
+        let unknown = ResourceKey::new("gadgets", "Any Thing/é").unwrap();
+        assert_eq!(unknown.to_string(), "gadgets/Any Thing/é");
+        assert_eq!(ResourceKey::from_wire(&unknown.to_wire()), Ok(unknown.clone()));
+        assert!(unknown.kind > ResourceKind::TicketKeys, "it comes after those that are known");
+        // An id that is none of its kind is as good as any.
+        let upper = ResourceKey::new("domains", "A.example").unwrap();
+        assert_eq!((&upper.kind, upper.host()), (&ResourceKind::Domain, Err(InvalidResourceName::NotNormalized)));
+        for kind in ["", "a/b", "a b", "ä", &"k".repeat(RESOURCE_KIND_BYTES_MAX + 1)] {
+            assert_eq!(ResourceKey::new(kind, "a"), Err(InvalidResourceKey::Kind), "{kind:?}");
+        }
+        for id in ["", "a\nb", "a\u{85}", &"i".repeat(RESOURCE_ID_BYTES_MAX + 1)] {
+            assert_eq!(ResourceKey::new("domains", id), Err(InvalidResourceKey::Id), "{id:?}");
+        }
+        ResourceKey::new(&"k".repeat(RESOURCE_KIND_BYTES_MAX), &"i".repeat(RESOURCE_ID_BYTES_MAX)).unwrap();
+    }
+
+    #[test]
+    fn the_known_kinds_are_told_by_their_collections() {
+        for kind in ResourceKind::KNOWN {
+            assert_eq!(ResourceKind::parse(kind.collection()), Ok(kind));
+        }
     }
 }

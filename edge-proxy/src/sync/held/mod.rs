@@ -2,8 +2,12 @@
 //!
 //! What always holds: what is served was checked; it is the newest version of each resource that can be served together
 //! with everything it uses. [`Held::digest`] and [`Held::revision`] speak of what was received. The cost of a batch
-//! follows the batch and what is pending, not what is held.
+//! follows the batch and what is pending or withheld, not what is held.
+//!
+//! A resource that the control plane cannot read is *withheld*: it was not received, so it is neither in the digest nor rejected, but
+//! what is served of it, and of what it uses, stays.
 
+mod record;
 mod served;
 mod waits;
 
@@ -11,23 +15,25 @@ mod waits;
 mod tests;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use bytes::Bytes;
 use switchyard_proto::vocab::{
     Digest, ResourceKey, ResourceKind, Revision, ServiceId,
     limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
 };
 
+pub(in crate::sync) use self::record::{Kept, KeptServed, Record, ServedRecord, WithheldRecord};
 use self::{
     served::{Served, backend_id, certificate_id, host, service_id, ticket_keys_id},
     waits::Waits,
 };
 use super::{
-    batch::{Batch, BatchKind, Received},
+    batch::{Batch, BatchKind, Named, Received},
     convert::{Claim, Trust, Valid, convert},
+    store::Loaded,
 };
 use crate::{
     balance::Backends,
@@ -44,6 +50,8 @@ pub(in crate::sync) struct Held {
     served: Served,
     /// What was received and is not served: a version, or a removal.
     pending: BTreeMap<ResourceKey, Pending>,
+    /// What is there and was not received, since the control plane cannot read it; whether anything of it is served or not.
+    withheld: BTreeSet<ResourceKey>,
     snapshot: Snapshot,
 }
 
@@ -72,53 +80,6 @@ pub(in crate::sync) struct Applied {
     pub(in crate::sync) snapshot: Snapshot,
     /// What is to be written to disk.
     pub(in crate::sync) record: Record,
-}
-
-/// What a batch changes on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::sync) struct Record {
-    /// Everything that was received before is gone, unless it is in `received`.
-    pub(in crate::sync) replaces_all: bool,
-    /// What was received: the encoded envelope, or `None` for what is gone.
-    pub(in crate::sync) received: BTreeMap<ResourceKey, Option<Bytes>>,
-    /// What is served instead of what was received. Keys that are not in it keep what they have.
-    pub(in crate::sync) served: BTreeMap<ResourceKey, ServedRecord>,
-    /// The revision of what was received.
-    pub(in crate::sync) revision: Revision,
-    /// Its digest.
-    pub(in crate::sync) digest: Digest,
-}
-
-/// What of a resource is served, as the disk is to remember it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sync) enum ServedRecord {
-    /// What was received.
-    AsReceived,
-    /// What was served until now, which is another version. On disk that is what was received before, unless the disk
-    /// remembers one already.
-    AsBefore,
-    /// Nothing: there was never a version of it that could be served.
-    Nothing,
-}
-
-/// A resource as a disk had it.
-#[derive(Clone, Debug)]
-pub(in crate::sync) struct Kept {
-    /// As it was received; `None` if it was removed and is still served.
-    pub(in crate::sync) received: Option<Received>,
-    /// What is served instead.
-    pub(in crate::sync) served: KeptServed,
-}
-
-/// What of a kept resource is served.
-#[derive(Clone, Debug)]
-pub(in crate::sync) enum KeptServed {
-    /// What was received.
-    AsReceived,
-    /// Another version.
-    Other(Received),
-    /// Nothing.
-    Nothing,
 }
 
 /// A resource that is not served as it was received.
@@ -157,18 +118,16 @@ impl Held {
             received: HashMap::new(),
             served: Served::default(),
             pending: BTreeMap::new(),
+            withheld: BTreeSet::new(),
             snapshot: Snapshot::new(known_backends),
         }
     }
 
     /// What an edge had when it wrote to its disk last. What was pending then is looked at again: this may be a newer
     /// program. Returns what is to be written for that.
-    pub(in crate::sync) fn restore(
-        known_backends: Arc<Backends>,
-        revision: Revision,
-        kept: Vec<Kept>,
-    ) -> (Self, Record) {
-        let mut held = Self { revision, ..Self::new(known_backends) };
+    pub(in crate::sync) fn restore(known_backends: Arc<Backends>, loaded: Loaded) -> (Self, Record) {
+        let Loaded { revision, kept, withheld } = loaded;
+        let mut held = Self { revision, withheld, ..Self::new(known_backends) };
         let mut serve = Vec::new();
         let mut look_at = Vec::new();
         for Kept { received, served } in kept {
@@ -181,10 +140,13 @@ impl Held {
                 held.digest = held.digest.plus(digest);
                 held.received.insert(key.clone(), digest);
             }
+            let is_withheld = held.withheld.contains(&key);
             let to_serve = match served {
                 KeptServed::AsReceived => received.clone(),
                 KeptServed::Other(other) => {
-                    look_at.push((key.clone(), received));
+                    if !is_withheld {
+                        look_at.push((key.clone(), received));
+                    }
                     Some(other)
                 }
                 KeptServed::Nothing => {
@@ -194,14 +156,17 @@ impl Held {
             };
             let Some(to_serve) = to_serve else { continue };
             match convert(&to_serve, Trust::CheckedBefore) {
-                (_, Ok(valid)) => serve.push((key, valid)),
-                // This program is older than the one that wrote it.
+                (_, Ok(valid)) => serve.push((!is_withheld, key, valid)),
+                // This program is older than the one that wrote it. What is withheld is not received: it stays on the disk.
+                (_, Err(_)) if is_withheld => {}
                 (_, Err(_)) => look_at.push((key, Some(to_serve))),
             }
         }
-        serve.sort_by(|(left, _), (right, _)| left.cmp(right));
+        // Withheld ones first: what was received may have taken their place.
+        serve.sort_by(|(.., left, _), (.., right, _)| left.cmp(right));
+        serve.sort_by_key(|(is_received, ..)| *is_received);
         let mut edit = held.snapshot.edit();
-        for (key, valid) in serve {
+        for (_, key, valid) in serve {
             held.served.put(&key, &valid);
             put(&mut edit, valid);
         }
@@ -234,10 +199,12 @@ impl Held {
         &self.snapshot
     }
 
-    /// What is not served as it was received, by key; at most [`REJECTIONS_MAX`].
+    /// What is not served as it was received: at most [`REJECTIONS_MAX`], those of the newest revisions first.
     pub(in crate::sync) fn rejections(&self) -> Vec<Rejection> {
-        self.pending
-            .iter()
+        let mut newest: Vec<_> = self.pending.iter().collect();
+        newest.sort_by_key(|(_, pending)| Reverse(pending.revision));
+        newest
+            .into_iter()
             .take(REJECTIONS_MAX)
             .map(|(key, pending)| Rejection {
                 key: key.clone(),
@@ -257,19 +224,21 @@ impl Held {
         self.pending.len()
     }
 
+    /// How many resources the control plane cannot read.
+    pub(in crate::sync) fn withheld(&self) -> usize {
+        self.withheld.len()
+    }
+
     /// Takes a batch: everything of it that can be served is, and what could not be until now is looked at again.
     ///
     /// # Errors
     ///
     /// The digest does not fit. Nothing was changed.
     pub(in crate::sync) fn apply(&mut self, batch: Batch) -> Result<Applied, DigestMismatch> {
-        let Batch { revision, kind, resources, mut removed, digest: expected } = batch;
-        if kind == BatchKind::Snapshot {
-            let contained: HashSet<&ResourceKey> = resources.iter().map(|received| &received.key).collect();
-            removed = self.received.keys().filter(|key| !contained.contains(key)).cloned().collect();
-        }
+        let Batch { revision, kind, resources, removed, withheld, named, digest: expected } = batch;
+        let removed = self.removed(kind, named, &resources, removed, &withheld);
         let hashes: Vec<Digest> = resources.iter().map(|received| Digest::of(&received.encoded)).collect();
-        let computed = self.digest_after(&resources, &hashes, &removed);
+        let computed = self.digest_after(&resources, &hashes, removed.iter().chain(&withheld));
         if computed != expected {
             return Err(DigestMismatch { revision, computed, expected });
         }
@@ -283,6 +252,7 @@ impl Held {
             let key = received.key.clone();
             let unchanged = self.received.insert(key.clone(), hash) == Some(hash);
             record.received.insert(key.clone(), Some(received.encoded.clone()));
+            self.end_withheld(&key, &mut record);
             // The same version again says nothing new; if it is pending, it stays that.
             if !unchanged {
                 self.pend(key.clone(), Some(received));
@@ -292,7 +262,17 @@ impl Held {
         for key in removed {
             self.received.remove(&key);
             record.received.insert(key.clone(), None);
+            self.end_withheld(&key, &mut record);
             self.pend(key.clone(), None);
+            looked_at.insert(key);
+        }
+        for key in withheld {
+            self.received.remove(&key);
+            record.received.insert(key.clone(), None);
+            record.withheld.insert(key.clone(), WithheldRecord::Begun);
+            // What is served of it stays; what was received after that is not known any more.
+            self.pending.remove(&key);
+            self.withheld.insert(key.clone());
             looked_at.insert(key);
         }
         let settled = self.settle();
@@ -300,7 +280,41 @@ impl Held {
         Ok(Applied { snapshot: self.snapshot.clone(), record })
     }
 
-    fn digest_after(&self, resources: &[Received], hashes: &[Digest], removed: &[ResourceKey]) -> Digest {
+    /// Everything that a batch removes: also what it does not name, where it names all that there is.
+    fn removed(
+        &self,
+        kind: BatchKind,
+        named: Named,
+        resources: &[Received],
+        removed: Vec<ResourceKey>,
+        withheld: &[ResourceKey],
+    ) -> Vec<ResourceKey> {
+        if named == Named::New {
+            return removed;
+        }
+        let contained: HashSet<&ResourceKey> =
+            resources.iter().map(|received| &received.key).chain(&removed).chain(withheld).collect();
+        let is_gone = |key: &&ResourceKey| !contained.contains(key);
+        let mut gone: Vec<ResourceKey> = self.withheld.iter().filter(is_gone).cloned().collect();
+        if kind == BatchKind::Snapshot {
+            gone.extend(self.received.keys().filter(is_gone).cloned());
+        }
+        gone.extend(removed);
+        gone
+    }
+
+    fn end_withheld(&mut self, key: &ResourceKey, record: &mut Record) {
+        if self.withheld.remove(key) {
+            record.withheld.insert(key.clone(), WithheldRecord::Ended);
+        }
+    }
+
+    fn digest_after<'a>(
+        &self,
+        resources: &[Received],
+        hashes: &[Digest],
+        removed: impl Iterator<Item = &'a ResourceKey>,
+    ) -> Digest {
         let before = |key: &ResourceKey| self.received.get(key).copied().unwrap_or_default();
         let mut digest = self.digest;
         for (received, hash) in resources.iter().zip(hashes) {
@@ -338,7 +352,7 @@ impl Held {
 
     /// Serves everything that can be. Returns the keys of what changed.
     fn settle(&mut self) -> BTreeSet<ResourceKey> {
-        let waits = Waits::find(&self.pending, &self.served);
+        let waits = Waits::find(&self.pending, &self.withheld, &self.served);
         let mut ready: Vec<ResourceKey> = Vec::new();
         for (key, pending) in &mut self.pending {
             match waits.reason(key) {
@@ -368,7 +382,8 @@ impl Held {
     /// Notes for the disk what is served of the resources that were looked at.
     fn record_served(&self, looked_at: BTreeSet<ResourceKey>, settled: &BTreeSet<ResourceKey>, record: &mut Record) {
         for key in looked_at {
-            let served = if settled.contains(&key) || !self.pending.contains_key(&key) {
+            let is_as_received = settled.contains(&key) || !self.pending.contains_key(&key);
+            let served = if is_as_received && !(self.withheld.contains(&key) && self.served.contains(&key)) {
                 ServedRecord::AsReceived
             } else if self.served.contains(&key) {
                 ServedRecord::AsBefore
@@ -399,5 +414,6 @@ fn remove(edit: &mut Edit, key: &ResourceKey) {
         ResourceKind::Domain => host(key).iter().for_each(|host| edit.remove_domain(host)),
         ResourceKind::Challenge => host(key).iter().for_each(|host| edit.remove_challenge(host)),
         ResourceKind::TicketKeys => ticket_keys_id(key).iter().for_each(|id| edit.remove_ticket_keys(id)),
+        ResourceKind::Unknown(_) => {}
     }
 }

@@ -41,6 +41,7 @@ impl Served {
             ResourceKind::Domain => host(key).is_some_and(|host| self.domains.contains_key(&host)),
             ResourceKind::Challenge => host(key).is_some_and(|host| self.challenges.contains(&host)),
             ResourceKind::TicketKeys => ticket_keys_id(key).is_some_and(|id| self.ticket_keys.contains(&id)),
+            ResourceKind::Unknown(_) => false,
         }
     }
 
@@ -55,9 +56,17 @@ impl Served {
 
     /// Whether a certificate for this host, or for all it stands for, is served.
     pub(super) fn has_certificate_for(&self, host: &HostPattern) -> bool {
-        let parent = || HostPattern::parse(&format!("*.{}", host.as_str().split_once('.')?.1)).ok();
-        self.names.contains_key(host)
-            || (host.wildcard_suffix().is_none() && parent().is_some_and(|parent| self.names.contains_key(&parent)))
+        names_for(host).any(|name| self.names.contains_key(&name))
+    }
+
+    /// How many certificates for this host, or for all it stands for, are served; one of two such names counts twice.
+    pub(super) fn certificates_for(&self, host: &HostPattern) -> usize {
+        names_for(host).filter_map(|name| self.names.get(&name)).sum()
+    }
+
+    /// The names of a certificate that is served.
+    pub(super) fn names_of(&self, id: &CertificateId) -> &[HostPattern] {
+        self.certificates.get(id).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn put(&mut self, key: &ResourceKey, valid: &Valid) {
@@ -120,6 +129,7 @@ impl Served {
                     self.ticket_keys.remove(&id);
                 }
             }
+            ResourceKind::Unknown(_) => {}
             ResourceKind::Certificate => {
                 for name in certificate_id(key).and_then(|id| self.certificates.remove(&id)).into_iter().flatten() {
                     if let Some(count) = self.names.get_mut(&name) {
@@ -143,7 +153,14 @@ impl Served {
     }
 }
 
-// A key's id is valid for its kind, so these are `None` only for a key of another kind.
+/// The names of certificates that are good for a host: itself, and the wildcard above it.
+fn names_for(host: &HostPattern) -> impl Iterator<Item = HostPattern> {
+    let parent = || HostPattern::parse(&format!("*.{}", host.as_str().split_once('.')?.1)).ok();
+    let parent = if host.wildcard_suffix().is_none() { parent() } else { None };
+    [Some(host.clone()), parent].into_iter().flatten()
+}
+
+// A key's id may be none of its kind: then nothing is served under it.
 
 pub(super) fn service_id(key: &ResourceKey) -> Option<ServiceId> {
     ServiceId::parse(&key.id).ok()
@@ -162,5 +179,5 @@ pub(super) fn ticket_keys_id(key: &ResourceKey) -> Option<TicketKeysId> {
 }
 
 pub(super) fn host(key: &ResourceKey) -> Option<HostPattern> {
-    HostPattern::parse(&key.id).ok()
+    key.host().ok()
 }

@@ -9,11 +9,14 @@ use switchyard_proto::{
 };
 use tempfile::TempDir;
 
+mod newer;
+mod withheld;
+
 use super::*;
 use crate::sync::{
     batch::{Batch, BatchKind},
     seal::StoreKey,
-    store::{Loaded, Persistence, Store},
+    store::{Persistence, Store},
 };
 
 /// A control plane, as far as an edge can tell.
@@ -23,6 +26,8 @@ struct Fleet {
     /// Each resource, encoded, by key; and when it was changed, also those that are gone.
     resources: BTreeMap<ResourceKey, Bytes>,
     changed: BTreeMap<ResourceKey, u64>,
+    /// What the control plane cannot read.
+    withheld: BTreeSet<ResourceKey>,
 }
 
 impl Fleet {
@@ -34,11 +39,19 @@ impl Fleet {
                 wire::Resource { key: Some(key.to_wire()), revision: self.revision, body: body.clone().into() };
             self.resources.insert(key.clone(), resource.encode_to_vec().into());
             self.changed.insert(key.clone(), self.revision);
+            self.withheld.remove(key);
         }
         for key in removed {
             self.resources.remove(key);
             self.changed.insert(key.clone(), self.revision);
+            self.withheld.remove(key);
         }
+    }
+
+    /// Has resources in one revision that the control plane cannot read.
+    fn withhold(&mut self, keys: &[ResourceKey]) {
+        self.change(&[], keys);
+        self.withheld.extend(keys.iter().cloned());
     }
 
     fn digest(&self) -> Digest {
@@ -50,18 +63,23 @@ impl Fleet {
         let changed = self.changed.iter().filter(|(_, revision)| **revision > after.0);
         let (put, removed): (Vec<_>, Vec<_>) =
             changed.map(|(key, _)| key.clone()).partition(|key| self.resources.contains_key(key));
+        let (withheld, removed) = removed.into_iter().partition(|key| self.withheld.contains(key));
         Batch {
             revision: Revision(self.revision),
             kind: BatchKind::Delta,
             resources: put.iter().map(|key| Received::read(self.resources[key].clone()).unwrap()).collect(),
             removed,
+            withheld,
+            named: Named::New,
             digest: self.digest(),
         }
     }
 
     fn snapshot(&self) -> Batch {
         let resources = self.resources.values().map(|encoded| Received::read(encoded.clone()).unwrap()).collect();
-        Batch { kind: BatchKind::Snapshot, resources, removed: Vec::new(), ..self.batch(Revision::ZERO) }
+        let withheld = self.withheld.iter().cloned().collect();
+        let whole = self.batch(Revision::ZERO);
+        Batch { kind: BatchKind::Snapshot, resources, removed: Vec::new(), withheld, named: Named::All, ..whole }
     }
 }
 
@@ -379,9 +397,9 @@ impl Edge {
     }
 
     fn start(directory: &TempDir) -> (Held, Store) {
-        let (mut store, Loaded { revision, kept }) =
+        let (mut store, loaded) =
             Store::open(directory.path(), StoreKey::load(None, directory.path()).unwrap()).unwrap();
-        let (held, record) = Held::restore(Backends::new(), revision, kept);
+        let (held, record) = Held::restore(Backends::new(), loaded);
         assert_eq!(store.write(record), Persistence::Persisted);
         (held, store)
     }
@@ -420,6 +438,7 @@ enum Version {
     Good(u8),
     Bad,
     Gone,
+    Withheld,
 }
 
 fn steps(versions: impl Strategy<Value = Version> + Clone + 'static) -> impl Strategy<Value = Vec<Step>> {
@@ -435,7 +454,7 @@ fn steps(versions: impl Strategy<Value = Version> + Clone + 'static) -> impl Str
     )
 }
 
-/// The resource of a number: three domains, four backends, two services.
+/// The resource of a number: three domains, four backends, two services. Only its key if it is gone or cannot be read.
 fn resource(number: u8, version: Version) -> Result<(ResourceKey, Vec<u8>), ResourceKey> {
     let tag = |number: u8| ["a", "b"][usize::from(number % 2)];
     let service_of = |number: u8| ["s0", "s1"][usize::from(number / 2 % 2)];
@@ -446,7 +465,7 @@ fn resource(number: u8, version: Version) -> Result<(ResourceKey, Vec<u8>), Reso
     };
     match version {
         Version::Good(of) => Ok(made(of)),
-        Version::Gone => Err(made(0).0),
+        Version::Gone | Version::Withheld => Err(made(0).0),
         Version::Bad => Ok(match number {
             0..3 => domain(&format!("d{number}.example"), "s0", "NOT A TAG"),
             3..7 => backend(&format!("b{number}"), "s0", "a", BAD),
@@ -463,10 +482,14 @@ fn run(steps: Vec<Step>) -> (Fleet, Edge) {
             Step::Change(changes) => {
                 // Within one revision each resource is changed once.
                 let changes: BTreeMap<u8, Version> = changes.into_iter().collect();
-                let made: Vec<_> = changes.into_iter().map(|(number, version)| resource(number, version)).collect();
-                let puts: Vec<_> = made.iter().filter_map(|made| made.clone().ok()).collect();
-                let removed: Vec<_> = made.into_iter().filter_map(Result::err).collect();
-                fleet.change(&puts, &removed);
+                let made = |(number, version): (&u8, &Version)| resource(*number, *version);
+                let puts: Vec<_> = changes.iter().filter_map(|change| made(change).ok()).collect();
+                let (withheld, removed): (Vec<_>, Vec<_>) =
+                    changes.iter().partition(|(_, version)| **version == Version::Withheld);
+                let keys = |of: Vec<_>| -> Vec<_> { of.into_iter().filter_map(|change| made(change).err()).collect() };
+                let withheld = keys(withheld);
+                fleet.change(&puts, &[keys(removed), withheld.clone()].concat());
+                fleet.withheld.extend(withheld);
             }
             Step::Sync => edge.apply(fleet.batch(edge.held.revision())),
             Step::SyncWhole => edge.apply(fleet.snapshot()),
@@ -500,6 +523,7 @@ proptest! {
             6 => (0_u8..4).prop_map(Version::Good),
             3 => Just(Version::Bad),
             2 => Just(Version::Gone),
+            2 => Just(Version::Withheld),
         ]),
     ) {
         let (fleet, edge) = run(steps);
@@ -519,6 +543,7 @@ proptest! {
         fleet.change(&good, &[]);
         edge.apply(fleet.batch(edge.held.revision()));
         prop_assert_eq!(rejected(&edge.held), []);
+        prop_assert_eq!(edge.held.withheld(), 0);
         prop_assert_eq!(everything(&edge.held), everything(&held_with(&fleet)));
     }
 }

@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use switchyard_proto::vocab::{HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, Tag};
 
 use super::{
     Pending, PendingChange,
-    served::{Served, backend_id, host, service_id},
+    served::{PoolKey, Served, backend_id, certificate_id, host, service_id},
 };
 use crate::{
     snapshot::Domain,
@@ -16,21 +16,49 @@ type PendingMap = BTreeMap<ResourceKey, Pending>;
 /// What has to wait, and for what: found by looking at what is pending alone.
 pub(super) struct Waits(BTreeMap<ResourceKey, String>);
 
+/// What is the matter with what is withheld.
+const WITHHELD: &str = "it is withheld: the control plane cannot read it";
+
+/// A domain that is served and withheld: it cannot leave what it uses.
+struct WithheldDomain<'a> {
+    key: &'a ResourceKey,
+    host: HostPattern,
+    pool: &'a PoolKey,
+}
+
+impl<'a> WithheldDomain<'a> {
+    fn all(withheld: &'a BTreeSet<ResourceKey>, served: &'a Served) -> Vec<Self> {
+        let domains = withheld.iter().filter(|key| key.kind == ResourceKind::Domain);
+        let domain = |key| {
+            let host = host(key)?;
+            let pool = served.domains.get(&host)?;
+            Some(Self { key, host, pool })
+        };
+        domains.filter_map(domain).collect()
+    }
+
+    /// What a certificate of this name is there for, if it is there for this domain: the domain, or a name below it.
+    fn needs<'n>(&'n self, name: &'n HostPattern) -> Option<&'n HostPattern> {
+        if name.covers(&self.host) { Some(&self.host) } else { self.host.covers(name).then_some(name) }
+    }
+}
+
 /// What will not be served now, by kind: what others may have to wait for. Small, as a rule.
-#[derive(Default)]
 struct Stuck<'a> {
     backends: Vec<(&'a ResourceKey, &'a Pending)>,
     certificates: Vec<(&'a ResourceKey, &'a Pending)>,
     domains: Vec<(&'a ResourceKey, &'a Pending)>,
+    withheld: &'a [WithheldDomain<'a>],
 }
 
 impl Waits {
     /// Begins with what waits for what can never be served, and goes on with what waits for that, until nothing is added.
     /// Each round adds at least one, so it ends.
-    pub(super) fn find(pending: &PendingMap, served: &Served) -> Self {
+    pub(super) fn find(pending: &PendingMap, withheld: &BTreeSet<ResourceKey>, served: &Served) -> Self {
         let mut waits = Self(BTreeMap::new());
+        let withheld_domains = if pending.is_empty() { Vec::new() } else { WithheldDomain::all(withheld, served) };
         loop {
-            let stuck = waits.stuck(pending);
+            let stuck = waits.stuck(pending, &withheld_domains);
             let departures = waits.departures(pending, served);
             let found: Vec<_> = pending
                 .iter()
@@ -38,25 +66,27 @@ impl Waits {
                 .filter_map(|(key, this)| {
                     let reason = match &this.change {
                         PendingChange::Unservable(_) => None,
-                        PendingChange::Put(
-                            Valid::Service(_) | Valid::Certificate(_) | Valid::Challenge(_) | Valid::TicketKeys(_),
-                        ) => None,
+                        PendingChange::Put(Valid::Service(_) | Valid::Challenge(_) | Valid::TicketKeys(_)) => None,
+                        PendingChange::Put(Valid::Certificate(certificate)) => {
+                            waits.for_withheld_domain(key, certificate.names(), &stuck, pending, served)
+                        }
                         PendingChange::Put(Valid::Backend(backend)) => {
-                            waits.for_service(&backend.service, pending, served).or_else(|| {
+                            waits.for_service(&backend.service, pending, withheld, served).or_else(|| {
                                 let after = Some((&backend.service, backend.tags.as_slice()));
                                 waits.for_users_of_pools(key, after, &stuck, served)
                             })
                         }
                         PendingChange::Put(Valid::Domain(domain)) => waits
-                            .for_service(&domain.service, pending, served)
+                            .for_service(&domain.service, pending, withheld, served)
                             .or_else(|| waits.for_newest_service(&domain.service, pending))
                             .or_else(|| waits.for_backends(domain, this.revision, &stuck))
                             .or_else(|| waits.for_certificate(&domain.host, &stuck, pending, served)),
                         PendingChange::Remove => match key.kind {
                             ResourceKind::Domain
-                            | ResourceKind::Certificate
                             | ResourceKind::Challenge
-                            | ResourceKind::TicketKeys => None,
+                            | ResourceKind::TicketKeys
+                            | ResourceKind::Unknown(_) => None,
+                            ResourceKind::Certificate => waits.for_withheld_domain(key, &[], &stuck, pending, served),
                             ResourceKind::Backend => waits.for_users_of_pools(key, None, &stuck, served),
                             ResourceKind::Service => for_users_of_service(key, &departures, served),
                         },
@@ -80,11 +110,14 @@ impl Waits {
         matches!(pending.change, PendingChange::Unservable(_)) || self.0.contains_key(key)
     }
 
-    fn stuck<'a>(&self, pending: &'a PendingMap) -> Stuck<'a> {
-        let mut stuck = Stuck::default();
+    fn stuck<'a>(&self, pending: &'a PendingMap, withheld: &'a [WithheldDomain<'a>]) -> Stuck<'a> {
+        let mut stuck = Stuck { backends: vec![], certificates: vec![], domains: vec![], withheld };
         for (key, this) in pending.iter().filter(|(key, this)| self.is_stuck(key, this)) {
             match key.kind {
-                ResourceKind::Service | ResourceKind::Challenge | ResourceKind::TicketKeys => {}
+                ResourceKind::Service
+                | ResourceKind::Challenge
+                | ResourceKind::TicketKeys
+                | ResourceKind::Unknown(_) => {}
                 ResourceKind::Backend => stuck.backends.push((key, this)),
                 ResourceKind::Certificate => stuck.certificates.push((key, this)),
                 ResourceKind::Domain => stuck.domains.push((key, this)),
@@ -114,7 +147,8 @@ impl Waits {
                 ResourceKind::Service
                 | ResourceKind::Certificate
                 | ResourceKind::Challenge
-                | ResourceKind::TicketKeys => None,
+                | ResourceKind::TicketKeys
+                | ResourceKind::Unknown(_) => None,
             };
             let after = match &this.change {
                 PendingChange::Put(Valid::Domain(domain)) => Some(&domain.service),
@@ -132,12 +166,19 @@ impl Waits {
     }
 
     /// What refers to a service needs some version of it.
-    fn for_service(&self, service: &ServiceId, pending: &PendingMap, served: &Served) -> Option<String> {
+    fn for_service(
+        &self,
+        service: &ServiceId,
+        pending: &PendingMap,
+        withheld: &BTreeSet<ResourceKey>,
+        served: &Served,
+    ) -> Option<String> {
         let key = ResourceKey::service(service);
         match pending.get(&key) {
             Some(Pending { change: PendingChange::Put(_), .. }) => None,
             _ if served.has_service(service) => None,
             Some(missing) => Some(waits_for(&key, &missing.reason)),
+            None if withheld.contains(&key) => Some(waits_for(&key, WITHHELD)),
             None => Some(format!("there is no {key}")),
         }
     }
@@ -197,11 +238,51 @@ impl Waits {
     ) -> Option<String> {
         let (service, tags) = served.backends.get(&backend_id(key)?)?;
         let leaves = |tag: &Tag| !after.is_some_and(|(of, tags)| of == service && tags.contains(tag));
-        let (domain, held_back) = stuck.domains.iter().find(|(key, _)| {
-            let pool = host(key).and_then(|host| served.domains.get(&host));
-            pool.is_some_and(|(of, tag)| of == service && tags.contains(tag) && leaves(tag))
-        })?;
+        let uses = |(of, tag): &PoolKey| of == service && tags.contains(tag) && leaves(tag);
+        if let Some(domain) = stuck.withheld.iter().find(|domain| uses(domain.pool)) {
+            return Some(waits_for(domain.key, WITHHELD));
+        }
+        let (domain, held_back) = stuck
+            .domains
+            .iter()
+            .find(|(key, _)| host(key).and_then(|host| served.domains.get(&host)).is_some_and(uses))?;
         Some(waits_for(domain, self.reason_of(domain, held_back)))
+    }
+
+    /// A certificate stays as long as a withheld domain has no other. `after` are the names that it will be for.
+    fn for_withheld_domain(
+        &self,
+        key: &ResourceKey,
+        after: &[HostPattern],
+        stuck: &Stuck<'_>,
+        pending: &PendingMap,
+        served: &Served,
+    ) -> Option<String> {
+        if stuck.withheld.is_empty() {
+            return None;
+        }
+        let names = served.names_of(&certificate_id(key)?);
+        let is_last = |host: &HostPattern| !covers(after, host) && !self.has_other(host, pending, served);
+        let needs = |domain: &&WithheldDomain<'_>| names.iter().filter_map(|name| domain.needs(name)).any(is_last);
+        stuck.withheld.iter().find(needs).map(|domain| waits_for(domain.key, WITHHELD))
+    }
+
+    /// Whether there is a certificate for a host once everything pending is served that does not wait.
+    fn has_other(&self, host: &HostPattern, pending: &PendingMap, served: &Served) -> bool {
+        let count = |names: &[HostPattern]| names.iter().filter(|name| name.covers(host)).count();
+        let (mut arriving, mut leaving) = (0, 0);
+        for (key, this) in pending.iter().filter(|(key, this)| !self.is_stuck(key, this)) {
+            let before = || certificate_id(key).map_or(0, |id| count(served.names_of(&id)));
+            match &this.change {
+                PendingChange::Put(Valid::Certificate(certificate)) => {
+                    arriving += count(certificate.names());
+                    leaving += before();
+                }
+                PendingChange::Remove if key.kind == ResourceKind::Certificate => leaving += before(),
+                PendingChange::Put(_) | PendingChange::Remove | PendingChange::Unservable(_) => {}
+            }
+        }
+        served.certificates_for(host) + arriving > leaving
     }
 
     fn reason_of<'a>(&'a self, key: &ResourceKey, pending: &'a Pending) -> &'a str {

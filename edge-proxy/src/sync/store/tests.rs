@@ -16,6 +16,7 @@ fn record(host: &str, revision: u64, before: &[&Record]) -> Record {
         replaces_all: false,
         received: BTreeMap::from([(key.clone(), Some(encoded))]),
         served: BTreeMap::from([(key, ServedRecord::AsReceived)]),
+        withheld: BTreeMap::new(),
         revision: Revision(revision),
         digest,
     }
@@ -65,7 +66,7 @@ fn a_damaged_file_is_set_aside_wherever_the_damage_is() {
     let sealed = {
         let database = Database::open(&path).unwrap();
         let table = database.begin_read().unwrap().open_table(RECEIVED).unwrap();
-        table.get("domain/a.example").unwrap().unwrap().value().to_vec()
+        table.get("domains/a.example").unwrap().unwrap().value().to_vec()
     };
     let good = fs::read(&path).unwrap();
     let encoded = record("a.example", 1, &[]).received.into_values().next().unwrap().unwrap();
@@ -125,4 +126,29 @@ fn when_the_disk_forgot_everything_everything_is_needed() {
     drop(store);
     let (_store, loaded) = open(directory.path()).unwrap();
     assert_eq!((loaded.revision, hosts(&loaded)), (Revision(3), vec!["c.example"]));
+}
+
+#[test]
+fn what_is_withheld_is_remembered_until_it_ends_or_everything_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
+    let first = record("a.example", 1, &[]);
+    let key = |host: &str| ResourceKey::domain(&HostPattern::parse(host).unwrap());
+    let withheld = |revision, of: &[(&str, WithheldRecord)]| Record {
+        withheld: of.iter().map(|(host, withheld)| (key(host), *withheld)).collect(),
+        revision: Revision(revision),
+        digest: first.digest,
+        ..Record::default()
+    };
+    store.write(first.clone());
+    store.write(withheld(2, &[("b.example", WithheldRecord::Begun), ("c.example", WithheldRecord::Begun)]));
+    store.write(withheld(3, &[("b.example", WithheldRecord::Ended)]));
+    drop(store);
+    let (mut store, loaded) = open(directory.path()).unwrap();
+    assert_eq!(loaded.withheld.iter().map(ToString::to_string).collect::<Vec<_>>(), ["domains/c.example"]);
+    let whole = withheld(4, &[("d.example", WithheldRecord::Begun)]);
+    store.write(Record { replaces_all: true, received: first.received.clone(), ..whole });
+    drop(store);
+    let (_store, loaded) = open(directory.path()).unwrap();
+    assert_eq!(loaded.withheld.iter().map(ToString::to_string).collect::<Vec<_>>(), ["domains/d.example"]);
 }
