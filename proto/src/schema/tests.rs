@@ -4,6 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::*;
 
+mod encoded;
 mod populated;
 mod widget;
 
