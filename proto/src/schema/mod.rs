@@ -5,6 +5,8 @@
 
 mod filter;
 mod options;
+mod patch;
+mod path;
 mod populated;
 mod secrets;
 mod tables;
@@ -13,10 +15,12 @@ mod wire;
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 pub use filter::{Filter, MalformedMessage};
 pub use options::{Behavior, FieldOptions, Output};
+pub use patch::{InvalidPatch, Mask, Violation, input, patch};
+pub use path::{InvalidPath, paths};
 #[doc(hidden)]
 pub use populated::{Material, Populate, dynamic_variants, variants};
 pub use secrets::{InvalidSecrets, Secret, Secrets};
@@ -72,6 +76,15 @@ fn nested(field: &FieldDescriptor) -> Option<MessageDescriptor> {
 /// Whether a message is one of Google's, such as `Timestamp`.
 fn is_well_known(message: &MessageDescriptor) -> bool {
     message.package_name() == "google.protobuf"
+}
+
+/// Sets a field, or clears it where its default is the same as nothing.
+fn set(message: &mut DynamicMessage, field: &FieldDescriptor, value: Value) {
+    if !field.supports_presence() && value.is_default_for_field(field) {
+        message.clear_field(field);
+    } else {
+        message.set_field(field, value);
+    }
 }
 
 /// The path of a field of a message at a path.

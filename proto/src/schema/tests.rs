@@ -5,6 +5,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::*;
 
 mod encoded;
+mod patch;
 mod populated;
 mod widget;
 
@@ -54,6 +55,8 @@ fn faults(resources: impl Iterator<Item = (String, MessageDescriptor)>) -> Vec<S
             check(!options.secret_for.iter().all(is_beside), "a secret is for a field beside it");
             check(!options.excludes.iter().all(is_beside), "a field excludes one beside it");
             check(options.is(Behavior::OutputOnly) && options.output.is_none(), "an output is state or computed");
+            let is_state = options.output == Some(Output::State);
+            check(is_state && in_many, "state is outside of lists and maps, which are replaced as a whole");
             check(options.is(Behavior::Required) && options.not_for_edges, "what is required is for edges");
             check(options.is(Behavior::Required) && options.is_output(), "what is required is no output");
             check(options.is(Behavior::Identifier) && path.contains('.'), "an identifier is in the resource itself");
@@ -79,6 +82,8 @@ fn options_that_do_not_are_found() {
             "faults.needed: what is required is for edges",
             "faults.many.key: a secret is one text, outside of lists and maps",
             "faults.by_name.value.key: a secret is one text, outside of lists and maps",
+            "faults.remotes.token: a secret is one text, outside of lists and maps",
+            "faults.remotes.zone: state is outside of lists and maps, which are replaced as a whole",
             "faults.open: only secrets are for something",
             "faults.open: a secret is for a field beside it",
         ]
