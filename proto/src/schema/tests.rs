@@ -4,7 +4,9 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::*;
 
+mod assign;
 mod encoded;
+mod json;
 mod patch;
 mod populated;
 mod widget;
