@@ -2,8 +2,6 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use prost::Message;
-
 const FILES: [&str; 11] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
@@ -18,10 +16,16 @@ const FILES: [&str; 11] = [
     "switchyard/fleet/v1/fleet.proto",
 ];
 
+/// The packages whose code is part of this crate.
+const PACKAGES: [&str; 2] = ["switchyard.v1", "switchyard.fleet.v1"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=switchyard");
-    let descriptors = protox::compile(FILES, ["."])?;
-    let encoded = descriptors.encode_to_vec();
+    println!("cargo:rerun-if-changed=google");
+    // Not `protox::compile`, whose messages have no room for the options that we have defined.
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    let encoded = compiler.encode_file_descriptor_set();
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     fs::write(out_dir.join("descriptors.bin"), &encoded)?;
 
@@ -29,9 +33,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".switchyard.fleet.v1")
+        // Sorted: equal messages are equal bytes.
+        .btree_map(".switchyard")
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
-        .compile_fds_with_config(descriptors, config)?;
-    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".switchyard"])?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
+    pbjson_build::Builder::new()
+        .btree_map([".switchyard"])
+        .register_descriptors(&encoded)?
+        .build(&PACKAGES.map(|package| format!(".{package}")))?;
     Ok(())
 }

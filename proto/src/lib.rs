@@ -1,5 +1,6 @@
 //! The contract between the programs: the messages and services of `switchyard/`, generated when this crate is built,
-//! [`resource`], what these messages say, and [`vocab`], the words that all sides share.
+//! [`resource`], what these messages say, [`schema`], what is derived from their descriptors, and [`vocab`], the words that all
+//! sides share.
 
 /// The API that people and programs drive the fleet with.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::allow_attributes)]
@@ -21,10 +22,12 @@ pub mod fleet {
 mod bearer;
 mod name_memory;
 pub mod resource;
+pub mod schema;
 pub mod vocab;
 
 pub use bearer::{Bearer, InvalidSecret};
 pub use name_memory::NameMemory;
 
-/// The encoded `FileDescriptorSet` of all messages and services, for gRPC reflection.
+/// The encoded `FileDescriptorSet` of all messages and services, with their comments and options: for gRPC reflection and for
+/// [`schema`].
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -177,9 +177,8 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// `region=eu,role=edge`
-pub(super) fn label_text(labels: &HashMap<String, String>) -> String {
-    let mut texts: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    texts.sort();
+pub(super) fn label_text(labels: &BTreeMap<String, String>) -> String {
+    let texts: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     or_dash(&texts.join(","))
 }
 

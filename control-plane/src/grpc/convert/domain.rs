@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pbjson_types::FieldMask;
 use switchyard_proto::{
@@ -162,7 +162,7 @@ struct Fields {
     minimum_version: wire::TlsVersion,
     acme: Option<wire::AcmeSettings>,
     http_to_https: bool,
-    edge_selector: HashMap<String, String>,
+    edge_selector: BTreeMap<String, String>,
     etag: String,
 }
 

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pbjson_types::FieldMask;
 use switchyard_proto::{
@@ -57,7 +57,7 @@ pub(in crate::grpc) fn update(edge: Option<wire::Edge>, mask: Option<FieldMask>)
 }
 
 /// Labels as a message.
-pub(in crate::grpc) fn labels(labels: &Labels) -> HashMap<String, String> {
+pub(in crate::grpc) fn labels(labels: &Labels) -> BTreeMap<String, String> {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
