@@ -4,7 +4,10 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value};
 
 use super::{walk, widget};
-use crate::schema::{FieldOptions, Populate, dynamic_variants, is_well_known, join, resources, variants};
+use crate::{
+    schema::{FieldOptions, Populate, dynamic_variants, is_well_known, join, resource, resources, variants},
+    vocab::{BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, ServiceId, TokenId},
+};
 
 /// The paths of the fields that are set, through lists and maps.
 fn set(message: &DynamicMessage, path: &str, paths: &mut BTreeSet<String>) {
@@ -113,6 +116,23 @@ fn arms_and_exclusions_make_variants() {
     let domain = &variants::<crate::v1::Domain>(&widget::material())[0];
     assert_eq!(domain.edge_selector["region"], "eu");
     assert_eq!(crate::v1::Domain::decode(domain.encode_to_vec().as_slice()).as_ref(), Ok(domain));
+}
+
+#[test]
+fn examples_are_names() {
+    let name = |kind: &str| {
+        let message = Populate::new(&widget::material()).dynamic(&resource(kind).unwrap());
+        message.get_field_by_name("name").unwrap().as_str().unwrap().to_owned()
+    };
+    assert!(HostPattern::parse_resource_name(&name("domains")).is_ok());
+    assert!(ServiceId::parse_resource_name(&name("services")).is_ok());
+    assert!(BackendId::parse_resource_name(&name("backends")).is_ok());
+    assert!(CertificateId::parse_resource_name(&name("certificates")).is_ok());
+    assert!(EdgeId::parse_resource_name(&name("edges")).is_ok());
+    assert!(InviteId::parse_resource_name(&name("invites")).is_ok());
+    assert!(IssuerId::parse_resource_name(&name("issuers")).is_ok());
+    assert!(DnsProviderId::parse_resource_name(&name("dnsProviders")).is_ok());
+    assert!(TokenId::parse_resource_name(&name("tokens")).is_ok());
 }
 
 #[test]
