@@ -1,24 +1,26 @@
 //! Resources as edges receive them.
 
-use std::time::Duration;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use prost::Message;
-use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
-
-use crate::model::{
-    Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, Certificate, CertificateChain,
-    Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource, Service, TicketKey,
-    TicketKeyRole, TicketKeys, TlsVersion,
+use switchyard_proto::{
+    fleet::v1 as wire,
+    resource::{self, Defaults},
+    schema::{Filter, descriptor},
+    v1,
+    vocab::limits::RESOURCE_BYTES_MAX,
 };
+
+use crate::model::{Certificate, CertificateChain, Challenge, Resource, TicketKey, TicketKeyRole, TicketKeys};
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
 pub(super) fn encode(resource: &Resource) -> Bytes {
     let body = match resource {
-        Resource::Service(stored) => service(&stored.value).encode_to_vec(),
-        Resource::Backend(stored) => backend(&stored.value).encode_to_vec(),
+        Resource::Service(stored) => for_edges(&stored.value, &SERVICE),
+        Resource::Backend(stored) => for_edges(&stored.value, &BACKEND),
         Resource::Certificate(stored) => certificate(&stored.value).encode_to_vec(),
-        Resource::Domain(stored) => domain(&stored.value).encode_to_vec(),
+        Resource::Domain(stored) => for_edges(&stored.value, &DOMAIN),
         Resource::Challenge(stored) => challenge(&stored.value).encode_to_vec(),
         Resource::TicketKeys(stored) => ticket_keys(&stored.value).encode_to_vec(),
     };
@@ -33,40 +35,14 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
     encoded.into()
 }
 
-fn domain(domain: &Domain) -> wire::Domain {
-    // An edge serves the certificates it has, whoever takes care of them; what was active before is for people.
-    let on_demand = domain.on_demand().is_some();
-    let Domain {
-        host: _,
-        service,
-        active_tag,
-        previous_tag: _,
-        certificate_source: _,
-        http_to_https,
-        edge_selector: _,
-        client_authentication,
-        minimum_tls_version,
-        acme: _,
-    } = domain;
-    wire::Domain {
-        service: service.to_string(),
-        active_tag: active_tag.to_string(),
-        http_to_https: *http_to_https,
-        client_authentication: client_authentication.as_ref().map(|authentication| {
-            let ClientAuthentication { authorities, mode } = authentication;
-            let mode = match mode {
-                ClientCertificateMode::Required => wire::ClientCertificateMode::Required,
-                ClientCertificateMode::Optional => wire::ClientCertificateMode::Optional,
-            };
-            wire::ClientAuthentication { authorities: der(authorities.certificates()), mode: mode.into() }
-        }),
-        minimum_tls_version: match minimum_tls_version {
-            TlsVersion::V12 => wire::TlsVersion::V12,
-            TlsVersion::V13 => wire::TlsVersion::V13,
-        }
-        .into(),
-        on_demand,
-    }
+static SERVICE: LazyLock<Filter> = LazyLock::new(|| Filter::for_edges(&descriptor::<v1::Service>()));
+static BACKEND: LazyLock<Filter> = LazyLock::new(|| Filter::for_edges(&descriptor::<v1::Backend>()));
+static DOMAIN: LazyLock<Filter> = LazyLock::new(|| Filter::for_edges(&descriptor::<v1::Domain>()));
+
+/// The message of the API, without what edges do not need.
+fn for_edges<R: resource::Resource>(resource: &R, filter: &Filter) -> Vec<u8> {
+    let message = resource.message(Defaults::Omitted).encode_to_vec();
+    filter.apply(&message).expect("what was just encoded is in the wire format")
 }
 
 fn challenge(challenge: &Challenge) -> wire::Challenge {
@@ -99,70 +75,8 @@ fn ticket_keys(keys: &TicketKeys) -> wire::TicketKeys {
     wire::TicketKeys { keys: keys.keys().iter().map(key).collect() }
 }
 
-fn service(service: &Service) -> wire::Service {
-    let Service { id: _, balancing, protocol, timeouts, tls } = service;
-    let balancing = match balancing {
-        Balancing::RoundRobin => wire::BalancingPolicy::RoundRobin,
-    };
-    let protocol = match protocol {
-        BackendProtocol::Automatic => wire::BackendProtocol::Automatic,
-        BackendProtocol::Http1 => wire::BackendProtocol::Http1,
-        BackendProtocol::Http2 => wire::BackendProtocol::Http2,
-    };
-    wire::Service {
-        balancing: balancing.into(),
-        protocol: protocol.into(),
-        connect_timeout_ms: milliseconds(timeouts.connect()),
-        first_byte_timeout_ms: milliseconds(timeouts.first_byte()),
-        idle_timeout_ms: milliseconds(timeouts.idle()),
-        tls: tls.as_ref().map(backend_tls),
-    }
-}
-
-fn backend_tls(tls: &BackendTls) -> wire::BackendTls {
-    let BackendTls { trust, server_name, alternative_name, client_certificate } = tls;
-    let (trust, authorities) = match trust {
-        BackendTrust::System => (wire::BackendTrust::System, Vec::new()),
-        BackendTrust::Authorities(bundle) => (wire::BackendTrust::Authorities, der(bundle.certificates())),
-        BackendTrust::Anybody => (wire::BackendTrust::Anybody, Vec::new()),
-    };
-    let (client_chain, client_private_key) = match client_certificate {
-        Some(ClientCertificate { chain, private_key }) => {
-            (der(chain), Bytes::copy_from_slice(private_key.expose_pkcs8()))
-        }
-        None => Default::default(),
-    };
-    wire::BackendTls {
-        trust: trust.into(),
-        authorities,
-        server_name: server_name.as_ref().map(ToString::to_string).unwrap_or_default(),
-        alternative_name: alternative_name.as_ref().map(ToString::to_string).unwrap_or_default(),
-        client_chain,
-        client_private_key,
-    }
-}
-
 fn der(certificates: &[Vec<u8>]) -> Vec<Bytes> {
     certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect()
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).expect("a timeout is at most a day")
-}
-
-fn backend(backend: &Backend) -> wire::Backend {
-    let Backend { id: _, service, address, tags, state } = backend;
-    let state = match state {
-        BackendState::Active => wire::BackendState::Active,
-        BackendState::Draining => wire::BackendState::Draining,
-        BackendState::Disabled => wire::BackendState::Disabled,
-    };
-    wire::Backend {
-        service: service.to_string(),
-        address: address.to_string(),
-        tags: tags.iter().map(ToString::to_string).collect(),
-        state: state.into(),
-    }
 }
 
 fn certificate(certificate: &Certificate) -> wire::Certificate {
@@ -181,24 +95,23 @@ fn certificate(certificate: &Certificate) -> wire::Certificate {
 mod tests {
     use std::sync::Arc;
 
-    use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
+    use switchyard_proto::{
+        resource::{CertificateSource, Domain},
+        vocab::{HostPattern, Labels, Revision, ServiceId, Tag},
+    };
 
     use super::*;
-    use crate::model::{CertificateSource, Stored, Timestamp};
+    use crate::model::{Stored, Timestamp};
 
     #[test]
-    fn a_resource_is_an_envelope_with_a_body() {
+    fn a_resource_is_an_envelope_with_what_edges_need_of_it() {
+        let tag = |text| Tag::parse(text).unwrap();
         let domain = Domain {
-            host: HostPattern::parse("shop.example").unwrap(),
-            service: ServiceId::parse("shop").unwrap(),
-            active_tag: Tag::parse("a").unwrap(),
-            previous_tag: None,
-            certificate_source: CertificateSource::Uploaded,
+            previous_tag: Some(tag("b")),
+            certificate_source: CertificateSource::Acme,
+            edge_selector: Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap(),
             http_to_https: true,
-            edge_selector: Labels::default(),
-            client_authentication: None,
-            minimum_tls_version: TlsVersion::V13,
-            acme: crate::model::AcmeSettings::default(),
+            ..Domain::new(HostPattern::parse("shop.example").unwrap(), ServiceId::parse("shop").unwrap(), tag("a"))
         };
         let stored =
             Stored { value: domain, revision: Revision(7), created_at: Timestamp(1), updated_at: Timestamp(2) };
@@ -206,23 +119,15 @@ mod tests {
         let envelope = wire::Resource::decode(encode(&resource)).unwrap();
         assert_eq!(envelope.revision, 7);
         assert_eq!(envelope.key, Some(resource.key().to_wire()));
-        let body = wire::Domain::decode(envelope.body).unwrap();
-        let expected = wire::Domain {
-            service: "shop".into(),
+        let body = v1::Domain::decode(envelope.body).unwrap();
+        let expected = v1::Domain {
+            name: "domains/shop.example".into(),
+            service: "services/shop".into(),
             active_tag: "a".into(),
             http_to_https: true,
-            client_authentication: None,
-            minimum_tls_version: wire::TlsVersion::V13.into(),
-            on_demand: false,
+            tls: Some(v1::DomainTls::default()),
+            ..v1::Domain::default()
         };
         assert_eq!(body, expected);
-    }
-
-    #[test]
-    fn timeouts_travel_in_milliseconds() {
-        let encoded = service(&Service::new(ServiceId::default_service()));
-        assert_eq!(encoded.connect_timeout_ms, 3_000);
-        assert_eq!(encoded.first_byte_timeout_ms, 60_000);
-        assert_eq!(encoded.idle_timeout_ms, 300_000);
     }
 }

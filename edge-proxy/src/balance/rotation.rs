@@ -103,44 +103,31 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag};
+    use switchyard_proto::{
+        resource::{self, Backend, BackendState, Tags},
+        vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag},
+    };
 
     use super::*;
     use crate::{
         balance::Backends,
-        snapshot::{
-            Backend, BackendProtocol, BackendState, Balancing, Domain, PlainHttp, Service, Snapshot, Target, Timeouts,
-        },
+        snapshot::{Domain, Service, Snapshot, Target},
     };
 
     /// The only target of a snapshot with a backend at each address.
     fn target(known: &Arc<Backends>, addresses: &[&str]) -> Target {
         let service = ServiceId::parse("shop").unwrap();
         let tag = Tag::parse("a").unwrap();
-        let second = std::time::Duration::from_secs(1);
         let mut edit = Snapshot::new(known.clone()).edit();
-        edit.put_service(Service {
-            id: service.clone(),
-            balancing: Balancing::RoundRobin,
-            protocol: BackendProtocol::Automatic,
-            timeouts: Timeouts { connect: second, first_byte: second, idle: second },
-            tls: None,
-        });
-        edit.put_domain(Domain {
-            host: HostPattern::parse("shop.example").unwrap(),
-            service: service.clone(),
-            active_tag: tag.clone(),
-            plain_http: PlainHttp::Serve,
-            client_authentication: None,
-            minimum_tls_version: crate::verify::TlsVersion::default(),
-            missing_certificate: crate::snapshot::MissingCertificate::Refused,
-        });
+        edit.put_service(Service::new(resource::Service::new(service.clone())).unwrap());
+        let host = HostPattern::parse("shop.example").unwrap();
+        edit.put_domain(Domain::new(resource::Domain::new(host, service.clone(), tag.clone())).unwrap());
         for (number, address) in addresses.iter().enumerate() {
             edit.put_backend(Backend {
                 id: BackendId::parse(&number.to_string()).unwrap(),
                 service: service.clone(),
                 address: BackendAddress::parse(address).unwrap(),
-                tags: vec![tag.clone()],
+                tags: Tags::new(vec![tag.clone()]).unwrap(),
                 state: BackendState::Active,
             });
         }

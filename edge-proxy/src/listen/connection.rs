@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
+use switchyard_proto::resource::TlsVersion;
 
-use crate::verify::{Authenticated, TlsVersion};
+use crate::verify::Authenticated;
 
 /// What is known of a client's connection. Requests find it with [`Connection::of`].
 #[derive(Debug)]

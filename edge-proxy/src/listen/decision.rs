@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use rustls::server::ClientHello;
-use switchyard_proto::vocab::normalize_host;
+use switchyard_proto::{resource::TlsVersion, vocab::normalize_host};
 
 use crate::{
-    snapshot::{LiveSnapshot, MissingCertificate},
+    snapshot::{Domain, LiveSnapshot},
     tls::ACME_TLS,
-    verify::{ClientAuthentication, TlsVersion},
+    verify::ClientAuthentication,
 };
 
 /// What becomes of a connection that began with a ClientHello.
@@ -63,13 +63,14 @@ pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
     }
     let domain = snapshot.domain(&server_name);
     if snapshot.certificate(&server_name).is_none() {
-        return match domain.map(|domain| domain.missing_certificate) {
-            Some(MissingCertificate::AskedFor) => Decision::AskFor { server_name: server_name.into_owned().into() },
-            Some(MissingCertificate::Refused) | None => Decision::RefuseName,
+        return if domain.is_some_and(Domain::is_on_demand) {
+            Decision::AskFor { server_name: server_name.into_owned().into() }
+        } else {
+            Decision::RefuseName
         };
     }
-    let minimum = domain.map(|domain| domain.minimum_tls_version).unwrap_or_default();
-    match domain.and_then(|domain| domain.client_authentication.as_ref()) {
+    let minimum = domain.map(|domain| domain.settings.minimum_tls_version).unwrap_or_default();
+    match domain.and_then(|domain| domain.clients.as_ref()) {
         None => Decision::Terminate { minimum },
         Some(clients) => {
             Decision::Authenticate { clients: clients.clone(), server_name: server_name.into_owned().into(), minimum }

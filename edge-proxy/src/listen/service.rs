@@ -17,6 +17,7 @@ use rustls::{
     ProtocolVersion,
     server::{Accepted, Acceptor},
 };
+use switchyard_proto::resource::TlsVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -38,7 +39,7 @@ use crate::{
     proxy::{self, Metrics, Proxy, Settings},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError, challenge_config},
-    verify::{Authenticated, TlsVersion},
+    verify::Authenticated,
 };
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.

@@ -19,7 +19,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, context: &Context)
         duration_ms = context.began.elapsed().as_secs_f64() * 1000.0,
         bytes = session.body_bytes_sent(),
         backend = context.backend.as_ref().map(|pooled| pooled.backend.id.as_str()),
-        tag = context.route.as_ref().map(|route| route.domain().active_tag.as_str()),
+        tag = context.route.as_ref().map(|route| route.domain().settings.active_tag.as_str()),
         attempts = context.attempts_made(),
         request_id = context.request_id.as_ref().map(HeaderValue::to_str).and_then(Result::ok),
         client = context.client.as_ref().map(HeaderValue::to_str).and_then(Result::ok),

@@ -1,7 +1,8 @@
+use switchyard_proto::resource::ClientCertificateMode;
+
 use crate::{
     listen::{Connection, Transport},
     snapshot::Domain,
-    verify::ClientCertificateMode,
 };
 
 /// Whether a request may use the connection that it came on.
@@ -17,10 +18,10 @@ pub(super) enum Passage {
 
 /// A domain that asks its clients to prove themselves, and a connection on which one did so, belong together, or to nobody.
 pub(super) fn passage(domain: &Domain, connection: &Connection, host: &str, plain: bool) -> Passage {
-    if connection.transport == Transport::Tls && connection.tls_version < domain.minimum_tls_version {
+    if connection.transport == Transport::Tls && connection.tls_version < domain.settings.minimum_tls_version {
         return Passage::Refused;
     }
-    match (domain.client_authentication.as_deref(), connection.authenticated.as_deref()) {
+    match (domain.clients.as_deref(), connection.authenticated.as_deref()) {
         (None, None) => Passage::Open,
         (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => Passage::Open,
         (Some(clients), None) if connection.transport == Transport::Plain => match clients.mode() {
@@ -37,33 +38,28 @@ pub(super) fn passage(domain: &Domain, connection: &Connection, host: &str, plai
 mod tests {
     use std::sync::Arc;
 
-    use switchyard_proto::vocab::{HostPattern, ServiceId, Tag};
+    use switchyard_proto::{
+        resource::{self, CaBundle, TlsVersion},
+        vocab::{HostPattern, ServiceId, Tag},
+    };
 
     use super::*;
-    use crate::{
-        listen::TrustedNetworks,
-        snapshot::PlainHttp,
-        verify::{ClientAuthentication, TlsVersion},
-    };
+    use crate::{listen::TrustedNetworks, verify::ClientAuthentication};
 
     const HOST: &str = "shop.example";
 
     fn clients(mode: ClientCertificateMode) -> Arc<ClientAuthentication> {
         let key = rcgen::KeyPair::generate().unwrap();
         let authority = rcgen::CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
-        Arc::new(ClientAuthentication::new(&HostPattern::parse(HOST).unwrap(), mode, &[authority]).unwrap())
+        let authorities = CaBundle::of_der(vec![authority]).unwrap();
+        let settings = resource::ClientAuthentication { authorities, mode };
+        Arc::new(ClientAuthentication::new(&HostPattern::parse(HOST).unwrap(), &settings).unwrap())
     }
 
     fn domain(clients: Option<&Arc<ClientAuthentication>>) -> Domain {
-        Domain {
-            host: HostPattern::parse(HOST).unwrap(),
-            service: ServiceId::default_service(),
-            active_tag: Tag::parse("a").unwrap(),
-            plain_http: PlainHttp::Serve,
-            client_authentication: clients.cloned(),
-            minimum_tls_version: TlsVersion::V12,
-            missing_certificate: crate::snapshot::MissingCertificate::Refused,
-        }
+        let host = HostPattern::parse(HOST).unwrap();
+        let settings = resource::Domain::new(host, ServiceId::default_service(), Tag::parse("a").unwrap());
+        Domain { settings, clients: clients.cloned() }
     }
 
     fn connection(transport: Transport, opened_for: Option<(&Arc<ClientAuthentication>, &str)>) -> Connection {
@@ -100,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_domain_is_not_reached_by_an_older_tls_than_it_asks_for() {
-        let modern = Domain { minimum_tls_version: TlsVersion::V13, ..domain(None) };
+        let mut modern = domain(None);
+        modern.settings.minimum_tls_version = TlsVersion::V13;
         let mut by = connection(Transport::Tls, None);
         assert_eq!(passage(&modern, &by, HOST, false), Passage::Refused);
         by.tls_version = TlsVersion::V13;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     balance::{Attempt, Attempts, InFlight},
     listen::{Connection, KEEPALIVE, Transport},
-    snapshot::{PlainHttp, PooledBackend, Route, Token},
+    snapshot::{PooledBackend, Route, Token},
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -315,7 +315,7 @@ impl Proxy {
             Passage::Refused => return Some(Answer::Misdirected),
             Passage::OverTls => true,
             // A backend may speak with a CA itself: what it is asked over plain HTTP is not redirected.
-            Passage::Open => plain && domain.plain_http == PlainHttp::RedirectToHttps && challenge.is_none(),
+            Passage::Open => plain && domain.settings.http_to_https && challenge.is_none(),
         };
         if to_https {
             if let Some(location) = https_location(&host, self.settings.https_port, path) {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::{HeaderValue, Version, header::CONTENT_TYPE, header::UPGRADE};
 use pingora_core::{protocols::l4::ext::TcpKeepalive, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
+use switchyard_proto::resource::BackendProtocol;
 
 use crate::{
     balance::Attempt,
-    snapshot::{BackendProtocol, Service},
+    snapshot::Service,
 };
 
 /// An unused connection to a backend is closed after this time.
@@ -62,8 +63,8 @@ pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> 
     let server_name = service.tls.as_ref().map(|tls| tls.name(&attempt.backend.host, attempt.name).to_owned());
     let mut peer = HttpPeer::new(attempt.address, service.tls.is_some(), server_name.unwrap_or_default());
     let options = &mut peer.options;
-    options.connection_timeout = Some(service.timeouts.connect);
-    options.total_connection_timeout = Some(service.timeouts.connect);
+    options.connection_timeout = Some(service.settings.timeouts.connect());
+    options.total_connection_timeout = Some(service.settings.timeouts.connect());
     options.idle_timeout = Some(POOLED_IDLE);
     options.tcp_keepalive = Some(TcpKeepalive {
         idle: KEEPALIVE_IDLE,
@@ -73,10 +74,10 @@ pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> 
     });
     if exchange != Exchange::WebSocket {
         // Pingora has one limit for both waits.
-        options.read_timeout = Some(service.timeouts.first_byte.max(service.timeouts.idle));
-        options.write_timeout = Some(service.timeouts.idle);
+        options.read_timeout = Some(service.settings.timeouts.first_byte().max(service.settings.timeouts.idle()));
+        options.write_timeout = Some(service.settings.timeouts.idle());
     }
-    let http2 = match (service.protocol, exchange) {
+    let http2 = match (service.settings.protocol, exchange) {
         (_, Exchange::WebSocket) | (BackendProtocol::Http1, _) | (BackendProtocol::Automatic, Exchange::Plain) => false,
         (BackendProtocol::Http2, _) | (BackendProtocol::Automatic, Exchange::Grpc) => true,
     };

@@ -1,10 +1,11 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ServiceId, TicketKeysId};
-
-use super::{
-    Backend, BackendState, Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot, TicketKeys,
+use switchyard_proto::{
+    resource::{self, Backend, BackendState},
+    vocab::{BackendId, CertificateId, HostPattern, ServiceId, TicketKeysId},
 };
+
+use super::{Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot, TicketKeys};
 
 /// The making of a snapshot's successor. Changes may come in any order.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ impl Edit {
 
     /// Adds a domain, or replaces the one with the same host pattern.
     pub fn put_domain(&mut self, domain: Domain) {
-        let service = self.next.services.acquire(&domain.service);
-        let pool = self.next.pools.acquire(&(domain.service.clone(), domain.active_tag.clone()));
-        let host = domain.host.clone();
+        let resource::Domain { host, service, active_tag, .. } = &domain.settings;
+        let (host, pool) = (host.clone(), (service.clone(), active_tag.clone()));
+        let service = self.next.services.acquire(service);
+        let pool = self.next.pools.acquire(&pool);
         let replaced = self.next.domains.insert(&host, Arc::new(DomainEntry { domain, service, pool }));
         self.release_domain(replaced);
     }
@@ -46,7 +48,7 @@ impl Edit {
 
     /// Adds a service, or replaces the one with the same id.
     pub fn put_service(&mut self, service: Service) {
-        let slot = self.next.services.acquire(&service.id);
+        let slot = self.next.services.acquire(&service.settings.id);
         let replaced = self.next.services.at_mut(slot).replace(Arc::new(service));
         if replaced.is_some() {
             self.next.services.release(slot);
@@ -82,7 +84,7 @@ impl Edit {
     pub fn remove_backend(&mut self, id: &BackendId) {
         let Some(removed) = self.next.backends.remove(id) else { return };
         let Backend { id, service, address: _, tags, state } = &removed.backend;
-        for tag in tags {
+        for tag in tags.iter() {
             let Some(slot) = self.next.pools.find(&(service.clone(), tag.clone())) else { continue };
             if *state == BackendState::Active {
                 Arc::make_mut(self.next.pools.at_mut(slot)).remove(id);

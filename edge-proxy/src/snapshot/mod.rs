@@ -22,7 +22,10 @@ use std::sync::{
 };
 
 use rustls::sign::CertifiedKey;
-use switchyard_proto::vocab::{BackendId, CertificateId, ServiceId, Tag};
+use switchyard_proto::{
+    resource::Backend,
+    vocab::{BackendId, CertificateId, ServiceId, Tag},
+};
 
 use crate::{
     balance::{BackendHandle, Backends},
@@ -35,9 +38,7 @@ pub use certificate::{Certificate, InvalidCertificate, Validity};
 pub use challenge::{Challenge, Token};
 pub use edit::Edit;
 pub use live::LiveSnapshot;
-pub use resource::{
-    Backend, BackendProtocol, BackendState, Balancing, Domain, MissingCertificate, PlainHttp, Service, Timeouts,
-};
+pub use resource::{Domain, Service};
 pub use tickets::{ISSUING_AGE_MAX, InvalidTicketKeys, TicketKey, TicketKeyRole, TicketKeys};
 
 /// Everything that is served at one moment. Cheap to clone.

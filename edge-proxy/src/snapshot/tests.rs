@@ -1,28 +1,20 @@
-use std::time::Duration;
-
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use switchyard_proto::vocab::{BackendAddress, HostPattern};
+use switchyard_proto::{
+    resource::{self, BackendState, Tags},
+    vocab::{BackendAddress, HostPattern},
+};
 
 use super::*;
 
 fn domain(host: &str, service: &str, tag: &str) -> Domain {
-    Domain {
-        host: HostPattern::parse(host).unwrap(),
-        service: ServiceId::parse(service).unwrap(),
-        active_tag: Tag::parse(tag).unwrap(),
-        plain_http: PlainHttp::Serve,
-        client_authentication: None,
-        minimum_tls_version: crate::verify::TlsVersion::default(),
-        missing_certificate: crate::snapshot::MissingCertificate::Refused,
-    }
+    let host = HostPattern::parse(host).unwrap();
+    let settings = resource::Domain::new(host, ServiceId::parse(service).unwrap(), Tag::parse(tag).unwrap());
+    Domain::new(settings).unwrap()
 }
 
 fn service(id: &str) -> Service {
-    let timeouts =
-        Timeouts { connect: Duration::from_secs(1), first_byte: Duration::from_secs(1), idle: Duration::from_secs(1) };
-    let (balancing, protocol) = (Balancing::RoundRobin, BackendProtocol::Automatic);
-    Service { id: ServiceId::parse(id).unwrap(), balancing, protocol, timeouts, tls: None }
+    Service::new(resource::Service::new(ServiceId::parse(id).unwrap())).unwrap()
 }
 
 fn backend(id: &str, service: &str, tags: &[&str]) -> Backend {
@@ -30,7 +22,7 @@ fn backend(id: &str, service: &str, tags: &[&str]) -> Backend {
         id: BackendId::parse(id).unwrap(),
         service: ServiceId::parse(service).unwrap(),
         address: BackendAddress::parse("10.0.0.1:80").unwrap(),
-        tags: tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect(),
+        tags: Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect()).unwrap(),
         state: BackendState::Active,
     }
 }
@@ -86,9 +78,9 @@ fn an_exact_name_comes_before_a_wildcard() {
         edit.put_domain(domain("*.example", "shop", "b"));
         edit.put_domain(domain("*.shop.example", "shop", "b"));
     });
-    assert_eq!(snapshot.route("shop.example").unwrap().domain().host.as_str(), "shop.example");
-    assert_eq!(snapshot.route("www.example").unwrap().domain().host.as_str(), "*.example");
-    assert_eq!(snapshot.route("www.shop.example").unwrap().domain().host.as_str(), "*.shop.example");
+    assert_eq!(snapshot.route("shop.example").unwrap().domain().settings.host.as_str(), "shop.example");
+    assert_eq!(snapshot.route("www.example").unwrap().domain().settings.host.as_str(), "*.example");
+    assert_eq!(snapshot.route("www.shop.example").unwrap().domain().settings.host.as_str(), "*.shop.example");
     for unknown in ["example", "a.www.example", ".example", "", "shop.example.org"] {
         assert!(snapshot.route(unknown).is_none(), "{unknown}");
     }

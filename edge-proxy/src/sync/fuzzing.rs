@@ -69,7 +69,7 @@ fn check(held: &Held) {
     assert!(rejections.iter().all(|rejection| rejection.reason.len() <= REJECTION_REASON_BYTES_MAX), "and so is why");
     let snapshot: &Snapshot = held.snapshot();
     for domain in snapshot.domains() {
-        let host = domain.host.as_str().replace('*', "any");
+        let host = domain.settings.host.as_str().replace('*', "any");
         assert!(snapshot.route(&host).is_some(), "{host} is served and not found");
         drop(snapshot.certificate(&host));
     }

@@ -16,12 +16,12 @@ use rustls::{
     server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use switchyard_proto::vocab::normalize_host;
+use switchyard_proto::{resource::TlsVersion, vocab::normalize_host};
 
 use self::tickets::Tickets;
 use crate::{
     snapshot::LiveSnapshot,
-    verify::{ClientAuthentication, TlsVersion},
+    verify::ClientAuthentication,
 };
 
 pub(crate) use challenge::{ACME_TLS, challenge_config};

@@ -11,7 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
-use switchyard_proto::vocab::BackendHost;
+use switchyard_proto::resource::{self, BackendTrust, ClientCertificate};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// How TLS is spoken to the backends of a service, in the form that connecting takes it.
@@ -31,17 +31,6 @@ pub struct BackendTls {
 enum Trust {
     System,
     Authorities(Arc<[WrappedX509]>),
-    Anybody,
-}
-
-/// Whose certificates are accepted from backends.
-#[derive(Clone, Debug)]
-pub enum BackendTrust {
-    /// Those of the CAs that the system trusts.
-    System,
-    /// Those of these CAs: DER.
-    Authorities(Vec<Vec<u8>>),
-    /// Anybody's.
     Anybody,
 }
 
@@ -65,33 +54,19 @@ impl BackendName {
     }
 }
 
-/// What this edge proves itself with.
-#[derive(Clone)]
-pub struct ClientCertificate {
-    /// DER: the certificate, then its intermediates in order.
-    pub chain: Vec<Vec<u8>>,
-    /// DER, PKCS #8.
-    pub private_key: Vec<u8>,
-}
-
 impl BackendTls {
     /// Checks that all of it can be used, so that no connection fails for it.
-    pub fn new(
-        trust: BackendTrust,
-        server_name: Option<BackendHost>,
-        alternative_name: Option<BackendHost>,
-        client_certificate: Option<ClientCertificate>,
-    ) -> Result<Self, InvalidBackendTls> {
-        let [server_name, alternative_name] =
-            [server_name, alternative_name].map(|name| name.map(|name| name.to_string()));
-        let names = [server_name.as_deref(), alternative_name.as_deref()];
-        let identity = identity(&trust, names, client_certificate.as_ref());
+    pub fn new(settings: &resource::BackendTls) -> Result<Self, InvalidBackendTls> {
+        let identity = identity(settings);
+        let resource::BackendTls { trust, server_name, alternative_name, client_certificate } = settings;
         let trust = match trust {
             BackendTrust::System => Trust::System,
-            BackendTrust::Authorities(authorities) => Trust::Authorities(anchors(authorities)?),
+            BackendTrust::Authorities(bundle) => Trust::Authorities(anchors(bundle.certificates())?),
             BackendTrust::Anybody => Trust::Anybody,
         };
-        let client = client_certificate.map(client_key).transpose()?.map(Arc::new);
+        let [server_name, alternative_name] =
+            [server_name, alternative_name].map(|name| name.as_ref().map(ToString::to_string));
+        let client = client_certificate.as_ref().map(client_key).transpose()?.map(Arc::new);
         Ok(Self { identity, trust, server_name, alternative_name, client })
     }
 
@@ -119,7 +94,7 @@ impl BackendTls {
         static NOBODY: LazyLock<Option<Arc<[WrappedX509]>>> = LazyLock::new(|| {
             let key = rcgen::KeyPair::generate().ok()?;
             let certificate = rcgen::CertificateParams::default().self_signed(&key).ok()?;
-            anchors(vec![certificate.der().to_vec()]).ok()
+            anchors(&[certificate.der().to_vec()]).ok()
         });
         match &self.trust {
             Trust::System => None,
@@ -154,39 +129,41 @@ pub fn system_authorities() -> Result<usize, UnreadableAuthorities> {
 pub struct UnreadableAuthorities(String);
 
 /// A digest over everything, each part with its length.
-fn identity(trust: &BackendTrust, names: [Option<&str>; 2], client: Option<&ClientCertificate>) -> [u8; 32] {
+fn identity(settings: &resource::BackendTls) -> [u8; 32] {
+    let resource::BackendTls { trust, server_name, alternative_name, client_certificate } = settings;
     let mut digest = Context::new(&SHA256);
     let mut part = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     };
-    let (word, authorities): (&[u8], &[Vec<u8>]) = match trust {
-        BackendTrust::System => (b"system", &[]),
-        BackendTrust::Authorities(authorities) => (b"authorities", authorities),
-        BackendTrust::Anybody => (b"anybody", &[]),
+    let authorities = match trust {
+        BackendTrust::Authorities(bundle) => bundle.certificates(),
+        BackendTrust::System | BackendTrust::Anybody => &[],
     };
-    part(word);
+    part(trust.as_str().as_bytes());
     part(&(authorities.len() as u64).to_le_bytes());
     authorities.iter().for_each(|der| part(der));
-    names.iter().for_each(|name| part(name.unwrap_or_default().as_bytes()));
-    if let Some(ClientCertificate { chain, private_key }) = client {
+    for name in [server_name, alternative_name] {
+        part(name.as_ref().map(ToString::to_string).unwrap_or_default().as_bytes());
+    }
+    if let Some(ClientCertificate { chain, private_key }) = client_certificate {
         chain.iter().for_each(|der| part(der));
-        part(private_key);
+        part(private_key.expose_pkcs8());
     }
     digest.finish().as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
-fn anchors(authorities: Vec<Vec<u8>>) -> Result<Arc<[WrappedX509]>, InvalidBackendTls> {
-    for der in &authorities {
+fn anchors(authorities: &[Vec<u8>]) -> Result<Arc<[WrappedX509]>, InvalidBackendTls> {
+    for der in authorities {
         RootCertStore::empty().add(CertificateDer::from(der.as_slice())).map_err(|_| InvalidBackendTls::Authority)?;
     }
-    let wrapped = authorities.into_iter().map(|der| wrap(der).ok_or(InvalidBackendTls::Authority));
-    wrapped.collect()
+    authorities.iter().map(|der| wrap(der.clone()).ok_or(InvalidBackendTls::Authority)).collect()
 }
 
-fn client_key(certificate: ClientCertificate) -> Result<CertKey, InvalidBackendTls> {
+fn client_key(certificate: &ClientCertificate) -> Result<CertKey, InvalidBackendTls> {
     let ClientCertificate { chain, private_key } = certificate;
-    let signer = any_supported_type(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(private_key.as_slice())))
+    let private_key = private_key.expose_pkcs8();
+    let signer = any_supported_type(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(private_key)))
         .map_err(|_| InvalidBackendTls::ClientKey)?;
     let certified = CertifiedKey::new(chain.iter().map(|der| CertificateDer::from(der.clone())).collect(), signer);
     match certified.keys_match() {
@@ -200,7 +177,7 @@ fn client_key(certificate: ClientCertificate) -> Result<CertKey, InvalidBackendT
     if chain.is_empty() || !chain.iter().all(|der| is_certificate(der)) {
         return Err(InvalidBackendTls::ClientChain);
     }
-    Ok(CertKey::new(chain, private_key))
+    Ok(CertKey::new(chain.clone(), private_key.to_vec()))
 }
 
 fn wrap(der: Vec<u8>) -> Option<WrappedX509> {
@@ -250,6 +227,10 @@ pub enum InvalidBackendTls {
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair};
+    use switchyard_proto::{
+        resource::{CaBundle, PrivateKey},
+        vocab::BackendHost,
+    };
 
     use super::*;
 
@@ -259,20 +240,28 @@ mod tests {
         (certificate.der().to_vec(), key.serialize_der())
     }
 
-    fn tls(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> Result<BackendTls, InvalidBackendTls> {
-        let client = client.map(|(der, private_key)| ClientCertificate { chain: vec![der], private_key });
-        BackendTls::new(trust, None, None, client)
+    fn settings(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> resource::BackendTls {
+        let client_certificate = client.map(|(der, key)| ClientCertificate {
+            chain: vec![der],
+            private_key: PrivateKey::from_pkcs8(key),
+        });
+        resource::BackendTls { trust, client_certificate, ..Default::default() }
     }
 
-    fn name() -> BackendHost {
-        BackendHost::parse("a.example").unwrap()
+    fn tls(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> Result<BackendTls, InvalidBackendTls> {
+        BackendTls::new(&settings(trust, client))
+    }
+
+    fn name() -> Option<BackendHost> {
+        Some(BackendHost::parse("a.example").unwrap())
     }
 
     #[test]
     fn connections_are_shared_only_by_those_who_ask_for_the_same() {
         let (one, two) = (certificate(), certificate());
         let bundle = |certificates: &[&(Vec<u8>, Vec<u8>)]| {
-            BackendTrust::Authorities(certificates.iter().map(|(der, _)| der.clone()).collect())
+            let certificates = certificates.iter().map(|(der, _)| der.clone()).collect();
+            BackendTrust::Authorities(CaBundle::of_der(certificates).unwrap())
         };
         let different = [
             tls(BackendTrust::System, None).unwrap(),
@@ -282,8 +271,8 @@ mod tests {
             tls(bundle(&[&one, &two]), None).unwrap(),
             tls(bundle(&[&one]), Some(two.clone())).unwrap(),
             tls(BackendTrust::System, Some(one.clone())).unwrap(),
-            BackendTls::new(BackendTrust::System, Some(name()), None, None).unwrap(),
-            BackendTls::new(BackendTrust::System, None, Some(name()), None).unwrap(),
+            BackendTls::new(&resource::BackendTls { server_name: name(), ..Default::default() }).unwrap(),
+            BackendTls::new(&resource::BackendTls { alternative_name: name(), ..Default::default() }).unwrap(),
         ];
         for (index, left) in different.iter().enumerate() {
             for (other, right) in different.iter().enumerate() {
@@ -296,8 +285,6 @@ mod tests {
     #[test]
     fn what_no_connection_could_use_is_refused() {
         let (one, two) = (certificate(), certificate());
-        let garbage = BackendTrust::Authorities(vec![vec![1, 2, 3]]);
-        assert_eq!(tls(garbage, None).unwrap_err(), InvalidBackendTls::Authority);
         let mixed = Some((one.0.clone(), two.1));
         assert_eq!(tls(BackendTrust::System, mixed).unwrap_err(), InvalidBackendTls::KeyMismatch);
         assert_eq!(tls(BackendTrust::System, Some((one.0, vec![1]))).unwrap_err(), InvalidBackendTls::ClientKey);

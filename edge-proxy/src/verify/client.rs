@@ -11,7 +11,10 @@ use rustls::{
     pki_types::CertificateDer,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use switchyard_proto::vocab::HostPattern;
+use switchyard_proto::{
+    resource::{self, ClientCertificateMode},
+    vocab::HostPattern,
+};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
@@ -26,28 +29,20 @@ pub struct ClientAuthentication {
     config: OnceLock<Arc<ServerConfig>>,
 }
 
-/// Whether clients must have a certificate. One that is not from the CAs is always refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificateMode {
-    /// Without one there is no connection.
-    Required,
-    /// Without one requests have no identity.
-    Optional,
-}
-
 impl ClientAuthentication {
-    /// For the domain of this host pattern, by certificates from these CAs (DER).
+    /// For the domain of this host pattern.
     pub fn new(
         host: &HostPattern,
-        mode: ClientCertificateMode,
-        authorities: &[Vec<u8>],
+        settings: &resource::ClientAuthentication,
     ) -> Result<Self, InvalidClientAuthentication> {
+        let resource::ClientAuthentication { authorities, mode } = settings;
+        let mode = *mode;
         let mut roots = RootCertStore::empty();
         let mut identity = Context::new(&SHA256);
         identity.update(host.as_str().as_bytes());
         // No part of a host, nor the beginning of a certificate.
         identity.update(&[0, u8::from(mode == ClientCertificateMode::Required)]);
-        for der in authorities {
+        for der in authorities.certificates() {
             identity.update(&(der.len() as u64).to_le_bytes());
             identity.update(der);
             let added = roots.add(CertificateDer::from(der.as_slice()));
@@ -214,7 +209,10 @@ mod tests {
         let (host, other) = (HostPattern::parse("*.shop.example").unwrap(), HostPattern::parse("b.example").unwrap());
         let (one, two) = (certificate("one"), certificate("two"));
         let with =
-            |host, mode, der: &Vec<u8>| ClientAuthentication::new(host, mode, std::slice::from_ref(der)).unwrap();
+            |host, mode, der: &Vec<u8>| {
+            let authorities = resource::CaBundle::of_der(vec![der.clone()]).unwrap();
+            ClientAuthentication::new(host, &resource::ClientAuthentication { authorities, mode }).unwrap()
+        };
         let domain = with(&host, ClientCertificateMode::Required, &one);
         let connection = domain.authenticated("a.shop.example", Some(&one));
         assert!(with(&host, ClientCertificateMode::Required, &one).admits(&connection, "a.shop.example"));
@@ -222,6 +220,5 @@ mod tests {
         assert!(!with(&host, ClientCertificateMode::Required, &two).admits(&connection, "a.shop.example"));
         assert!(!with(&host, ClientCertificateMode::Optional, &one).admits(&connection, "a.shop.example"));
         assert!(!with(&other, ClientCertificateMode::Required, &one).admits(&connection, "a.shop.example"));
-        assert!(ClientAuthentication::new(&host, ClientCertificateMode::Required, &[]).is_err());
     }
 }

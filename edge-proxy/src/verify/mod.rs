@@ -5,12 +5,7 @@
 
 mod backend;
 mod client;
-mod version;
 
-pub use backend::{
-    BackendName, BackendTls, BackendTrust, ClientCertificate, InvalidBackendTls, UnreadableAuthorities,
-    system_authorities,
-};
+pub use backend::{BackendName, BackendTls, InvalidBackendTls, UnreadableAuthorities, system_authorities};
 pub(crate) use client::VerifiedCertificate;
-pub use client::{Authenticated, ClientAuthentication, ClientCertificateMode, InvalidClientAuthentication};
-pub use version::TlsVersion;
+pub use client::{Authenticated, ClientAuthentication, InvalidClientAuthentication};

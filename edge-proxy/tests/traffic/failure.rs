@@ -8,7 +8,7 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use switchyard_edge_proxy::snapshot::{BackendProtocol, Service, Timeouts};
+use switchyard_proto::resource::{BackendProtocol, Timeouts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -100,10 +100,11 @@ async fn a_backend_that_does_not_answer_gets_504() {
     })
     .await;
     let soon = Duration::from_millis(200);
-    let timeouts = Timeouts { connect: PATIENCE, first_byte: soon, idle: soon };
+    let mut impatient = service(BackendProtocol::Http1);
+    impatient.settings.timeouts = Timeouts::new(PATIENCE, soon, soon).unwrap();
     let edge = Edge::start(|edit| {
         shop(edit, &[silent.address]);
-        edit.put_service(Service { timeouts, ..service(BackendProtocol::Http1) });
+        edit.put_service(impatient);
     });
     assert_eq!(edge.fetch("shop.example", "/").await.status, 504);
 }

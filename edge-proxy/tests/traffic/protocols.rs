@@ -2,7 +2,7 @@ use axum::response::IntoResponse;
 use futures::{SinkExt, StreamExt, stream};
 use http_body_util::{Full, StreamBody};
 use hyper::body::{Bytes, Frame};
-use switchyard_edge_proxy::snapshot::BackendProtocol;
+use switchyard_proto::resource::BackendProtocol;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Edge, Origin, PATIENCE, Response, domain, http1_over, http2_over, service, shop};

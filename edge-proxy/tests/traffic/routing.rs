@@ -1,7 +1,7 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::json;
-use switchyard_edge_proxy::snapshot::{Backend, BackendState, Domain, PlainHttp};
+use switchyard_proto::resource::{Backend, BackendState};
 
 use crate::support::{Edge, Origin, Response, backend, domain, loopback, refusing, shop};
 
@@ -91,7 +91,8 @@ async fn a_domain_without_a_backend_gets_503_and_with_a_refusing_one_502() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_is_redirected_to_the_same_place() {
     let origin = Origin::echo("a").await;
-    let redirected = Domain { plain_http: PlainHttp::RedirectToHttps, ..domain("shop.example", "a") };
+    let mut redirected = domain("shop.example", "a");
+    redirected.settings.http_to_https = true;
     let edge = Edge::start_trusting("127.0.0.0/8", |edit| {
         shop(edit, &[origin.address]);
         edit.put_domain(redirected);

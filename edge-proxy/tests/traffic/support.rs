@@ -31,13 +31,13 @@ use switchyard_edge_proxy::{
     listen::{self, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
     on_demand::OnDemand,
     proxy::{AccessLog, Metrics, Settings},
-    snapshot::{
-        Backend, BackendProtocol, BackendState, Balancing, Certificate, Domain, Edit, LiveSnapshot, MissingCertificate,
-        PlainHttp, Service, Snapshot, Timeouts,
-    },
+    snapshot::{Certificate, Domain, Edit, LiveSnapshot, Service, Snapshot},
     tls,
 };
-use switchyard_proto::vocab::{BackendAddress, BackendId, CertificateId, HostPattern, ServiceId, Tag};
+use switchyard_proto::{
+    resource::{self, Backend, BackendProtocol, BackendState, Tags, Timeouts},
+    vocab::{BackendAddress, BackendId, CertificateId, HostPattern, ServiceId, Tag},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
@@ -314,25 +314,14 @@ pub(crate) async fn refusing() -> SocketAddr {
 }
 
 pub(crate) fn domain(host: &str, tag: &str) -> Domain {
-    Domain {
-        host: HostPattern::parse(host).unwrap(),
-        service: ServiceId::parse("shop").unwrap(),
-        active_tag: Tag::parse(tag).unwrap(),
-        plain_http: PlainHttp::Serve,
-        client_authentication: None,
-        minimum_tls_version: switchyard_edge_proxy::verify::TlsVersion::default(),
-        missing_certificate: MissingCertificate::Refused,
-    }
+    let (host, tag) = (HostPattern::parse(host).unwrap(), Tag::parse(tag).unwrap());
+    Domain::new(resource::Domain::new(host, ServiceId::parse("shop").unwrap(), tag)).unwrap()
 }
 
 pub(crate) fn service(protocol: BackendProtocol) -> Service {
-    Service {
-        id: ServiceId::parse("shop").unwrap(),
-        balancing: Balancing::RoundRobin,
-        protocol,
-        timeouts: Timeouts { connect: PATIENCE, first_byte: PATIENCE, idle: PATIENCE },
-        tls: None,
-    }
+    let timeouts = Timeouts::new(PATIENCE, PATIENCE, PATIENCE).unwrap();
+    let service = resource::Service::new(ServiceId::parse("shop").unwrap());
+    Service::new(resource::Service { protocol, timeouts, ..service }).unwrap()
 }
 
 pub(crate) fn backend(id: &str, address: SocketAddr, tag: &str) -> Backend {
@@ -340,7 +329,7 @@ pub(crate) fn backend(id: &str, address: SocketAddr, tag: &str) -> Backend {
         id: BackendId::parse(id).unwrap(),
         service: ServiceId::parse("shop").unwrap(),
         address: BackendAddress::parse(&address.to_string()).unwrap(),
-        tags: vec![Tag::parse(tag).unwrap()],
+        tags: Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap(),
         state: BackendState::Active,
     }
 }

@@ -67,7 +67,9 @@ impl CaBundle {
             let taken = RootCertStore::empty().add(CertificateDer::from(der.as_slice()));
             taken.map_err(|_| InvalidCaBundle::Unusable { position: index + 1 })?;
         }
-        Ok(Self(certificates))
+        let bundle = Self(certificates);
+        // As it is written, which may take more than what was given.
+        if bundle.pem().len() > CA_BUNDLE_BYTES_MAX { Err(InvalidCaBundle::TooLarge) } else { Ok(bundle) }
     }
 
     /// The certificates: DER.
@@ -139,6 +141,10 @@ pub fn chain_of_pem(pem: &str) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
     let chain = certificates_of_pem(pem).map_err(InvalidCertificate::ChainPem)?;
     match chain.len() {
         0 => Err(InvalidCertificate::NoChain),
+        // As it is written, which may take more than what was given.
+        1..=CERTIFICATE_CHAIN_MAX if certificates_pem(&chain).len() > CERTIFICATE_CHAIN_BYTES_MAX => {
+            Err(InvalidCertificate::ChainTooLarge)
+        }
         1..=CERTIFICATE_CHAIN_MAX => Ok(chain),
         _ => Err(InvalidCertificate::ChainTooLong),
     }
@@ -221,7 +227,9 @@ pub fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Result<PrivateKey, InvalidCertificat
         }
         _ => return Err(InvalidCertificate::KeyKind),
     };
-    Ok(PrivateKey::from_pkcs8(pkcs8))
+    let key = PrivateKey::from_pkcs8(pkcs8);
+    // As it is written, which may take more than what was given.
+    if key.expose_pem().len() > PRIVATE_KEY_BYTES_MAX { Err(InvalidCertificate::KeyTooLarge) } else { Ok(key) }
 }
 
 /// Which part of an upload is wrong.
@@ -349,6 +357,31 @@ impl InvalidCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_accepted_is_still_within_its_bounds_when_it_is_written() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = |length: usize| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, "x".repeat(length));
+            params.self_signed(&key).unwrap().pem()
+        };
+        let in_a_single_line = |pem: &str| {
+            let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        // Twice it is below the bound as it is given, and above it as it is written.
+        let (given, written) = (5_000..6_500)
+            .step_by(25)
+            .map(certificate)
+            .map(|written| (in_a_single_line(&written).repeat(2), written.repeat(2)))
+            .find(|(given, written)| given.len() <= CA_BUNDLE_BYTES_MAX && written.len() > CA_BUNDLE_BYTES_MAX)
+            .expect("lines take one byte in 64");
+        assert_eq!(CaBundle::parse(&given), Err(InvalidCaBundle::TooLarge));
+        assert_eq!(CaBundle::parse(&written), Err(InvalidCaBundle::TooLarge));
+        let (half, _) = written.split_at(written.len() / 2);
+        assert_eq!(CaBundle::parse(half).unwrap().pem(), half);
+    }
 
     #[test]
     fn a_private_key_is_never_shown() {

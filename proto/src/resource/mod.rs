@@ -17,6 +17,7 @@ mod domain;
 mod enumeration;
 mod invalid;
 mod issuer;
+mod patch;
 mod service;
 
 pub use self::{
@@ -39,6 +40,7 @@ pub use self::{
         ACME_URL_BYTES_MAX, Account, Directory, Email, ExternalAccount, InvalidIssuer, Issuer, Name, Place, Rate,
         RateLimits, Thumbprint,
     },
+    patch::{InvalidChange, Patch, new},
     service::{BackendProtocol, Balancing, InvalidTimeout, Service, Timeouts},
 };
 

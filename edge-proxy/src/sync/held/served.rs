@@ -73,18 +73,20 @@ impl Served {
         self.remove(key);
         match valid {
             Valid::Service(service) => {
-                self.services.entry(service.id.clone()).or_default().is_served = true;
+                self.services.entry(service.settings.id.clone()).or_default().is_served = true;
                 if service.tls.as_ref().is_some_and(|tls| !tls.is_verified()) {
-                    self.unverified.insert(service.id.clone());
+                    self.unverified.insert(service.settings.id.clone());
                 }
             }
             Valid::Backend(backend) => {
                 self.services.entry(backend.service.clone()).or_default().backends += 1;
-                self.backends.insert(backend.id.clone(), (backend.service.clone(), backend.tags.clone()));
+                self.backends.insert(backend.id.clone(), (backend.service.clone(), backend.tags.as_slice().to_vec()));
             }
             Valid::Domain(domain) => {
-                self.services.entry(domain.service.clone()).or_default().domains += 1;
-                self.domains.insert(domain.host.clone(), (domain.service.clone(), domain.active_tag.clone()));
+                self.services.entry(domain.settings.service.clone()).or_default().domains += 1;
+                let settings = &domain.settings;
+                let pool = (settings.service.clone(), settings.active_tag.clone());
+                self.domains.insert(settings.host.clone(), pool);
             }
             Valid::Certificate(certificate) => {
                 for name in certificate.names() {

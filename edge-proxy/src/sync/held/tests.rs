@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1 as wire,
+    v1,
     vocab::{Digest, Labels, ResourceKey, ResourceKind, Revision, TicketKeysId},
 };
 use tempfile::TempDir;
@@ -88,35 +89,27 @@ fn key(kind: ResourceKind, id: &str) -> ResourceKey {
 }
 
 fn service(id: &str) -> (ResourceKey, Vec<u8>) {
-    let message = wire::Service {
-        balancing: wire::BalancingPolicy::RoundRobin.into(),
-        protocol: wire::BackendProtocol::Automatic.into(),
-        connect_timeout_ms: 1,
-        first_byte_timeout_ms: 1,
-        idle_timeout_ms: 1,
-        tls: None,
-    };
+    let message = v1::Service { name: format!("services/{id}"), ..Default::default() };
     (key(ResourceKind::Service, id), message.encode_to_vec())
 }
 
 fn backend(id: &str, service: &str, tag: &str, address: &str) -> (ResourceKey, Vec<u8>) {
-    let message = wire::Backend {
-        service: service.into(),
+    let message = v1::Backend {
+        name: format!("backends/{id}"),
+        service: format!("services/{service}"),
         address: address.into(),
         tags: vec![tag.into()],
-        state: wire::BackendState::Active.into(),
+        ..Default::default()
     };
     (key(ResourceKind::Backend, id), message.encode_to_vec())
 }
 
 fn domain(host: &str, service: &str, tag: &str) -> (ResourceKey, Vec<u8>) {
-    let message = wire::Domain {
-        service: service.into(),
+    let message = v1::Domain {
+        name: format!("domains/{host}"),
+        service: format!("services/{service}"),
         active_tag: tag.into(),
-        http_to_https: false,
-        client_authentication: None,
-        minimum_tls_version: 1,
-        on_demand: false,
+        ..Default::default()
     };
     (key(ResourceKind::Domain, host), message.encode_to_vec())
 }
@@ -173,7 +166,7 @@ fn serves(held: &Held, host: &str) -> Option<(String, Vec<String>)> {
     let backends = route.target().map_or_else(Vec::new, |target| {
         target.pool.backends().iter().map(|pooled| pooled.backend.id.to_string()).collect()
     });
-    Some((route.domain().active_tag.to_string(), backends))
+    Some((route.domain().settings.active_tag.to_string(), backends))
 }
 
 fn tag_and(tag: &str, backends: &[&str]) -> Option<(String, Vec<String>)> {
@@ -419,7 +412,9 @@ impl Edge {
 
 /// Everything that is served, comparable.
 fn everything(held: &Held) -> BTreeMap<String, Option<(String, Vec<String>)>> {
-    held.snapshot().domains().map(|domain| (domain.host.to_string(), serves(held, domain.host.as_str()))).collect()
+    held.snapshot()
+        .domains()
+        .map(|domain| (domain.settings.host.to_string(), serves(held, domain.settings.host.as_str()))).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -530,7 +525,7 @@ proptest! {
         prop_assert_eq!(edge.held.digest(), fleet.digest());
         for domain in edge.held.snapshot().domains() {
             // Everything that is served has its service.
-            prop_assert!(edge.held.snapshot().services().any(|service| service.id == domain.service));
+            prop_assert!(edge.held.snapshot().services().any(|service| service.settings.id == domain.settings.service));
         }
         let before = (everything(&edge.held), rejected(&edge.held), edge.held.digest(), edge.held.revision());
         let edge = edge.restart();

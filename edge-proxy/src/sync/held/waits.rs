@@ -77,10 +77,10 @@ impl Waits {
                             })
                         }
                         PendingChange::Put(Valid::Domain(domain)) => waits
-                            .for_service(&domain.service, pending, withheld, served)
-                            .or_else(|| waits.for_newest_service(&domain.service, pending))
+                            .for_service(&domain.settings.service, pending, withheld, served)
+                            .or_else(|| waits.for_newest_service(&domain.settings.service, pending))
                             .or_else(|| waits.for_backends(domain, this.revision, &stuck))
-                            .or_else(|| waits.for_certificate(&domain.host, &stuck, pending, served)),
+                            .or_else(|| waits.for_certificate(&domain.settings.host, &stuck, pending, served)),
                         PendingChange::Remove => match key.kind {
                             ResourceKind::Domain
                             | ResourceKind::Challenge
@@ -151,7 +151,7 @@ impl Waits {
                 | ResourceKind::Unknown(_) => None,
             };
             let after = match &this.change {
-                PendingChange::Put(Valid::Domain(domain)) => Some(&domain.service),
+                PendingChange::Put(Valid::Domain(domain)) => Some(&domain.settings.service),
                 PendingChange::Put(Valid::Backend(backend)) => Some(&backend.service),
                 _ => None,
             };
@@ -194,10 +194,10 @@ impl Waits {
     fn for_backends(&self, domain: &Domain, revision: Revision, stuck: &Stuck<'_>) -> Option<String> {
         let (key, backend) = stuck.backends.iter().find(|(_, backend)| match &backend.change {
             PendingChange::Put(Valid::Backend(backend)) => {
-                backend.service == domain.service && backend.tags.contains(&domain.active_tag)
+                backend.service == domain.settings.service && backend.tags.contains(&domain.settings.active_tag)
             }
             PendingChange::Unservable(Claim::Pools { service, tags }) => {
-                service == domain.service.as_str() && tags.iter().any(|tag| tag == domain.active_tag.as_str())
+                *service == domain.settings.service && tags.contains(&domain.settings.active_tag)
             }
             // Nobody can say whose it is: it may be of every domain that was changed together with it.
             PendingChange::Unservable(_) => backend.revision == revision,

@@ -15,8 +15,8 @@ fn with_unknown_field((key, mut body): (ResourceKey, Vec<u8>)) -> (ResourceKey, 
 fn an_unknown_field_at_any_level_rejects_the_resource_by_name_and_keeps_its_last_good_version() {
     let nested = {
         let (key, mut body) = service("shop");
-        // Field 6, `tls`: a message of nothing but the unknown field.
-        body.extend_from_slice(&[0x32, UNKNOWN_FIELD.len() as u8]);
+        // Field 9, `tls`: a message of nothing but the unknown field.
+        body.extend_from_slice(&[0x4a, UNKNOWN_FIELD.len() as u8]);
         body.extend_from_slice(UNKNOWN_FIELD);
         (key, body)
     };
@@ -75,22 +75,22 @@ fn an_envelope_or_a_key_with_an_unknown_field_is_kept_and_rejected() {
 #[test]
 fn an_unknown_number_in_any_enum_is_rejected_by_the_name_of_its_field() {
     let set = |(key, body): (ResourceKey, Vec<u8>), change: &dyn Fn(&[u8]) -> Vec<u8>| (key, change(&body));
-    let domain_with = |change: fn(&mut wire::Domain)| {
+    let domain_with = |change: fn(&mut v1::Domain)| {
         set(domain("shop.example", "shop", "b"), &|body| {
-            let mut message = wire::Domain::decode(body).unwrap();
+            let mut message = v1::Domain::decode(body).unwrap();
             change(&mut message);
             message.encode_to_vec()
         })
     };
-    let service_with = |change: fn(&mut wire::Service)| {
+    let service_with = |change: fn(&mut v1::Service)| {
         set(service("shop"), &|body| {
-            let mut message = wire::Service::decode(body).unwrap();
+            let mut message = v1::Service::decode(body).unwrap();
             change(&mut message);
             message.encode_to_vec()
         })
     };
     let unknown_state = set(backend("a1", "shop", "a", GOOD), &|body| {
-        wire::Backend { state: 9_999, ..wire::Backend::decode(body).unwrap() }.encode_to_vec()
+        v1::Backend { state: 9_999, ..v1::Backend::decode(body).unwrap() }.encode_to_vec()
     });
     let unknown_role = set(ticket_keys("eu", &[(1, wire::TicketKeyRole::Current)]), &|body| {
         let mut message = wire::TicketKeys::decode(body).unwrap();
@@ -98,20 +98,19 @@ fn an_unknown_number_in_any_enum_is_rejected_by_the_name_of_its_field() {
         message.encode_to_vec()
     });
     for (field, newer) in [
-        ("minimum_tls_version", domain_with(|domain| domain.minimum_tls_version = 9_999)),
         (
-            "client_authentication.mode",
+            "tls.minimum_version",
+            domain_with(|domain| domain.tls.get_or_insert_default().minimum_version = 9_999),
+        ),
+        (
+            "tls.client_authentication.mode",
             domain_with(|domain| {
-                let authentication = wire::ClientAuthentication { authorities: vec![], mode: 9_999 };
-                domain.client_authentication = Some(authentication);
+                let authentication = v1::ClientAuthentication { ca_bundle_pem: String::new(), mode: 9_999 };
+                domain.tls.get_or_insert_default().client_authentication = Some(authentication);
             }),
         ),
         ("balancing", service_with(|service| service.balancing = 9_999)),
         ("protocol", service_with(|service| service.protocol = -1)),
-        (
-            "tls.trust",
-            service_with(|service| service.tls = Some(wire::BackendTls { trust: 9_999, ..Default::default() })),
-        ),
         ("state", unknown_state),
         ("keys.role", unknown_role),
     ] {
