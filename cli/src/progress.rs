@@ -100,7 +100,7 @@ mod tests {
     fn the_drawing_is_bounded_and_shows_what_stands_out_first() {
         let state = |n| if n == 50 { ProgressState::Rejected } else { ProgressState::Pending };
         let progress =
-            |n| EdgeProgress { edge: format!("edges/e{n:02}"), state: state(n).into(), rejections: Vec::new() };
+            |n| EdgeProgress { edge: format!("edges/e{n:02}"), state: state(n).into(), ..EdgeProgress::default() };
         let response = WatchRevisionResponse { edges: (0..60).map(progress).collect(), complete: false };
         let mut edges = Edges::default();
         edges.update(response, std::time::Duration::ZERO);

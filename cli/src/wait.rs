@@ -114,6 +114,8 @@ pub(crate) struct EdgeStanding {
     /// How long after the change was sent it was first seen in this state.
     pub(crate) since: Duration,
     pub(crate) rejections: Vec<Rejection>,
+    /// How many more there may be.
+    pub(crate) unnamed: u64,
 }
 
 impl EdgeStanding {
@@ -147,7 +149,8 @@ impl Edges {
                     elapsed
                 }
             };
-            self.0.insert(id, EdgeStanding { state, since, rejections: edge.rejections });
+            let unnamed = unnamed(edge.rejections_total, &edge.rejections);
+            self.0.insert(id, EdgeStanding { state, since, rejections: edge.rejections, unnamed });
         }
         changed
     }
@@ -233,14 +236,29 @@ fn reasons(edges: &Edges) -> Vec<String> {
             ProgressState::Pending | ProgressState::Unspecified => {
                 reasons.push(format!("{id}: has not acknowledged it yet"))
             }
-            ProgressState::Rejected if edge.rejections.is_empty() => reasons.push(format!("{id}: rejected it")),
-            ProgressState::Rejected => reasons.extend(edge.rejections.iter().map(|rejection| {
-                let Rejection { resource, revision, reason } = rejection;
-                format!("{id}: rejected {resource} (revision {revision}): {reason}")
-            })),
+            ProgressState::Rejected if edge.rejections.is_empty() => match edge.unnamed {
+                0 => reasons.push(format!("{id}: rejected it")),
+                unnamed => {
+                    reasons.push(format!("{id}: rejects {unnamed} that it does not name, perhaps of this revision"))
+                }
+            },
+            ProgressState::Rejected => {
+                reasons.extend(edge.rejections.iter().map(|rejection| {
+                    let Rejection { resource, revision, reason } = rejection;
+                    format!("{id}: rejected {resource} (revision {revision}): {reason}")
+                }));
+                if edge.unnamed > 0 {
+                    reasons.push(format!("{id}: and {} more", edge.unnamed));
+                }
+            }
         }
     }
     reasons
+}
+
+/// How many rejections there are beside those that are named.
+pub(crate) fn unnamed(total: u64, named: &[Rejection]) -> u64 {
+    total.saturating_sub(named.len() as u64)
 }
 
 #[cfg(test)]
@@ -259,7 +277,7 @@ mod tests {
         let progress = |(id, state): &(&str, ProgressState)| EdgeProgress {
             edge: format!("edges/{id}"),
             state: (*state).into(),
-            rejections: Vec::new(),
+            ..EdgeProgress::default()
         };
         WatchRevisionResponse { edges: states.iter().map(progress).collect(), complete: false }
     }

@@ -20,6 +20,7 @@ pub struct Metrics {
     registry: Registry,
     expiring: Gauge<i64, AtomicI64>,
     expiry: Family<CertificateLabels, Gauge<i64, AtomicI64>>,
+    withheld: Family<KindLabels, Gauge<i64, AtomicI64>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,12 +28,17 @@ struct CertificateLabels {
     certificate: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
 impl Metrics {
     /// Metrics of which nothing was counted yet.
     #[expect(clippy::new_without_default, reason = "there is one for each process, made in one place")]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("switchyard");
-        let (expiring, expiry) = (Gauge::default(), Family::default());
+        let (expiring, expiry, withheld) = (Gauge::default(), Family::default(), Family::default());
         registry.register(
             "certificates_expiring",
             "Certificates that end in 30 days, or in a third of a shorter lifetime, and were not replaced",
@@ -44,7 +50,12 @@ impl Metrics {
             Unit::Seconds,
             expiry.clone(),
         );
-        Self { registry, expiring, expiry }
+        registry.register(
+            "withheld_resources",
+            "Resources of each kind that are in the database and cannot be read: edges keep what they serve of them",
+            withheld.clone(),
+        );
+        Self { registry, expiring, expiry, withheld }
     }
 
     /// Takes note of the certificates that come to their end.
@@ -61,6 +72,14 @@ impl Metrics {
         self.expiring.set(count);
     }
 
+    /// Takes note of what the database has and cannot be read: the kind of each.
+    pub fn withheld<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
+        self.withheld.clear();
+        for kind in kinds {
+            self.withheld.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+        }
+    }
+
     /// All of them, in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -73,6 +92,17 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_counted_by_kind_until_it_can() {
+        let metrics = Metrics::new();
+        metrics.withheld(["domains", "tokens", "domains"].into_iter());
+        let text = metrics.text();
+        assert!(text.contains("switchyard_withheld_resources{kind=\"domains\"} 2\n"), "{text}");
+        assert!(text.contains("switchyard_withheld_resources{kind=\"tokens\"} 1\n"), "{text}");
+        metrics.withheld([].into_iter());
+        assert!(!metrics.text().contains("kind="), "{}", metrics.text());
+    }
 
     #[test]
     fn what_ends_no_more_is_told_no_more() {

@@ -1,5 +1,5 @@
-//! Stands between a real control plane and a real edge, and spoils the backends that a test names: what a control plane
-//! of another version, or with a fault, may send. It also holds back what the edge is sent, as a slow network does.
+//! Stands between a real control plane and a real edge, and spoils the resources that a test names: what a control plane
+//! of a newer version may send. It also holds back what the edge is sent, as a slow network does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,8 +12,8 @@ use bytes::Bytes;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1::{
-        Backend, Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse,
-        fleet_service_client::FleetServiceClient, sync_request, sync_response,
+        Batch, BatchKind, Hello, Resource, SyncRequest, SyncResponse, fleet_service_client::FleetServiceClient,
+        sync_request, sync_response,
     },
     vocab::{Digest, ResourceKey},
 };
@@ -26,8 +26,8 @@ use crate::{
     wire::{FleetListener, Streams},
 };
 
-/// No address of any backend.
-const SPOILT_ADDRESS: &str = "an address of another kind";
+/// A field that no message has: number 9999, of value 1.
+pub const UNKNOWN_FIELD: &[u8] = b"\xf8\xf0\x04\x01";
 
 /// A relay for one edge.
 pub struct Relay {
@@ -48,7 +48,7 @@ enum Gate {
 /// What differs between the two sides.
 #[derive(Default)]
 struct State {
-    /// Names of backends (`backends/shop-1`) that are to be spoilt.
+    /// Names of resources (`backends/shop-1`) that are to be spoilt.
     spoil: HashSet<String>,
     /// What the edge holds in spoilt form: the hashes of the real and of the spoilt one.
     spoilt: HashMap<String, (Digest, Digest)>,
@@ -76,12 +76,12 @@ impl Relay {
         self.gate.send_replace(Gate::Open);
     }
 
-    /// Gives every version of a backend (`backends/shop-1`) from now on an address that no edge can use.
+    /// Gives every version of a resource (`backends/shop-1`) from now on a field that no edge knows.
     pub fn spoil(&self, name: &str) {
         self.state.lock().expect(HELD).spoil.insert(name.to_owned());
     }
 
-    /// Lets further versions of a backend through as they are.
+    /// Lets further versions of a resource through as they are.
     pub fn spare(&self, name: &str) {
         self.state.lock().expect(HELD).spoil.remove(name);
     }
@@ -161,9 +161,7 @@ impl State {
             let Some(name) = resource.key.as_ref().and_then(name_of) else { continue };
             self.spoilt.remove(&name);
             if self.spoil.contains(&name) {
-                let Ok(backend) = Backend::decode(resource.body) else { continue };
-                let backend = Backend { address: SPOILT_ADDRESS.to_owned(), ..backend };
-                resource.body = backend.encode_to_vec().into();
+                resource.body = [&resource.body[..], UNKNOWN_FIELD].concat().into();
                 let spoilt = Bytes::from(resource.encode_to_vec());
                 self.spoilt.insert(name, (Digest::of(encoded), Digest::of(&spoilt)));
                 *encoded = spoilt;

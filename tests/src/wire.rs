@@ -16,7 +16,7 @@ use switchyard_proto::{
     fleet::v1::{
         Ack, Backend, BackendProtocol, BackendState, BalancingPolicy, Batch, BatchKind, Certificate, Domain,
         EdgeCertificate, EnrolRequest, EnrolResponse, Hello, RenewRequest, RenewResponse, Resource, ResourceKey,
-        ResourceKind, Service, SyncRequest, SyncResponse,
+        Service, SyncRequest, SyncResponse,
         fleet_service_server::{FleetService, FleetServiceServer},
         sync_request, sync_response,
     },
@@ -221,9 +221,10 @@ impl Stream {
 #[derive(Default)]
 pub struct Feed {
     revision: u64,
-    held: BTreeMap<(i32, String), Bytes>,
-    changed: BTreeMap<(i32, String), Bytes>,
+    held: BTreeMap<(String, String), Bytes>,
+    changed: BTreeMap<(String, String), Bytes>,
     removed: Vec<ResourceKey>,
+    withheld: Vec<ResourceKey>,
 }
 
 impl Feed {
@@ -237,7 +238,7 @@ impl Feed {
             idle_timeout_ms: 300_000,
             tls: None,
         };
-        self.put(ResourceKind::Service, id, service.encode_to_vec())
+        self.put("services", id, service.encode_to_vec())
     }
 
     /// Puts an active backend.
@@ -248,7 +249,7 @@ impl Feed {
             tags: vec![tag.to_owned()],
             state: BackendState::Active.into(),
         };
-        self.put(ResourceKind::Backend, id, backend.encode_to_vec())
+        self.put("backends", id, backend.encode_to_vec())
     }
 
     /// Puts a certificate.
@@ -258,7 +259,7 @@ impl Feed {
             chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
             private_key: issued.key_pkcs8.clone().into(),
         };
-        self.put(ResourceKind::Certificate, id, certificate.encode_to_vec())
+        self.put("certificates", id, certificate.encode_to_vec())
     }
 
     /// Puts a domain.
@@ -271,21 +272,37 @@ impl Feed {
             minimum_tls_version: 1,
             on_demand: false,
         };
-        self.put(ResourceKind::Domain, host, domain.encode_to_vec())
+        self.put("domains", host, domain.encode_to_vec())
     }
 
-    /// Puts whatever bytes as a resource's body.
-    pub fn put(&mut self, kind: ResourceKind, id: &str, body: impl Into<Bytes>) -> &mut Self {
-        let key = ResourceKey { kind: kind.into(), id: id.to_owned() };
-        let resource = Resource { key: Some(key), revision: self.revision + 1, body: body.into() };
-        self.changed.insert((kind.into(), id.to_owned()), resource.encode_to_vec().into());
+    /// Puts whatever bytes as the body of a resource of whatever kind (`domains`).
+    pub fn put(&mut self, kind: &str, id: &str, body: impl Into<Bytes>) -> &mut Self {
+        let resource = Resource { key: Some(key(kind, id)), revision: self.revision + 1, body: body.into() };
+        self.put_encoded(kind, id, resource.encode_to_vec())
+    }
+
+    /// Puts a whole resource as it is on the wire.
+    pub fn put_encoded(&mut self, kind: &str, id: &str, encoded: impl Into<Bytes>) -> &mut Self {
+        self.changed.insert((kind.to_owned(), id.to_owned()), encoded.into());
         self
     }
 
+    /// The revision of what is put next.
+    pub fn next_revision(&self) -> u64 {
+        self.revision + 1
+    }
+
     /// Removes a resource.
-    pub fn remove(&mut self, kind: ResourceKind, id: &str) -> &mut Self {
-        self.held.remove(&(kind.into(), id.to_owned()));
-        self.removed.push(ResourceKey { kind: kind.into(), id: id.to_owned() });
+    pub fn remove(&mut self, kind: &str, id: &str) -> &mut Self {
+        self.held.remove(&(kind.to_owned(), id.to_owned()));
+        self.removed.push(key(kind, id));
+        self
+    }
+
+    /// Has a resource that cannot be read.
+    pub fn withhold(&mut self, kind: &str, id: &str) -> &mut Self {
+        self.held.remove(&(kind.to_owned(), id.to_owned()));
+        self.withheld.push(key(kind, id));
         self
     }
 
@@ -314,6 +331,12 @@ impl Feed {
         self.revision += 1;
         let (revision, digest) = self.received();
         let digest = digest.to_bytes().to_vec().into();
-        Batch { revision, kind: kind.into(), last: true, resources, removed, digest }
+        let withheld = std::mem::take(&mut self.withheld);
+        let kind = kind.into();
+        Batch { revision, kind, last: true, resources, removed, digest, withheld, withheld_complete: false }
     }
+}
+
+fn key(kind: &str, id: &str) -> ResourceKey {
+    ResourceKey { kind: kind.to_owned(), id: id.to_owned() }
 }

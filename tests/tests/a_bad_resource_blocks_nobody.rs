@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use switchyard_proto::{
-    fleet::v1::{Ack, AckOutcome, Batch, ResourceKind},
+    fleet::v1::{Ack, AckOutcome, Batch},
     v1::ProgressState,
 };
 use switchyard_tests::{
@@ -74,8 +74,7 @@ fn accepted(ack: &Ack) -> Result<()> {
 /// The resources that are rejected, as in the API.
 fn rejected(ack: &Ack) -> Vec<String> {
     let keys = ack.rejections.iter().filter_map(|rejection| rejection.key.as_ref());
-    let keys = keys.filter_map(|key| switchyard_proto::vocab::ResourceKey::from_wire(key).ok());
-    let mut names: Vec<String> = keys.map(|key| key.to_string()).collect();
+    let mut names: Vec<String> = keys.map(|key| format!("{}/{}", key.kind, key.id)).collect();
     names.sort();
     names
 }
@@ -86,7 +85,7 @@ async fn a_rejected_domain_keeps_its_last_good_version_while_another_in_the_same
     told.feed.backend("shop-b", "shop", &told.b.address(), "b");
     accepted(&told.apply().await?)?;
 
-    told.feed.put(ResourceKind::Domain, "shop.example", &b"\xff\xff\xff"[..]).domain("other.example", "shop", "b");
+    told.feed.put("domains", "shop.example", &b"\xff\xff\xff"[..]).domain("other.example", "shop", "b");
     let ack = told.apply().await?;
     ensure!(rejected(&ack) == ["domains/shop.example"], "{ack:?}");
     ensure!(ack.rejections[0].revision == ack.revision && !ack.rejections[0].reason.is_empty(), "{ack:?}");
@@ -117,7 +116,7 @@ async fn a_revision_with_one_unacceptable_backend_does_not_switch_and_the_fix_br
     }
 
     // What the domain at its old version needs cannot be taken away meanwhile.
-    told.feed.remove(ResourceKind::Backend, "shop-a");
+    told.feed.remove("backends", "shop-a");
     told.apply().await?;
     ensure!(told.serves("shop.example").await? == "a", "the old backend is still in use");
 
@@ -136,7 +135,7 @@ async fn a_revision_with_one_unacceptable_backend_does_not_switch_and_the_fix_br
 #[tokio::test]
 async fn rejections_survive_a_restart_and_so_does_the_last_good_version() -> Result<()> {
     let mut told = Told::start().await?;
-    told.feed.put(ResourceKind::Domain, "shop.example", &b"\xff\xff\xff"[..]);
+    told.feed.put("domains", "shop.example", &b"\xff\xff\xff"[..]);
     let before = told.apply().await?;
     told.edge.kill().await?;
     told.edge.start().await?;
@@ -192,7 +191,7 @@ async fn garbage_ends_the_stream_and_not_the_edge() -> Result<()> {
         std::mem::replace(&mut told.stream, stream).ended().await.context(what)?;
         ensure!(told.serves("shop.example").await? == "a", "{what}: it serves on");
     }
-    told.feed.remove(ResourceKind::Domain, "other.example");
+    told.feed.remove("domains", "other.example");
     accepted(&told.apply().await?)?;
     ensure!(told.serves("other.example").await? == "404", "changes reach it again");
     ensure!(told.edge.process()?.id()? == id, "it is the same process");
@@ -207,7 +206,7 @@ async fn a_batch_with_another_digest_is_not_applied_and_everything_is_asked_for(
     let ack = told.stream.apply(batch).await?;
     ensure!(ack.outcome() == AckOutcome::DigestMismatch, "{ack:?}");
     ensure!(told.serves("shop.example").await? == "a", "nothing was applied");
-    told.feed.backend("shop-b", "shop", &told.b.address(), "b").remove(ResourceKind::Backend, "shop-a");
+    told.feed.backend("shop-b", "shop", &told.b.address(), "b").remove("backends", "shop-a");
     let snapshot = told.feed.domain("other.example", "shop", "b").snapshot();
     accepted(&told.stream.apply(snapshot).await?)?;
     ensure!(told.serves("shop.example").await? == "b", "the whole snapshot is");

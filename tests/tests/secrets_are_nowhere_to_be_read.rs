@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use switchyard_proto::{
-    fleet::v1::{Resource, ResourceKind, TicketKeys, sync_response},
+    fleet::v1::{Resource, TicketKeys, sync_response},
     v1::{CreateTokenRequest, Role, Token},
 };
 use switchyard_tests::{
@@ -62,7 +62,7 @@ async fn ticket_secret(fleet: &Fleet) -> Result<Vec<u8>> {
         let Some(sync_response::Message::Batch(batch)) = message.message else { continue };
         for encoded in batch.resources {
             let resource = Resource::decode(encoded)?;
-            if resource.key.context("a key")?.kind() == ResourceKind::TicketKeys {
+            if resource.key.context("a key")?.kind == "ticketKeys" {
                 let keys = TicketKeys::decode(resource.body)?.keys;
                 return Ok(keys.first().context("a ticket key")?.secret.to_vec());
             }

@@ -9,7 +9,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use switchyard_proto::{
-    fleet::v1::{AckOutcome, ResourceKind, TicketKey, TicketKeyRole, TicketKeys},
+    fleet::v1::{AckOutcome, TicketKey, TicketKeyRole, TicketKeys},
     v1::{ClientAuthentication, ClientCertificateMode, Domain, DomainTls},
 };
 use switchyard_tests::{
@@ -323,7 +323,7 @@ impl Told {
             created_at_ms: i64::try_from(now)? - hours * 60 * 60 * 1_000,
         };
         let keys = TicketKeys { keys: vec![key] }.encode_to_vec();
-        self.feed.put(ResourceKind::TicketKeys, "e3b0c44298fc1c149afbf4c8996fb924", keys);
+        self.feed.put("ticketKeys", "e3b0c44298fc1c149afbf4c8996fb924", keys);
         self.apply().await
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     names,
     output::{Output, Show, age, clean, moment, note, or_dash, timestamp, word},
-    wait::Outcome,
+    wait::{Outcome, unnamed},
 };
 
 #[derive(Debug, Subcommand)]
@@ -209,6 +209,10 @@ pub(super) fn rejections(output: &Output, edges: &[Edge]) -> Result<(), Failure>
             let line = format!("{} rejects {resource} (revision {revision}): {reason}", names::id(&edge.name));
             lines.push(clean(&line).into_owned());
         }
+        match unnamed(edge.rejections_total, &edge.rejections) {
+            0 => {}
+            more => lines.push(clean(&format!("{} rejects {more} more", names::id(&edge.name))).into_owned()),
+        }
     }
     if lines.is_empty() { Ok(()) } else { output.text(&format!("\n{}", lines.join("\n"))) }
 }
@@ -224,7 +228,7 @@ impl Show for Edge {
             word(self.state().as_str_name(), "EDGE_STATE_"),
             label_text(&self.labels),
             self.acknowledged_revision.to_string(),
-            self.rejections.len().to_string(),
+            self.rejections_total.max(self.rejections.len() as u64).to_string(),
             or_dash(&self.version),
             age(self.last_contact_time.as_ref(), now),
             or_dash(&self.peer_address),
@@ -243,7 +247,7 @@ impl Show for Edge {
             ("acknowledged revision", self.acknowledged_revision.to_string()),
             ("acknowledged", moment(self.acknowledge_time.as_ref(), now)),
             ("on its disk", persisted.to_owned()),
-            ("rejected", self.rejections.len().to_string()),
+            ("rejected", self.rejections_total.max(self.rejections.len() as u64).to_string()),
             ("deltas sent", self.deltas_sent.to_string()),
             ("snapshots sent", self.snapshots_sent.to_string()),
         ]

@@ -40,6 +40,7 @@ fn rejecting_edge() -> Edge {
             revision: 11,
             reason: "address: \x1b[2Jbad".to_owned(),
         }],
+        rejections_total: 120,
         ..Edge::default()
     }
 }
@@ -95,7 +96,7 @@ async fn edges_are_listed_with_what_they_reject_and_why() {
     fake.state.edges.lock().unwrap().push(rejecting_edge());
     for args in [&["edge", "list"][..], &["edge", "get", "edge-1"], &["status"]] {
         let shown = fake.run(args).await.stdout;
-        let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\n";
+        let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\nedge-1 rejects 119 more\n";
         assert!(shown.contains(reason), "{args:?}: {shown}");
     }
     let json: Value = serde_json::from_str(&fake.run(&["status", "-o", "json"]).await.stdout).unwrap();

@@ -12,7 +12,7 @@ fn edges(states: &[(&str, ProgressState)]) -> WatchRevisionResponse {
     let progress = |(id, state): &(&str, ProgressState)| EdgeProgress {
         edge: format!("edges/{id}"),
         state: (*state).into(),
-        rejections: Vec::new(),
+        ..EdgeProgress::default()
     };
     WatchRevisionResponse { edges: states.iter().map(progress).collect(), complete: false }
 }
@@ -70,6 +70,26 @@ async fn a_rejection_of_this_change_is_3_and_says_which_edge_and_why() {
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     let why = "  e2: rejected backends/shop-1 (revision 7): address: not an address";
     assert_eq!(last_line(&ended.stderr), why);
+}
+
+#[tokio::test]
+async fn rejections_that_an_edge_does_not_name_are_3_and_counted() {
+    let fake = Fake::start().await;
+    let mut response = complete(edges(&[("e1", ProgressState::Rejected), ("e2", ProgressState::Rejected)]));
+    response.edges[0].rejections_total = 250;
+    let resource = "backends/shop-1".to_owned();
+    response.edges[1].rejections.push(Rejection { resource, revision: 7, reason: "needs a newer edge".to_owned() });
+    response.edges[1].rejections_total = 201;
+    fake.say(vec![Ok(response)]);
+    let ended = fake.run(&DRAIN).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let lines: Vec<&str> = ended.stderr.lines().rev().take(3).collect();
+    let expected = [
+        "  e2: and 200 more",
+        "  e2: rejected backends/shop-1 (revision 7): needs a newer edge",
+        "  e1: rejects 250 that it does not name, perhaps of this revision",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[tokio::test]

@@ -42,16 +42,22 @@ pub async fn run(
     let fleet_ca = authority(&mut *transaction, AuthorityKind::Fleet, now).await?;
     let internal_ca = authority(&mut *transaction, AuthorityKind::Internal, now).await?;
     let default = ServiceId::default_service();
-    let service = match transaction.service(&default).await? {
-        Some(_) => Found::Read(()),
-        None => {
+    let service = match transaction.service(&default).await {
+        Ok(Some(_)) => Found::Read(()),
+        // It is there, and withheld.
+        Err(error) if error.is_unreadable() => Found::Read(()),
+        Err(error) => return Err(error.into()),
+        Ok(None) => {
             transaction.put_service(None, Service::new(default)).await?;
             Found::Made(())
         }
     };
-    let token = match transaction.tokens().await?.is_empty() {
-        false => Found::Read(()),
-        true => {
+    let token = match transaction.tokens().await {
+        Ok(tokens) if !tokens.is_empty() => Found::Read(()),
+        // One is there, and withheld.
+        Err(error) if error.is_unreadable() => Found::Read(()),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {
             let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
             let id = TokenId::parse(FIRST_TOKEN_ID).expect("it is an id");
             let token = Token { id, hash: secret.hash(), access: Access::EVERYTHING, expires_at: None };

@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::{Feed, State};
 use crate::{
-    store::{Store, StoreError},
+    store::{Store, StoreError, Withheld},
     telemetry::chain,
 };
 
@@ -45,6 +45,18 @@ impl Follower {
                 database = %changes.head,
                 "the database is behind what was read from it, as after a restore; everything is read anew"
             );
+        }
+        for Withheld { kind, id, revision, reason } in &changes.withheld {
+            // Reading everything anew is no news.
+            if before.withheld_of(kind, id).is_none_or(|known| known.revision != *revision) {
+                warn!(
+                    event = "row_unreadable",
+                    resource = format!("{kind}/{id}"),
+                    %revision,
+                    reason,
+                    "the database has what cannot be read: edges keep what they serve of it, and nobody is sent it"
+                );
+            }
         }
         let mut state = State::clone(&before);
         if state.apply(changes) {
@@ -103,7 +115,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::{Digest, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag};
+    use switchyard_proto::vocab::{Digest, EdgeId, HostPattern, Labels, ResourceKey, Revision, ServiceId, Tag};
 
     use super::*;
     use crate::{
@@ -244,6 +256,69 @@ mod tests {
         let state = fixture.feed.state();
         assert_eq!(state.revision(), stored.revision);
         assert_eq!(state.services().keys().map(ServiceId::as_str).collect::<Vec<_>>(), ["c"]);
+    }
+
+    /// The names in the first part of a batch: put, removed and withheld.
+    fn told(state: &State, received: Option<Revision>) -> (usize, Vec<String>, Vec<String>) {
+        let mut batch = state.visible(&Labels::default()).batch(received, state.revision());
+        let part = batch.next_part().unwrap();
+        let names = |keys: &[ResourceKey]| keys.iter().map(ToString::to_string).collect();
+        (part.resources.len(), names(&part.removed), names(&part.withheld))
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_withheld_until_it_is_put_or_deleted() {
+        let fixture = Fixture::new().await;
+        let (shop, other) = (fixture.put("shop").await, fixture.put("other").await);
+        let key = ResourceKey::domain(&domain(&shop.value.id).host);
+        fixture.follower().catch_up().await.unwrap();
+        let whole = fixture.feed.state().visible(&Labels::default()).digest();
+        // A newer version wrote it, and this one cannot read it.
+        let write = async |value: &'static str, revision: &'static str| {
+            fixture.database.execute(value).await;
+            fixture.database.execute(revision).await;
+        };
+        write(
+            "UPDATE domain SET minimum_tls_version = '1.4', revision = 4 WHERE host = 'shop.example'",
+            "UPDATE revision SET current = 4",
+        )
+        .await;
+        fixture.follower().catch_up().await.unwrap();
+        let anew = Feed::new();
+        Follower::new(anew.clone(), fixture.store.clone()).catch_up().await.unwrap();
+        for (feed, in_sight) in [(&fixture.feed, 3), (&anew, 2)] {
+            let state = feed.state();
+            assert_eq!(state.revision(), Revision(4), "it stops nothing");
+            assert!(state.is_withheld(&key) && state.domains().len() == 1);
+            assert_eq!(told(&state, Some(other.revision)), (0, vec![], vec![key.to_string()]));
+            assert_eq!(told(&state, Some(Revision(4))), (0, vec![], vec![]), "it was told of it");
+            // What it uses is in sight as far as that is known.
+            assert_eq!(told(&state, None), (in_sight, vec![], vec![key.to_string()]));
+            assert_ne!(state.visible(&Labels::default()).digest(), whole);
+        }
+        // It is written again, so that this version can read it.
+        write(
+            "UPDATE domain SET minimum_tls_version = '1.2', revision = 5 WHERE host = 'shop.example'",
+            "UPDATE revision SET current = 5",
+        )
+        .await;
+        fixture.follower().catch_up().await.unwrap();
+        let state = fixture.feed.state();
+        assert_eq!((state.withheld().count(), state.domains().len()), (0, 2));
+        assert_eq!(told(&state, Some(Revision(4))), (1, vec![], vec![]));
+
+        fixture.database.execute("UPDATE domain SET minimum_tls_version = 'x', revision = 5").await;
+        let anew = Feed::new();
+        let follower = Follower::new(anew.clone(), fixture.store.clone());
+        follower.catch_up().await.unwrap();
+        assert_eq!(anew.state().withheld().count(), 2);
+        fixture.database.execute("DELETE FROM domain WHERE host = 'shop.example'").await;
+        fixture.database.execute("INSERT INTO tombstone VALUES ('domains', 'shop.example', 6)").await;
+        fixture.database.execute("UPDATE revision SET current = 6").await;
+        follower.catch_up().await.unwrap();
+        let state = anew.state();
+        assert_eq!(state.withheld().map(|it| it.id.clone()).collect::<Vec<_>>(), ["other.example"]);
+        assert_eq!(told(&state, Some(Revision(5))), (0, vec![key.to_string()], vec![]));
     }
 
     #[tokio::test]

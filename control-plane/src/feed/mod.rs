@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use switchyard_proto::vocab::Revision;
 use tokio::sync::watch;
 
-pub use batch::{Batch, BatchKind, Part};
+pub use batch::{Batch, BatchKind, Last, Named, Part};
 pub use follower::Follower;
 pub use state::State;
 pub use visible::VisibleSet;

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
-use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, ResourceKey, Revision, ServiceId, TicketKeysId};
+use switchyard_proto::vocab::{
+    BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TicketKeysId,
+};
 
 use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored, TicketKeys};
 
@@ -12,6 +14,10 @@ use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored, Tic
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resources {
     pub(super) domains: OrdMap<HostPattern, Arc<Stored<Domain>>>,
+    /// The last readable versions of domains that are withheld: what these use stays in sight.
+    retained: OrdMap<HostPattern, Arc<Stored<Domain>>>,
+    /// What is there and cannot be read, and since when.
+    withheld: OrdMap<ResourceKey, Revision>,
     pub(super) services: OrdMap<ServiceId, Arc<Stored<Service>>>,
     pub(super) backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
@@ -108,7 +114,8 @@ impl Resources {
         let host = stored.value.host.clone();
         self.encode(ResourceKey::domain(&host), stored.revision, encoded);
         self.domain_names.insert(&host);
-        self.domains.insert(host, stored)
+        let retained = self.retained.remove(&host);
+        self.domains.insert(host, stored).or(retained)
     }
 
     /// Puts what a CA is answered, or a new version of it.
@@ -163,7 +170,47 @@ impl Resources {
     pub(super) fn remove_domain(&mut self, host: &HostPattern) -> Option<Arc<Stored<Domain>>> {
         self.encoded.remove(&ResourceKey::domain(host));
         self.domain_names.remove(host);
-        self.domains.remove(host)
+        let retained = self.retained.remove(host);
+        self.domains.remove(host).or(retained)
+    }
+
+    /// A domain as far as it refers to others: as it is, or as it was before it was withheld.
+    pub(super) fn domain(&self, host: &HostPattern) -> Option<&Arc<Stored<Domain>>> {
+        self.domains.get(host).or_else(|| self.retained.get(host))
+    }
+
+    /// The domains that are withheld, as they were before.
+    pub(super) fn retained(&self) -> impl Iterator<Item = (&HostPattern, &Arc<Stored<Domain>>)> {
+        self.retained.iter()
+    }
+
+    /// What is withheld, and since when.
+    pub(super) fn withheld(&self) -> impl Iterator<Item = (&ResourceKey, Revision)> {
+        self.withheld.iter().map(|(key, revision)| (key, *revision))
+    }
+
+    /// Withholds a resource: it is not there any more, but what a domain refers to is.
+    pub(super) fn withhold(&mut self, key: &ResourceKey, revision: Revision) {
+        self.withheld.insert(key.clone(), revision);
+        match key.kind {
+            ResourceKind::Domain => {
+                self.encoded.remove(key);
+                if let Some(stored) = key.host().ok().and_then(|host| self.domains.remove(&host)) {
+                    self.retained.insert(stored.value.host.clone(), stored);
+                }
+            }
+            ResourceKind::Service => drop(ServiceId::parse(&key.id).map(|id| self.remove_service(&id))),
+            ResourceKind::Backend => drop(BackendId::parse(&key.id).map(|id| self.remove_backend(&id))),
+            ResourceKind::Certificate => drop(CertificateId::parse(&key.id).map(|id| self.remove_certificate(&id))),
+            ResourceKind::Challenge => drop(key.host().map(|host| self.remove_challenge(&host))),
+            ResourceKind::TicketKeys => drop(TicketKeysId::parse(&key.id).map(|id| self.remove_ticket_keys(&id))),
+            ResourceKind::Unknown(_) => {}
+        }
+    }
+
+    /// A resource is withheld no more; whether it was.
+    pub(super) fn end_withheld(&mut self, key: &ResourceKey) -> bool {
+        self.withheld.remove(key).is_some()
     }
 
     /// A resource as edges receive it, and the revision that changed it last.

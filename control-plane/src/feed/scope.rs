@@ -3,13 +3,15 @@
 //! A class sees the domains whose selector its labels fulfil, what a CA is answered that asks for these, the services that they refer
 //! to with their backends, the certificates that have a name in common with them, and its own ticket keys; nothing else. What comes into
 //! sight is new there, however old it is.
+//!
+//! What is withheld is named to every class: whether it was in sight there is not always known, and whoever has nothing of it ignores it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::HashMap;
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, HostPattern, Labels, ResourceKey, Revision, ServiceId, TicketKeysId,
+    BackendId, CertificateId, HostPattern, Labels, ResourceKey, ResourceKind, Revision, ServiceId, TicketKeysId,
 };
 
 use super::{resources::Resources, visible::VisibleSet};
@@ -126,7 +128,7 @@ impl Classes {
         resources.put_certificate(stored.clone(), bytes);
         let domains = resources.domains_of(&stored.value);
         for (labels, class) in self.0.iter_mut() {
-            let sees = |host: &&HostPattern| resources.domains.get(*host).is_some_and(|it| sees(labels, &it.value));
+            let sees = |host: &&HostPattern| resources.domain(host).is_some_and(|it| sees(labels, &it.value));
             match domains.iter().filter(sees).count() {
                 0 => {
                     class.certificates.remove(&id);
@@ -173,7 +175,7 @@ impl Classes {
     pub(super) fn put_challenge(&mut self, resources: &mut Resources, stored: Arc<Stored<Challenge>>, bytes: Bytes) {
         let (host, at) = (stored.value.host.clone(), stored.revision);
         resources.put_challenge(stored, bytes);
-        let Some(domain) = resources.domains.get(&host).cloned() else { return };
+        let Some(domain) = resources.domain(&host).cloned() else { return };
         for (labels, class) in self.0.iter_mut() {
             if sees(labels, &domain.value) {
                 class.show(resources, ResourceKey::challenge(&host), at);
@@ -231,6 +233,23 @@ impl Classes {
         self.hide(&ResourceKey::challenge(host), at);
     }
 
+    /// Withholds a resource of whatever kind. What a domain refers to stays in sight.
+    pub(super) fn withhold(&mut self, resources: &mut Resources, key: &ResourceKey, at: Revision) {
+        resources.withhold(key, at);
+        for (_, class) in self.0.iter_mut() {
+            class.withhold(key.clone(), at);
+        }
+    }
+
+    /// A resource was put or removed at a revision, and is withheld no more, if it was. Whoever may have something of it is told so.
+    pub(super) fn end_withheld(&mut self, resources: &mut Resources, key: &ResourceKey, at: Revision) {
+        if resources.end_withheld(key) {
+            for (_, class) in self.0.iter_mut() {
+                class.visible.remove(key.clone(), at);
+            }
+        }
+    }
+
     fn hide(&mut self, key: &ResourceKey, at: Revision) {
         for (_, class) in self.0.iter_mut() {
             class.hide(key, at);
@@ -247,7 +266,7 @@ impl Class {
     fn of(labels: &Labels, resources: &Resources) -> Self {
         let mut class = Self::default();
         class.show(resources, ResourceKey::ticket_keys(&TicketKeysId::of(labels)), Revision::ZERO);
-        for (host, stored) in &resources.domains {
+        for (host, stored) in resources.domains.iter().chain(resources.retained()) {
             if sees(labels, &stored.value) {
                 class.show(resources, ResourceKey::domain(host), Revision::ZERO);
                 class.show(resources, ResourceKey::challenge(host), Revision::ZERO);
@@ -255,7 +274,17 @@ impl Class {
                 class.take_up_certificates(resources, host, Revision::ZERO);
             }
         }
+        for (key, at) in resources.withheld() {
+            class.withhold(key.clone(), at);
+        }
         class
+    }
+
+    fn withhold(&mut self, key: ResourceKey, at: Revision) {
+        if key.kind == ResourceKind::Certificate {
+            let _ = CertificateId::parse(&key.id).map(|id| self.certificates.remove(&id));
+        }
+        self.visible.withhold(key, at);
     }
 
     /// Shows a resource that changed or came into sight at a revision.

@@ -12,7 +12,7 @@ use crate::{
         Backend, Certificate, Challenge, DnsProvider, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey,
         ObjectKind, Resource, SecretHash, Service, Stored, TicketKeys, Token,
     },
-    store::Changes,
+    store::{Changes, Withheld},
 };
 
 /// All resources at one revision. Clones share their structure.
@@ -27,6 +27,8 @@ pub struct State {
     issuers: OrdMap<IssuerId, Arc<Stored<Issuer>>>,
     dns_providers: OrdMap<DnsProviderId, Arc<Stored<DnsProvider>>>,
     tokens_by_hash: HashMap<SecretHash, Arc<Stored<Token>>>,
+    /// What is there and cannot be read, by kind and id.
+    withheld: OrdMap<(Arc<str>, Arc<str>), Arc<Withheld>>,
 }
 
 impl State {
@@ -105,6 +107,21 @@ impl State {
         self.tokens_by_hash.get(hash)
     }
 
+    /// What is there and cannot be read: it is neither sent nor used.
+    pub fn withheld(&self) -> impl Iterator<Item = &Withheld> {
+        self.withheld.values().map(|withheld| &**withheld)
+    }
+
+    /// What is there of this kind, as a collection, and id, if it cannot be read.
+    pub fn withheld_of(&self, kind: &str, id: &str) -> Option<&Withheld> {
+        self.withheld.get(&(kind.into(), id.into())).map(|withheld| &**withheld)
+    }
+
+    /// Whether a resource is there and cannot be read.
+    pub fn is_withheld(&self, key: &ResourceKey) -> bool {
+        self.withheld_of(key.kind.collection(), &key.id).is_some()
+    }
+
     /// What edges with these labels may see.
     pub fn visible(&self, labels: &Labels) -> VisibleSet {
         self.classes.visible(labels, &self.resources)
@@ -122,7 +139,7 @@ impl State {
 
     /// Applies what was read from the database; whether that was anything new.
     pub(super) fn apply(&mut self, changes: Changes) -> bool {
-        let Changes { head, floor, whole, put, removed } = changes;
+        let Changes { head, floor, whole, put, withheld, removed } = changes;
         if head == self.revision {
             return false;
         }
@@ -132,6 +149,10 @@ impl State {
         // What edges with labels that are new saw before is known as far as everything is.
         let known_from = if whole { floor } else { head };
         for object in put {
+            if !self.withheld.is_empty() {
+                let at = if let Object::Served(resource) = &object { resource.revision() } else { head };
+                self.end_withheld(&object.key(), at);
+            }
             match object {
                 Object::Served(resource) => self.put(resource),
                 Object::Edge(edge) => self.put_edge(edge, known_from),
@@ -141,22 +162,65 @@ impl State {
                 Object::DnsProvider(it) => drop(self.dns_providers.insert(it.value.id.clone(), it)),
             }
         }
-        for (ObjectKey { kind, id }, revision) in removed {
-            match kind {
-                ObjectKind::Served(kind) if whole => self.classes.removed_before(ResourceKey { kind, id }, revision),
-                ObjectKind::Served(kind) => self.remove(kind, &id, revision),
-                ObjectKind::Edge => self.remove_edge(&id),
-                ObjectKind::Invite => drop(InviteId::parse(&id).ok().and_then(|id| self.invites.remove(&id))),
-                ObjectKind::Token => self.remove_token(&id),
-                ObjectKind::DnsProvider => {
-                    drop(DnsProviderId::parse(&id).ok().and_then(|id| self.dns_providers.remove(&id)));
+        for withheld in withheld {
+            self.withhold(withheld);
+        }
+        for (key, revision) in removed {
+            self.end_withheld(&key, revision);
+            match key {
+                ObjectKey { kind: ObjectKind::Served(kind), id } if whole => {
+                    self.classes.removed_before(ResourceKey { kind, id }, revision);
                 }
-                ObjectKind::Issuer => drop(IssuerId::parse(&id).ok().and_then(|id| self.issuers.remove(&id))),
+                ObjectKey { kind: ObjectKind::Served(kind), id } => self.remove(&kind, &id, revision),
+                key => self.remove_object(&key),
             }
         }
         self.classes.raise_floor(floor);
         self.revision = head;
         true
+    }
+
+    /// Withholds what cannot be read. What edges do not serve is as good as gone: nobody gets in by it.
+    fn withhold(&mut self, withheld: Withheld) {
+        let Withheld { kind, id, revision, .. } = &withheld;
+        if let Ok(key) = ObjectKey::new(kind, id) {
+            match &key.kind {
+                ObjectKind::Served(kind) => {
+                    let key = ResourceKey { kind: kind.clone(), id: key.id };
+                    self.classes.withhold(&mut self.resources, &key, *revision);
+                }
+                ObjectKind::Edge
+                | ObjectKind::Invite
+                | ObjectKind::Token
+                | ObjectKind::Issuer
+                | ObjectKind::DnsProvider => self.remove_object(&key),
+            }
+        }
+        self.withheld.insert((kind.as_str().into(), id.as_str().into()), Arc::new(withheld));
+    }
+
+    /// What was put or removed at a revision is withheld no more, if it was.
+    fn end_withheld(&mut self, key: &ObjectKey, at: Revision) {
+        let removed = self.withheld.remove(&(key.kind.collection().into(), key.id.clone()));
+        if removed.is_some()
+            && let Some(key) = key.clone().served()
+        {
+            self.classes.end_withheld(&mut self.resources, &key, at);
+        }
+    }
+
+    /// Removes what edges do not serve.
+    fn remove_object(&mut self, ObjectKey { kind, id }: &ObjectKey) {
+        match kind {
+            ObjectKind::Served(_) => {}
+            ObjectKind::Edge => self.remove_edge(id),
+            ObjectKind::Invite => drop(InviteId::parse(id).ok().and_then(|id| self.invites.remove(&id))),
+            ObjectKind::Token => self.remove_token(id),
+            ObjectKind::DnsProvider => {
+                drop(DnsProviderId::parse(id).ok().and_then(|id| self.dns_providers.remove(&id)));
+            }
+            ObjectKind::Issuer => drop(IssuerId::parse(id).ok().and_then(|id| self.issuers.remove(&id))),
+        }
     }
 
     /// Puts a resource, or a new version of it.
@@ -174,7 +238,7 @@ impl State {
     }
 
     /// Removes a resource.
-    fn remove(&mut self, kind: ResourceKind, id: &str, at: Revision) {
+    fn remove(&mut self, kind: &ResourceKind, id: &str, at: Revision) {
         let Self { resources, classes, .. } = self;
         // An id that does not parse was never put.
         match kind {
@@ -196,6 +260,7 @@ impl State {
             ResourceKind::TicketKeys => {
                 let _ = TicketKeysId::parse(id).map(|id| classes.remove_ticket_keys(resources, &id, at));
             }
+            ResourceKind::Unknown(_) => {}
         }
     }
 
@@ -246,3 +311,6 @@ impl State {
         Self { edges, ..Self::default() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ pub struct VisibleSet {
     entries: HashMap<ResourceKey, Entry>,
     present: OrdSet<Position>,
     removed: OrdSet<Position>,
+    withheld: OrdSet<Position>,
     digest: Digest,
     floor: Revision,
 }
@@ -29,8 +30,13 @@ struct Entry {
 
 #[derive(Clone)]
 enum Content {
-    Present { encoded: Bytes, digest: Digest },
+    Present {
+        encoded: Bytes,
+        digest: Digest,
+    },
     Removed,
+    /// It is there, and cannot be read: whoever has it keeps what it serves.
+    Withheld,
 }
 
 /// Without the content: it may be a private key.
@@ -39,6 +45,7 @@ impl fmt::Debug for Content {
         match self {
             Self::Present { encoded: _, digest } => f.debug_tuple("Present").field(digest).finish(),
             Self::Removed => f.write_str("Removed"),
+            Self::Withheld => f.write_str("Withheld"),
         }
     }
 }
@@ -84,6 +91,13 @@ impl VisibleSet {
         self.entries.get(key).is_some_and(|entry| matches!(entry.content, Content::Present { .. }))
     }
 
+    /// Withholds a resource that cannot be read since a revision: it is not in the digest, but not gone either.
+    pub(super) fn withhold(&mut self, key: ResourceKey, revision: Revision) {
+        self.forget(&key);
+        self.withheld.insert((revision, key.clone()));
+        self.entries.insert(key, Entry { revision, content: Content::Withheld });
+    }
+
     /// Removes a resource, and remembers when.
     pub(super) fn remove(&mut self, key: ResourceKey, revision: Revision) {
         self.forget(&key);
@@ -111,6 +125,9 @@ impl VisibleSet {
             Content::Removed => {
                 self.removed.remove(&(revision, key.clone()));
             }
+            Content::Withheld => {
+                self.withheld.remove(&(revision, key.clone()));
+            }
         }
     }
 
@@ -119,7 +136,7 @@ impl VisibleSet {
         self.present.range((place, Bound::Unbounded)).filter_map(|position| {
             match &self.entries.get(&position.1)?.content {
                 Content::Present { encoded, .. } => Some((position, encoded)),
-                Content::Removed => None,
+                Content::Removed | Content::Withheld => None,
             }
         })
     }
@@ -127,6 +144,11 @@ impl VisibleSet {
     /// The removals from a place in the order of their revisions on, each with its place.
     pub(super) fn removed_from(&self, place: Place) -> impl Iterator<Item = &Position> {
         self.removed.range((place, Bound::Unbounded))
+    }
+
+    /// What is withheld from a place in the order of their revisions on, each with its place.
+    pub(super) fn withheld_from(&self, place: Place) -> impl Iterator<Item = &Position> {
+        self.withheld.range((place, Bound::Unbounded))
     }
 }
 

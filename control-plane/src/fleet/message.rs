@@ -21,7 +21,18 @@ pub struct Hello {
     /// The digest of what it has received.
     pub digest: Digest,
     /// What it cannot serve of it.
-    pub rejections: Vec<RejectionRecord>,
+    pub rejections: Rejections,
+    /// How many resources it knows to be withheld.
+    pub withheld: u64,
+}
+
+/// What an edge cannot serve of what it has received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejections {
+    /// Those that it names, of the newest revisions.
+    pub named: Vec<RejectionRecord>,
+    /// How many there are; at least as many as are named.
+    pub total: u64,
 }
 
 /// What became of a batch.
@@ -31,8 +42,8 @@ pub struct Ack {
     pub revision: Revision,
     /// What the edge did with it.
     pub outcome: AckOutcome,
-    /// Everything received that it cannot serve.
-    pub rejections: Vec<RejectionRecord>,
+    /// What it cannot serve of everything it has received.
+    pub rejections: Rejections,
     /// Whether the batch is on its disk.
     pub persistence: Persistence,
 }

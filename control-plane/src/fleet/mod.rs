@@ -16,7 +16,7 @@ mod view;
 
 pub use certificate::{CertificateError, ServerCertificate};
 pub use members::Members;
-pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence};
+pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence, Rejections};
 pub use progress::{Progress, Report, Track, TrackError, Tracker};
 pub use recorder::Recorder;
 pub use session::{Deadlines, Session, SessionError};

@@ -3,7 +3,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use switchyard_proto::vocab::{EdgeId, ResourceKey, Revision};
 use tokio::sync::watch;
 
-use super::view::{Edge, Edges, FleetView};
+use super::{
+    message::Rejections,
+    view::{Edge, Edges, FleetView},
+};
 use crate::{
     feed::{Feed, NotRead},
     model::{ObjectKey, RejectionRecord},
@@ -20,8 +23,8 @@ pub enum Progress {
     Pending,
     /// Serving it.
     Live,
-    /// Acknowledged, but these of what it changed are not served.
-    Rejected(Vec<RejectionRecord>),
+    /// Acknowledged, but these of what it changed are not served; or there may be some that the edge does not name.
+    Rejected(Rejections),
     /// Not connected.
     Offline,
 }
@@ -112,13 +115,17 @@ fn progress(edge: &Edge, revision: Revision, touched: &HashSet<ResourceKey>) -> 
         return Progress::Pending;
     }
     // A version that is older than the revision was rejected before it, and has nothing to do with it.
-    let rejections: Vec<_> = edge
-        .rejections
-        .iter()
-        .filter(|rejection| rejection.revision >= revision && touched.contains(&rejection.key))
-        .cloned()
-        .collect();
-    if rejections.is_empty() { Progress::Live } else { Progress::Rejected(rejections) }
+    let is_newer = |rejection: &RejectionRecord| rejection.revision >= revision;
+    let Rejections { named, total } = &edge.rejections;
+    let unnamed = total.saturating_sub(named.len() as u64);
+    // The newest are named: if one of them is older than the revision, so are all that are not.
+    let unnamed = if named.iter().all(is_newer) { unnamed } else { 0 };
+    let concerned = named.iter().filter(|rejection| is_newer(rejection) && touched.contains(&rejection.key));
+    let named: Vec<_> = concerned.cloned().collect();
+    match named.len() as u64 + unnamed {
+        0 => Progress::Live,
+        total => Progress::Rejected(Rejections { named, total }),
+    }
 }
 
 /// Why a revision cannot be followed.
@@ -138,4 +145,65 @@ pub enum TrackError {
     /// What it changed is not known.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use switchyard_proto::vocab::{BackendId, Digest};
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        fleet::message::Hello,
+        model::{EdgeIdentity, EdgeKey},
+    };
+
+    fn key(id: &str) -> ResourceKey {
+        ResourceKey::backend(&BackendId::parse(id).unwrap())
+    }
+
+    /// How far an edge is with revision 7, which changed `b`, and which of it is rejected. It names rejections of these resources and
+    /// revisions, and counts so many more.
+    fn with(named: &[(&str, u64)], more: u64) -> Progress {
+        let rejection = |(id, revision): &(&str, u64)| RejectionRecord {
+            key: key(id),
+            revision: Revision(*revision),
+            reason: String::new(),
+        };
+        let named: Vec<_> = named.iter().map(rejection).collect();
+        let rejections = Rejections { total: named.len() as u64 + more, named };
+        let hello =
+            Hello { version: "1".into(), revision: Revision(9), digest: Digest::default(), rejections, withheld: 0 };
+        let id = EdgeId::parse("edge-1").unwrap();
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let view = FleetView::new(vec![], Arc::new(SystemClock));
+        let identity = EdgeIdentity { id: id.clone(), key: EdgeKey::of(b"key"), peer };
+        let _link = view.connect(&identity, hello, Some(Revision(9)));
+        progress(&view.edges()[&id], Revision(7), &HashSet::from([key("b")]))
+    }
+
+    fn rejected(named: &[&str], total: u64) -> (Vec<ResourceKey>, u64) {
+        (named.iter().map(|id| key(id)).collect(), total)
+    }
+
+    fn of(progress: Progress) -> (Vec<ResourceKey>, u64) {
+        let Progress::Rejected(Rejections { named, total }) = progress else { panic!("{progress:?}") };
+        (named.into_iter().map(|rejection| rejection.key).collect(), total)
+    }
+
+    #[test]
+    fn what_is_not_named_is_never_taken_for_live_unless_it_must_be_older() {
+        assert_eq!(with(&[], 0), Progress::Live);
+        assert_eq!(with(&[("a", 8), ("b", 6)], 0), Progress::Live, "another resource, and an older version");
+        assert_eq!(of(with(&[("b", 7), ("a", 6)], 0)), rejected(&["b"], 1));
+        // A named one of before the revision proves that all newer ones are named.
+        assert_eq!(with(&[("a", 8), ("c", 6)], 1_000), Progress::Live);
+        assert_eq!(of(with(&[("b", 8), ("c", 6)], 1_000)), rejected(&["b"], 1));
+        // Nothing proves it.
+        assert_eq!(of(with(&[("a", 8), ("c", 7)], 1_000)), rejected(&[], 1_000));
+        assert_eq!(of(with(&[("b", 7)], 1_000)), rejected(&["b"], 1_001));
+        assert_eq!(of(with(&[], 1)), rejected(&[], 1));
+    }
 }

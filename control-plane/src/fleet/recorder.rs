@@ -135,7 +135,8 @@ fn record(id: &EdgeId, edge: &Edge) -> Option<EdgeRecord> {
         acknowledged_revision: *acknowledged_revision,
         acknowledged_at: *acknowledged_at,
         last_contact_at: (*last_contact_at)?,
-        rejections: rejections.clone(),
+        rejections: rejections.named.clone(),
+        rejections_total: rejections.total,
     })
 }
 
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        fleet::{Ack, AckOutcome, Hello, Link, Persistence},
+        fleet::{Ack, AckOutcome, Hello, Link, Persistence, Rejections},
         model::{EdgeIdentity, EdgeKey, RejectionRecord},
         store::fixture::{Fixture, enrol},
     };
@@ -175,8 +176,8 @@ mod tests {
             let id = EdgeId::parse("edge-1").unwrap();
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
             let identity = EdgeIdentity { id, key: EdgeKey::of(b"key"), peer };
-            let hello =
-                Hello { version: "1".into(), revision: Revision(3), digest: Digest::default(), rejections: vec![] };
+            let (rejections, digest) = (Rejections::default(), Digest::default());
+            let hello = Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0 };
             self.view.connect(&identity, hello, Some(Revision(3)))
         }
 
@@ -185,8 +186,10 @@ mod tests {
         }
     }
 
-    fn ack(revision: u64, rejections: Vec<RejectionRecord>) -> Ack {
+    fn ack(revision: u64, named: Vec<RejectionRecord>) -> Ack {
         let persistence = Persistence::Persisted;
+        let total = if named.is_empty() { 0 } else { 8 };
+        let rejections = Rejections { named, total };
         Ack { revision: Revision(revision), outcome: AckOutcome::Applied, rejections, persistence }
     }
 
@@ -207,6 +210,7 @@ mod tests {
         edges.recorder.look(NEVER).await.unwrap();
         let recorded = edges.recorded().await;
         assert_eq!((recorded.acknowledged_revision, recorded.rejections), (Revision(5), vec![rejection.clone()]));
+        assert_eq!(recorded.rejections_total, 8);
 
         link.acknowledged(ack(6, vec![rejection]));
         drop(link);

@@ -88,6 +88,7 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
             Err(Elapsed { .. }) => return Err(SessionError::NoHello),
         };
         let received = self.received(&hello).await?;
+        let withheld = Withheld::of(&hello);
         info!(version = hello.version, revision = %hello.revision, resumed = received.is_some(), "the edge is here");
         let link = self.view.connect(&self.identity, hello, received);
         // From here on a removal is noticed by the view; it may have come just before.
@@ -96,7 +97,7 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         }
         let ending = self.ending.clone();
         tokio::select! {
-            result = self.follow(&link, received) => result,
+            result = self.follow(&link, received, withheld) => result,
             () = link.replaced() => Err(SessionError::Replaced),
             () = link.removed() => Err(SessionError::Removed),
             () = ending.cancelled() => Err(SessionError::Ending),
@@ -125,8 +126,13 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         Ok(Some(hello.revision))
     }
 
-    /// Sends a batch whenever the edge has not the newest revision.
-    async fn follow(&mut self, link: &Link, mut received: Option<Revision>) -> Result<Never, SessionError> {
+    /// Sends a batch whenever the edge has not the newest revision, or has to be told of all that is withheld.
+    async fn follow(
+        &mut self,
+        link: &Link,
+        mut received: Option<Revision>,
+        mut withheld: Withheld,
+    ) -> Result<Never, SessionError> {
         let mut states = self.feed.subscribe();
         let mut labels = self.labels(&self.feed.state());
         loop {
@@ -136,8 +142,10 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
                 info!(%now, "the edge has other labels, and is sent everything that goes with them");
                 (labels, received) = (now, None);
             }
-            if received != Some(state.revision()) {
-                received = self.bring(link, received, &state).await?;
+            if received != Some(state.revision()) || withheld == Withheld::Unclear {
+                received = self.bring(link, received, withheld, &state).await?;
+                // A batch that was not applied is followed by one with everything.
+                withheld = Withheld::Clear;
                 continue;
             }
             tokio::select! {
@@ -156,9 +164,13 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         &mut self,
         link: &Link,
         received: Option<Revision>,
+        withheld: Withheld,
         state: &Arc<State>,
     ) -> Result<Option<Revision>, SessionError> {
         let mut batch = state.visible(&self.labels(state)).batch(received, state.revision());
+        if withheld == Withheld::Unclear {
+            batch = batch.naming_all_withheld();
+        }
         let (kind, revision) = (batch.kind(), batch.revision());
         while let Some(part) = batch.next_part() {
             match timeout(self.deadlines.part, self.parts.send(Ok(part))).await {
@@ -205,6 +217,22 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
             Some(Err(MessageError::Invalid(what))) => Err(SessionError::Invalid(what)),
             Some(Err(MessageError::Broken(_))) | None => Err(SessionError::Gone),
         }
+    }
+}
+
+/// Whether what an edge knows to be withheld is known here. It does not count in the digest, so a deletion that nobody told of while the edge
+/// was away would not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Withheld {
+    /// It is, or the edge knows of nothing.
+    Clear,
+    /// It is not: the next batch names all that is withheld.
+    Unclear,
+}
+
+impl Withheld {
+    fn of(hello: &Hello) -> Self {
+        if hello.withheld == 0 { Self::Clear } else { Self::Unclear }
     }
 }
 
@@ -261,6 +289,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
+        fleet::Rejections,
         model::{EdgeKey, Enrolment},
     };
 
@@ -301,8 +330,13 @@ mod tests {
     }
 
     fn hello(revision: u64) -> Result<Message, MessageError> {
-        let digest = Digest::default();
-        Ok(Message::Hello(Hello { version: "test".into(), revision: Revision(revision), digest, rejections: vec![] }))
+        hello_with(revision, 0)
+    }
+
+    fn hello_with(revision: u64, withheld: u64) -> Result<Message, MessageError> {
+        let (digest, rejections) = (Digest::default(), Rejections::default());
+        let revision = Revision(revision);
+        Ok(Message::Hello(Hello { version: "test".into(), revision, digest, rejections, withheld }))
     }
 
     impl Peer {

@@ -5,11 +5,11 @@ use switchyard_proto::vocab::{EdgeId, Revision};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Ack, Hello, Persistence};
+use super::message::{Ack, Hello, Persistence, Rejections};
 use crate::{
     clock::Clock,
     feed::BatchKind,
-    model::{EdgeIdentity, EdgeKey, EdgeRecord, Enrolment, RejectionRecord, Stored, Timestamp},
+    model::{EdgeIdentity, EdgeKey, EdgeRecord, Enrolment, Stored, Timestamp},
 };
 
 /// The edges as this process sees them; clones share it.
@@ -34,7 +34,7 @@ pub struct Edge {
     /// When it said something last, or its stream ended. While it has a stream, keep-alive proves more. None: it never did.
     pub last_contact_at: Option<Timestamp>,
     /// What it cannot serve.
-    pub rejections: Vec<RejectionRecord>,
+    pub rejections: Rejections,
     /// Whether what it serves is on its disk.
     pub persistence: Persistence,
     /// Its stream, if it has one.
@@ -60,14 +60,21 @@ impl FleetView {
     /// The edges that are remembered, none of them connected.
     pub fn new(records: Vec<EdgeRecord>, clock: Arc<dyn Clock>) -> Self {
         let edges = records.into_iter().map(|record| {
-            let EdgeRecord { id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections } =
-                record;
+            let EdgeRecord {
+                id,
+                version,
+                acknowledged_revision,
+                acknowledged_at,
+                last_contact_at,
+                rejections,
+                rejections_total,
+            } = record;
             let edge = Edge {
                 version,
                 acknowledged_revision,
                 acknowledged_at,
                 last_contact_at: Some(last_contact_at),
-                rejections,
+                rejections: Rejections { named: rejections, total: rejections_total },
                 ..Edge::default()
             };
             (id, Arc::new(edge))
@@ -120,7 +127,7 @@ impl FleetView {
     /// `received` is what the edge has of what there is; `None` if it has to be sent everything.
     pub fn connect(&self, identity: &EdgeIdentity, hello: Hello, received: Option<Revision>) -> Link {
         let now = self.clock.now();
-        let Hello { version, revision: _, digest: _, rejections } = hello;
+        let Hello { version, revision: _, digest: _, rejections, withheld: _ } = hello;
         let (replaced, removed) = (CancellationToken::new(), CancellationToken::new());
         let online = Online {
             peer: identity.peer,
@@ -250,12 +257,14 @@ mod tests {
     }
 
     fn hello() -> Hello {
-        Hello { version: "1".into(), revision: Revision(3), digest: Digest::default(), rejections: vec![] }
+        let (rejections, digest) = (Rejections::default(), Digest::default());
+        Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0 }
     }
 
     fn ack(revision: u64) -> Ack {
         let persistence = Persistence::NotPersisted;
-        Ack { revision: Revision(revision), outcome: AckOutcome::Applied, rejections: vec![], persistence }
+        let rejections = Rejections::default();
+        Ack { revision: Revision(revision), outcome: AckOutcome::Applied, rejections, persistence }
     }
 
     #[test]

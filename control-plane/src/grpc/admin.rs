@@ -59,7 +59,8 @@ pub async fn serve(
 /// What Prometheus asks for.
 pub(super) const METRICS: &str = "/metrics";
 
-fn metrics_answer(metrics: &Metrics) -> impl IntoResponse + use<> {
+fn metrics_answer(metrics: &Metrics, app: &App) -> impl IntoResponse + use<> {
+    metrics.withheld(app.feed.state().withheld().map(|withheld| withheld.kind.as_str()));
     let headers = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     (headers, metrics.text())
 }
@@ -83,8 +84,8 @@ async fn router(
     let authentication = Authentication::new(app.clone(), token_rate);
     let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let edges =
-        EdgeServiceServer::new(EdgeCalls::new(app, tracker, ending)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let edges = EdgeCalls::new(app.clone(), tracker, ending);
+    let edges = EdgeServiceServer::new(edges).max_decoding_message_size(REQUEST_BYTES_MAX);
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DomainServiceServer<Domains>>().await;
@@ -122,7 +123,7 @@ async fn router(
     };
     let reflection_v1 = reflection("grpc.reflection.v1.ServerReflection").build_v1();
     let reflection_v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection").build_v1alpha();
-    let plain = axum::Router::new().route(METRICS, get(async move || metrics_answer(&metrics)));
+    let plain = axum::Router::new().route(METRICS, get(async move || metrics_answer(&metrics, &app)));
     Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

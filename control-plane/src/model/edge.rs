@@ -15,8 +15,10 @@ pub struct EdgeRecord {
     pub acknowledged_at: Option<Timestamp>,
     /// When it was heard of last.
     pub last_contact_at: Timestamp,
-    /// What it could not apply.
+    /// What it could not apply: the newest, as many as it named.
     pub rejections: Vec<RejectionRecord>,
+    /// How many it could not apply.
+    pub rejections_total: u64,
 }
 
 /// A resource that an edge could not apply.

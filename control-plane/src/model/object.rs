@@ -1,14 +1,14 @@
 use std::{fmt, sync::Arc};
 
 use switchyard_proto::vocab::{
-    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InvalidResourceName, InviteId, IssuerId, ResourceKey,
-    ResourceKind, ServiceId, TicketKeysId, TokenId,
+    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InvalidResourceKey, InvalidResourceName, InviteId,
+    IssuerId, ResourceKey, ResourceKind, ServiceId, TicketKeysId, TokenId,
 };
 
 /// The kinds of what the database keeps under a revision, and tells the history of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
-    /// A resource that edges serve.
+    /// A resource that edges serve, or of a kind that this version does not know.
     Served(ResourceKind),
     /// An edge that belongs to the fleet. Edges never hear of this, nor of the following.
     Edge,
@@ -23,7 +23,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [Self; 11] = [
+    const KNOWN: [Self; 11] = [
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
@@ -37,25 +37,8 @@ impl ObjectKind {
         Self::DnsProvider,
     ];
 
-    /// The one word for it, in the database: `domain`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Served(kind) => kind.as_str(),
-            Self::Edge => "edge",
-            Self::Invite => "invite",
-            Self::Token => "token",
-            Self::Issuer => "issuer",
-            Self::DnsProvider => "dns_provider",
-        }
-    }
-
-    /// The kind that a word stands for; see [`ObjectKind::as_str`].
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The collection part of the resource name: `domains`.
-    pub fn collection(self) -> &'static str {
+    /// The one word for it everywhere, which is the collection part of the resource name: `domains`.
+    pub fn collection(&self) -> &str {
         match self {
             Self::Served(kind) => kind.collection(),
             Self::Edge => "edges",
@@ -65,6 +48,18 @@ impl ObjectKind {
             Self::DnsProvider => "dnsProviders",
         }
     }
+
+    /// The kind of a collection; it need not be known to this version.
+    ///
+    /// # Errors
+    ///
+    /// It is missing or out of bounds.
+    pub fn parse(collection: &str) -> Result<Self, InvalidResourceKey> {
+        match Self::KNOWN.into_iter().find(|kind| kind.collection() == collection) {
+            Some(known) => Ok(known),
+            None => Ok(Self::Served(ResourceKind::parse(collection)?)),
+        }
+    }
 }
 
 /// What the database keeps under a revision: its kind and its id.
@@ -72,11 +67,21 @@ impl ObjectKind {
 pub struct ObjectKey {
     /// Its kind.
     pub kind: ObjectKind,
-    /// Its id, valid for the kind.
+    /// Its id: opaque, bounded text. It need not be valid for the kind: a newer version may have made it.
     pub id: Arc<str>,
 }
 
 impl ObjectKey {
+    /// The key of what the database has under a kind and an id; neither need be known to this version.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing or out of bounds.
+    pub fn new(collection: &str, id: &str) -> Result<Self, InvalidResourceKey> {
+        let kind = ObjectKind::parse(collection)?;
+        Ok(Self { kind, id: ResourceKey::new(collection, id)?.id })
+    }
+
     /// The key of an edge.
     pub fn edge(id: &EdgeId) -> Self {
         Self { kind: ObjectKind::Edge, id: id.as_str().into() }
@@ -114,9 +119,11 @@ impl ObjectKey {
         }
     }
 
-    /// Parses an id of this kind.
-    pub fn parse(kind: ObjectKind, id: &str) -> Result<Self, InvalidResourceName> {
-        Ok(match kind {
+    /// Parses a name as in the API: `domains/shop.example`.
+    pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
+        let (collection, id) = name.split_once('/').unwrap_or((name, ""));
+        let kind = ObjectKind::KNOWN.into_iter().find(|kind| kind.collection() == collection);
+        Ok(match kind.ok_or(InvalidResourceName::Collection("domains"))? {
             ObjectKind::Served(ResourceKind::Service) => ResourceKey::service(&ServiceId::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Backend) => ResourceKey::backend(&BackendId::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Certificate) => {
@@ -125,19 +132,13 @@ impl ObjectKey {
             ObjectKind::Served(ResourceKind::Domain) => ResourceKey::domain(&HostPattern::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Challenge) => ResourceKey::challenge(&HostPattern::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::TicketKeys) => ResourceKey::ticket_keys(&TicketKeysId::parse(id)?).into(),
+            ObjectKind::Served(ResourceKind::Unknown(_)) => return Err(InvalidResourceName::Collection("domains")),
             ObjectKind::Edge => Self::edge(&EdgeId::parse(id)?),
             ObjectKind::Invite => Self::invite(&InviteId::parse(id)?),
             ObjectKind::Token => Self::token(&TokenId::parse(id)?),
             ObjectKind::Issuer => Self::issuer(&IssuerId::parse(id)?),
             ObjectKind::DnsProvider => Self::dns_provider(&DnsProviderId::parse(id)?),
         })
-    }
-
-    /// Parses a name as in the API: `domains/shop.example`.
-    pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
-        let (collection, id) = name.split_once('/').unwrap_or((name, ""));
-        let kind = ObjectKind::ALL.into_iter().find(|kind| kind.collection() == collection);
-        Self::parse(kind.ok_or(InvalidResourceName::Collection("domains"))?, id)
     }
 }
 
@@ -176,9 +177,19 @@ mod tests {
         ] {
             let key = ObjectKey::parse_name(name).unwrap();
             assert_eq!(key.to_string(), name);
-            assert_eq!(ObjectKind::from_word(key.kind.as_str()), Some(key.kind));
+            assert_eq!(ObjectKey::new(key.kind.collection(), &key.id), Ok(key));
         }
         assert_eq!(ObjectKey::parse_name("shop"), Err(InvalidResourceName::Collection("domains")));
         assert!(ObjectKey::parse_name("services/").is_err());
+    }
+
+    #[test]
+    fn a_key_of_the_database_need_not_be_known() {
+        let key = ObjectKey::new("gadgets", "Any Thing").unwrap();
+        assert_eq!(key.to_string(), "gadgets/Any Thing");
+        assert!(ObjectKey::parse_name("gadgets/Any Thing").is_err(), "nobody asks for it");
+        assert_eq!(ObjectKey::new("edges", "Not An Id").unwrap().kind, ObjectKind::Edge);
+        assert_eq!(ObjectKey::new("a b", "c"), Err(InvalidResourceKey::Kind));
+        assert_eq!(ObjectKey::new("edges", ""), Err(InvalidResourceKey::Id));
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use switchyard_proto::{
     NameMemory,
-    vocab::{EdgeId, HostPattern},
+    vocab::{EdgeId, HostPattern, ResourceKey},
 };
 use tokio::sync::OnceCell;
 use tracing::{debug, info, warn};
@@ -195,7 +195,8 @@ impl OnDemand {
 
 /// The domain that has certificates on demand for a name, as far as the edge may serve it, and its hook.
 fn covering(state: &State, edge: &EdgeId, name: &HostPattern) -> Option<(HostPattern, HookUrl)> {
-    if state.domains().contains_key(name) {
+    // It has a domain of its own, which may be unreadable.
+    if state.domains().contains_key(name) || state.is_withheld(&ResourceKey::domain(name)) {
         return None;
     }
     let (_, zone) = name.as_str().split_once('.')?;

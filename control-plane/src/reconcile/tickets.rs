@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{Labels, TicketKeysId};
+use switchyard_proto::vocab::{Labels, ResourceKey, TicketKeysId};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -76,6 +76,10 @@ impl Tickets {
         let (mut pause, mut records, mut used) = (LOOK_INTERVAL, Records::default(), HashSet::new());
         for labels in state.classes() {
             let id = TicketKeysId::of(labels);
+            // Nobody can say what comes after what cannot be read.
+            if state.is_withheld(&ResourceKey::ticket_keys(&id)) {
+                continue;
+            }
             let stored = state.ticket_keys().get(&id);
             used.insert(id);
             let acknowledged = match stored.map(|stored| (stored.revision, stored.value.due(now))) {

@@ -59,7 +59,8 @@ conformance!(
     ticket_keys_are_kept_for_their_labels_and_sealed,
     an_invitation_is_kept_without_its_secret,
     a_database_is_pristine_until_somebody_declares_something,
-    a_row_that_means_nothing_is_told_from_a_database_that_is_down,
+    an_unreadable_row_of_each_table_is_withheld_and_blocks_nothing,
+    what_is_remembered_about_other_edges_is_read_beside_a_damaged_row,
     the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything,
     changes_that_wait_leave_room_for_readers,
     names_on_demand_are_retired_and_revived_with_their_domain,
@@ -419,6 +420,7 @@ async fn edges_are_remembered(fixture: Fixture) {
             revision: Revision(7),
             reason: "waits".into(),
         }],
+        rejections_total: 300,
     };
     store.record_edge(&edge).await.unwrap();
     assert!(store.edges().await.unwrap().is_empty(), "it does not belong to the fleet");
@@ -475,13 +477,93 @@ async fn a_database_is_pristine_until_somebody_declares_something(fixture: Fixtu
     assert!(!store.begin(&actor(), NOW).await.unwrap().is_pristine().await.unwrap());
 }
 
-async fn a_row_that_means_nothing_is_told_from_a_database_that_is_down(fixture: Fixture) {
+async fn an_unreadable_row_of_each_table_is_withheld_and_blocks_nothing(fixture: Fixture) {
     let store = fixture.open().await;
-    put_service(&store, "shop").await;
-    fixture.execute("UPDATE service SET balancing = 'astrology'").await;
-    let error = store.changes_after(Revision::ZERO).await.unwrap_err();
-    assert!(!error.is_unavailable());
+    let labels = Labels::default();
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    for id in ["shop", "other"] {
+        transaction.put_service(None, service(id)).await.unwrap();
+    }
+    transaction.put_backend(None, backend("shop-1", "shop")).await.unwrap();
+    transaction.put_domain(None, domain("shop.example", "shop")).await.unwrap();
+    transaction.put_certificate(None, certificate("shop.example")).await.unwrap();
+    let keys = TicketKeys::new(labels.clone(), FreshTicketKey::generate().unwrap(), NOW);
+    let tickets = transaction.put_ticket_keys(None, keys).await.unwrap();
+    let hash = Secret::generate().unwrap().hash();
+    let invite = Invite { id: InviteId::parse("k7").unwrap(), hash, labels, uses: 2, expires_at: NOW };
+    transaction.put_invite(None, invite).await.unwrap();
+    let scope = Scope::new(Patterns::parse(&["*"]).unwrap(), Patterns::parse(&["*"]).unwrap());
+    let token = TokenId::parse("ci").unwrap();
+    let access = Access { role: Role::Operator, scope };
+    transaction.create_token(Token { id: token, hash, access, expires_at: None }).await.unwrap();
+    acme::put_each(&mut *transaction).await;
+    transaction.commit().await.unwrap();
+    enrol(&store, &EdgeId::parse("edge-1").unwrap()).await;
+    let whole = store.changes_after(Revision::ZERO).await.unwrap();
+    assert_eq!((whole.put.len(), whole.withheld.len()), (12, 0));
+
+    let ticket_keys = format!("ticketKeys/{}", tickets.value.id());
+    let mut withheld = BTreeSet::new();
+    for (statement, name, why) in [
+        ("UPDATE service SET balancing = 'astrology' WHERE id = 'shop'", "services/shop", "unknown word \"astrology\""),
+        ("UPDATE backend SET tags = '[]'", "backends/shop-1", "backend \"shop-1\" in the database makes no sense"),
+        ("UPDATE domain SET minimum_tls_version = '9.9'", "domains/shop.example", "9.9"),
+        ("UPDATE certificate SET sealed_private_key = chain", "certificates/internal-shop.example", ""),
+        ("UPDATE ticket_keys SET labels = '{\"a\":\"b\"}'", &*ticket_keys, "its id is that of other labels"),
+        ("UPDATE challenge SET http_01_thumbprint = '?'", "challenges/shop.example", "makes no sense"),
+        ("UPDATE issuer SET directory = 'ftp://'", "issuers/ca", "makes no sense"),
+        ("UPDATE dns_provider SET zones = '7'", "dnsProviders/home", "makes no sense"),
+        ("UPDATE enrolment SET revision = -1", "edges/edge-1", "makes no sense"),
+        ("UPDATE invite SET uses = -1", "invites/k7", "makes no sense"),
+        ("UPDATE token SET role = 'king'", "tokens/ci", "unknown word \"king\""),
+    ] {
+        fixture.execute(statement).await;
+        withheld.insert(name.to_owned());
+        let changes = store.changes_after(Revision::ZERO).await.unwrap();
+        let found: BTreeSet<_> = changes.withheld.iter().map(|it| format!("{}/{}", it.kind, it.id)).collect();
+        assert_eq!(found, withheld, "{statement}");
+        let it = changes.withheld.iter().find(|it| name == format!("{}/{}", it.kind, it.id)).unwrap();
+        assert!(it.reason.contains(why) && !it.reason.is_empty(), "{it:?}");
+        // A revision that makes no sense is told as none.
+        assert_eq!(it.revision, Revision(u64::from(!statement.contains("revision"))), "{it:?}");
+        assert_eq!(changes.put.len() + withheld.len(), 12, "everything else is read");
+        assert!(put_keys(&changes).contains("services/other"));
+    }
+    // It is never rewritten, and who asks for it alone is told why.
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    let error = transaction.service(&ServiceId::parse("shop").unwrap()).await.unwrap_err();
+    assert!(error.is_unreadable() && !error.is_unavailable());
     assert_eq!(error.to_string(), "service \"shop\" in the database makes no sense: unknown word \"astrology\"");
+    drop(transaction);
+    assert_eq!(put_service(&store, "new").await, Revision(3), "other changes are made");
+    let delta = store.changes_after(Revision(2)).await.unwrap();
+    assert_eq!((put_keys(&delta), delta.withheld), (names(["services/new"]), vec![]));
+    // A database that does not answer is no row.
+    fixture.execute("ALTER TABLE certificate RENAME TO elsewhere").await;
+    assert!(!store.changes_after(Revision::ZERO).await.unwrap_err().is_unreadable());
+}
+
+async fn what_is_remembered_about_other_edges_is_read_beside_a_damaged_row(fixture: Fixture) {
+    let store = fixture.open().await;
+    for id in ["edge-1", "edge-2"] {
+        let id = EdgeId::parse(id).unwrap();
+        enrol(&store, &id).await;
+        let key = ResourceKey::new("gadgets", "Any Thing").unwrap();
+        let edge = EdgeRecord {
+            id,
+            version: "0.1.0".into(),
+            acknowledged_revision: Revision(7),
+            acknowledged_at: None,
+            last_contact_at: NOW,
+            rejections: vec![RejectionRecord { key, revision: Revision(7), reason: "needs a newer edge".into() }],
+            rejections_total: 1,
+        };
+        store.record_edge(&edge).await.unwrap();
+    }
+    fixture.execute("UPDATE edge SET rejections = '{' WHERE id = 'edge-1'").await;
+    let edges = store.edges().await.unwrap();
+    let [edge] = &edges[..] else { panic!("{edges:?}") };
+    assert_eq!((edge.id.as_str(), edge.rejections[0].key.to_string().as_str()), ("edge-2", "gadgets/Any Thing"));
 }
 
 async fn the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything(fixture: Fixture) {
@@ -489,7 +571,7 @@ async fn the_oldest_tombstones_are_dropped_and_who_needs_them_is_sent_everything
     let dropped = 5;
     fixture
         .execute(
-            "INSERT INTO tombstone (kind, id, revision) SELECT 'service', 's' || n, n FROM \
+            "INSERT INTO tombstone (kind, id, revision) SELECT 'services', 's' || n, n FROM \
              (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100005) SELECT n FROM c) AS n",
         )
         .await;

@@ -50,6 +50,20 @@ impl StoreError {
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Open { .. })
     }
+
+    /// Whether a row is there and cannot be read: it makes no sense, does not open, or is of a newer version. No other row is worse for it.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Inconsistent { .. } | Self::Unseal(_) => true,
+            Self::Statement(error) => matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)),
+            Self::Unavailable(_)
+            | Self::Open { .. }
+            | Self::Migrate(_)
+            | Self::LeaseLost
+            | Self::WrongMasterKey
+            | Self::Seal(_) => false,
+        }
+    }
 }
 
 impl From<ResealError> for StoreError {

@@ -168,8 +168,24 @@ pub struct Changes {
     pub whole: bool,
     /// What was put and is there, those first that others refer to.
     pub put: Vec<Object>,
+    /// What is there and cannot be read.
+    pub withheld: Vec<Withheld>,
     /// What was deleted, and when. If `whole`, every deletion that is known one by one: edges may still have to be told.
     pub removed: Vec<(ObjectKey, Revision)>,
+}
+
+/// What the database has and cannot be read: it does not parse, does not unseal, or is of a newer version. Nobody is sent it, and it is
+/// never rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Its kind, as a collection; perhaps one that this version does not know.
+    pub kind: String,
+    /// Its id, as far as that can be read.
+    pub id: String,
+    /// The revision that changed it last, as far as that can be read; otherwise 0.
+    pub revision: Revision,
+    /// Why it cannot be read.
+    pub reason: String,
 }
 
 /// One change of the configuration. Nothing of it is there before [`Transaction::commit`]; dropped, it never was.

@@ -20,7 +20,7 @@ use crate::{
     model::{
         Access, AcmeSettings, Backend, BackendState, CaBundle, Certificate, CertificateChain, CertificateSource,
         ChallengeKind, ClientAuthentication, ClientCertificateMode, Domain, Door, EdgeKey, EdgeRecord, Enrolment,
-        HistoryEntry, HistoryPlace, HookUrl, Invite, ObjectKey, ObjectKind, OnDemand, Pattern, Patterns, PrivateKey,
+        HistoryEntry, HistoryPlace, HookUrl, Invite, ObjectKey, OnDemand, Pattern, Patterns, PrivateKey,
         RejectionRecord, Role, Scope, SecretHash, Stored, Tags, Timestamp, TlsVersion, Token,
     },
     seal::Sealer,
@@ -370,8 +370,7 @@ pub(super) struct KeyRow {
 impl KeyRow {
     pub(super) fn key(self) -> Result<(ObjectKey, Revision), StoreError> {
         let row = Row { table: "tombstone", id: &self.id };
-        let kind = row.word(&self.kind, ObjectKind::from_word(&self.kind))?;
-        Ok((row.check(ObjectKey::parse(kind, &self.id))?, row.revision(self.revision)?))
+        Ok((row.check(ObjectKey::new(&self.kind, &self.id))?, row.revision(self.revision)?))
     }
 }
 
@@ -418,6 +417,7 @@ pub(super) struct EdgeRow {
     acknowledged_at: Option<i64>,
     last_contact_at: i64,
     rejections: String,
+    rejections_total: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -447,6 +447,7 @@ impl EdgeRow {
             acknowledged_at: self.acknowledged_at.map(Timestamp),
             last_contact_at: Timestamp(self.last_contact_at),
             rejections,
+            rejections_total: row.check(u64::try_from(self.rejections_total))?,
         })
     }
 }
@@ -456,7 +457,7 @@ pub(super) fn rejections_column(rejections: &[RejectionRecord]) -> String {
     let columns: Vec<_> = rejections
         .iter()
         .map(|RejectionRecord { key, revision, reason }| RejectionColumn {
-            kind: key.kind.as_str().to_owned(),
+            kind: key.kind.collection().to_owned(),
             id: key.id.to_string(),
             revision: revision_column(*revision),
             reason: reason.clone(),

@@ -1,12 +1,12 @@
 //! An edge that only receives: what it has is what it was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
 use switchyard_proto::{
     fleet::v1::{
-        Ack, AckOutcome, Batch, BatchKind, Hello, Question, Rejection, Resource, ResourceKind, SyncRequest,
+        Ack, AckOutcome, Batch, BatchKind, Hello, Question, Rejection, Resource, ResourceKey, SyncRequest,
         SyncResponse, Verdict, fleet_service_client::FleetServiceClient, sync_request, sync_response,
     },
     vocab::Digest,
@@ -20,11 +20,15 @@ use crate::support::{ControlPlane, within};
 /// What an edge has received.
 #[derive(Default)]
 pub(crate) struct FakeEdge {
-    pub(crate) resources: BTreeMap<(i32, String), Bytes>,
+    pub(crate) resources: BTreeMap<(String, String), Bytes>,
     pub(crate) revision: u64,
     pub(crate) rejections: Vec<Rejection>,
+    /// How many more it rejects, and does not name.
+    pub(crate) unnamed: u64,
+    /// What it knows to be withheld.
+    pub(crate) withheld: BTreeSet<String>,
     /// What it will have after the last part of the batch that is coming.
-    pub(crate) coming: Option<BTreeMap<(i32, String), Bytes>>,
+    pub(crate) coming: Option<BTreeMap<(String, String), Bytes>>,
 }
 
 /// An open stream of an edge.
@@ -46,6 +50,8 @@ impl FakeEdge {
             revision: self.revision,
             digest: self.received_digest().into(),
             rejections: self.rejections.clone(),
+            rejections_total: self.rejections.len() as u64 + self.unnamed,
+            withheld_total: self.withheld.len() as u64,
         }
     }
 
@@ -69,7 +75,7 @@ impl FakeEdge {
     /// Takes one part; the kind of the batch if that was its last.
     pub(crate) fn take(&mut self, batch: Batch) -> Option<BatchKind> {
         let kind = batch.kind();
-        let Batch { revision, last, resources, removed, digest, .. } = batch;
+        let Batch { revision, kind: _, last, resources, removed, digest, withheld, withheld_complete } = batch;
         let coming = self.coming.get_or_insert_with(|| match kind {
             BatchKind::Snapshot => BTreeMap::new(),
             _ => self.resources.clone(),
@@ -77,9 +83,21 @@ impl FakeEdge {
         for encoded in resources {
             let Resource { key, .. } = Resource::decode(encoded.clone()).unwrap();
             let key = key.unwrap();
+            self.withheld.remove(&name(&key));
             coming.insert((key.kind, key.id), encoded);
         }
         for key in removed {
+            self.withheld.remove(&name(&key));
+            coming.remove(&(key.kind, key.id));
+        }
+        let named: BTreeSet<String> = withheld.iter().map(name).collect();
+        if withheld_complete {
+            // Everything of these tests fits one part.
+            self.withheld = named;
+        } else {
+            self.withheld.extend(named);
+        }
+        for key in withheld {
             coming.remove(&(key.kind, key.id));
         }
         if last {
@@ -96,6 +114,7 @@ impl FakeEdge {
             outcome: AckOutcome::Applied.into(),
             rejections: self.rejections.clone(),
             not_persisted: false,
+            rejections_total: self.rejections.len() as u64 + self.unnamed,
         };
         stream.say(sync_request::Message::Ack(ack)).await;
     }
@@ -108,9 +127,13 @@ impl FakeEdge {
         }
     }
 
-    pub(crate) fn has(&self, kind: ResourceKind, id: &str) -> bool {
-        self.resources.contains_key(&(kind.into(), id.to_owned()))
+    pub(crate) fn has(&self, kind: &str, id: &str) -> bool {
+        self.resources.contains_key(&(kind.to_owned(), id.to_owned()))
     }
+}
+
+fn name(key: &ResourceKey) -> String {
+    format!("{}/{}", key.kind, key.id)
 }
 
 impl Stream {

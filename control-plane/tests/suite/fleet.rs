@@ -1,7 +1,7 @@
 //! The change feed as an edge sees it: over the real listener, with a real client.
 
 use switchyard_proto::{
-    fleet::v1::{Ack, AckOutcome, BatchKind, Hello, Rejection, ResourceKey, ResourceKind, SyncRequest, sync_request},
+    fleet::v1::{Ack, AckOutcome, BatchKind, Hello, Rejection, ResourceKey, SyncRequest, sync_request},
     v1::{
         Backend, DeleteBackendRequest, Edge, EdgeState, GetEdgeRequest, ListEdgesRequest, ProgressState,
         UpdateBackendRequest, WatchRevisionRequest,
@@ -47,21 +47,21 @@ async fn a_new_edge_gets_a_snapshot_and_then_differences() {
     let mut edge = FakeEdge::default();
     let mut stream = edge.join(&control_plane, "edge-1").await;
     assert_eq!(edge.receive(&mut stream).await, BatchKind::Snapshot);
-    assert!(edge.has(ResourceKind::Service, "default"));
-    assert!(edge.has(ResourceKind::Backend, "shop-1"));
+    assert!(edge.has("services", "default"));
+    assert!(edge.has("backends", "shop-1"));
     edge.acknowledge(&stream).await;
 
     control_plane.create_domain("shop.example", "a").await.unwrap();
     let batch = stream.batch().await.unwrap();
     assert_eq!(batch.resources.len(), 1, "only what changed is sent");
     assert_eq!(edge.take(batch), Some(BatchKind::Delta));
-    assert!(edge.has(ResourceKind::Domain, "shop.example"));
+    assert!(edge.has("domains", "shop.example"));
     edge.acknowledge(&stream).await;
 
     let name = "backends/shop-1".to_owned();
     control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() }).await.unwrap();
     assert_eq!(edge.receive(&mut stream).await, BatchKind::Delta);
-    assert!(!edge.has(ResourceKind::Backend, "shop-1"));
+    assert!(!edge.has("backends", "shop-1"));
     edge.acknowledge(&stream).await;
 
     let revision = edge.revision;
@@ -93,7 +93,7 @@ async fn an_edge_resumes_with_a_difference_also_after_a_restart_of_the_control_p
 
     let mut stream = edge.join(&control_plane, "edge-1").await;
     assert_eq!(edge.receive(&mut stream).await, BatchKind::Delta);
-    assert!(!edge.has(ResourceKind::Backend, "shop-1"));
+    assert!(!edge.has("backends", "shop-1"));
     control_plane.server.end().await;
 }
 
@@ -278,7 +278,7 @@ async fn a_revision_is_followed_to_every_edge() {
     slow.receive(&mut slow_stream).await;
     // It holds two bad resources: one of this revision, one from before.
     let rejection = |id: &str, revision| Rejection {
-        key: Some(ResourceKey { kind: ResourceKind::Backend.into(), id: id.to_owned() }),
+        key: Some(ResourceKey { kind: "backends".to_owned(), id: id.to_owned() }),
         revision,
         reason: "not for me".to_owned(),
     };
@@ -324,7 +324,7 @@ async fn a_revision_is_followed_to_every_edge() {
 async fn rejections_survive_a_restart_and_are_gone_once_the_edge_says_so() {
     let mut control_plane = started().await;
     let revision = control_plane.create_backend("shop-1", "a").await.unwrap();
-    let key = Some(ResourceKey { kind: ResourceKind::Backend.into(), id: "shop-1".to_owned() });
+    let key = Some(ResourceKey { kind: "backends".to_owned(), id: "shop-1".to_owned() });
     let rejection = Rejection { key, revision, reason: "no".to_owned() };
     let mut edge = FakeEdge { rejections: vec![rejection], ..FakeEdge::default() };
     let mut stream = edge.join(&control_plane, "edge-1").await;

@@ -90,7 +90,7 @@ pub(super) async fn live(client: &Client, domain: &Domain, edge: &mut Program) -
             let (edges, revision) = client.all_edges().await?;
             seen = edges.into_iter().find(|edge| edge.state() == EdgeState::Connected);
             let newest = revision.max(domain.revision);
-            if seen.as_ref().is_some_and(|edge| edge.acknowledged_revision >= newest && edge.rejections.is_empty()) {
+            if seen.as_ref().is_some_and(|edge| edge.acknowledged_revision >= newest && edge.rejections_total == 0) {
                 return Ok(());
             }
         }

@@ -10,7 +10,7 @@ use crate::{
         BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, FreshTicketKey, Object, ObjectKey,
         PrivateKey, Resource, Tags, Timestamp, TlsVersion,
     },
-    store::Changes,
+    store::{Changes, Withheld},
 };
 
 const HOSTS: [&str; 5] = ["a.example", "b.example", "*.example", "a.b.example", "*.b.example"];
@@ -31,6 +31,8 @@ enum Change {
     RemoveDomain(u8),
     RemoveEdge(u8),
     RemoveTicketKeys(u8),
+    /// Something cannot be read any more; the first number says of which kind.
+    Withhold(u8, u8),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -49,6 +51,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => few.clone().prop_map(Change::RemoveCertificate),
         2 => host.prop_map(Change::RemoveDomain),
         1 => few.prop_map(Change::RemoveEdge),
+        3 => (0..6_u8, 0..3_u8).prop_map(|(kind, number)| Change::Withhold(kind, number)),
     ]
 }
 
@@ -114,6 +117,19 @@ fn changes(change: &Change, head: Revision) -> Changes {
     let served = |resource| (vec![Object::Served(resource)], vec![]);
     let removed = |key: ObjectKey| (vec![], vec![(key, head)]);
     let (put, removed) = match *change {
+        Change::Withhold(kind, number) => {
+            let key = match kind {
+                0 => ResourceKey::service(&service_id(number)),
+                1 => ResourceKey::backend(&backend_id(number)),
+                2 => ResourceKey::certificate(&certificate_id(number)),
+                3 => ResourceKey::domain(&host(number)),
+                4 => ResourceKey::ticket_keys(&TicketKeysId::of(&labels(number))),
+                _ => ResourceKey::new("gadgets", &number.to_string()).unwrap(),
+            };
+            let (kind, id) = (key.kind.collection().to_owned(), key.id.to_string());
+            let withheld = vec![Withheld { kind, id, revision: head, reason: String::new() }];
+            return Changes { head, withheld, ..Changes::default() };
+        }
         Change::Service(id) => served(Resource::Service(stored(Service::new(service_id(id)), head))),
         Change::Backend(id, service) => served(Resource::Backend(stored(
             Backend {
@@ -148,17 +164,22 @@ fn changes(change: &Change, head: Revision) -> Changes {
         Change::RemoveDomain(number) => removed(ResourceKey::domain(&host(number)).into()),
         Change::RemoveEdge(edge) => removed(ObjectKey::edge(&edge_id(edge))),
     };
-    Changes { head, floor: Revision::ZERO, whole: false, put, removed }
+    Changes { head, put, removed, ..Changes::default() }
 }
 
 /// What edges with these labels are to see, found out the long way round.
 fn expected(state: &State, labels: &Labels) -> BTreeSet<String> {
-    let seen = state.domains().values().map(|stored| &stored.value).filter(|it| labels.contain(&it.edge_selector));
+    // What withheld domains use is in sight, too, as far as it is known.
+    let retained = state.resources().retained().map(|(_, stored)| (false, &stored.value));
+    let domains = state.domains().values().map(|stored| (true, &stored.value)).chain(retained);
+    let seen = domains.filter(|(_, it)| labels.contain(&it.edge_selector));
     let own = TicketKeysId::of(labels);
     let own = state.ticket_keys().contains_key(&own).then(|| ResourceKey::ticket_keys(&own).to_string());
     let mut keys: BTreeSet<String> = own.into_iter().collect();
-    for domain in seen {
-        keys.insert(domain.host.to_resource_name());
+    for (is_readable, domain) in seen {
+        if is_readable {
+            keys.insert(domain.host.to_resource_name());
+        }
         if state.services().contains_key(&domain.service) {
             keys.insert(domain.service.to_resource_name());
         }
@@ -171,23 +192,34 @@ fn expected(state: &State, labels: &Labels) -> BTreeSet<String> {
     keys
 }
 
-/// What an edge has received, by the encoded resource's name.
-type Received = BTreeMap<String, Bytes>;
+/// What an edge has received, by the encoded resource's name, and what it knows to be withheld.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Received {
+    resources: BTreeMap<String, Bytes>,
+    withheld: BTreeSet<String>,
+}
 
 fn receive(received: &mut Received, set: &VisibleSet, from: Option<Revision>, to: Revision) -> BatchKind {
     use prost::Message;
     use switchyard_proto::fleet::v1 as wire;
     let mut batch = set.batch(from, to);
     if batch.kind() == BatchKind::Snapshot {
-        received.clear();
+        *received = Received::default();
     }
     while let Some(part) = batch.next_part() {
         for encoded in part.resources {
             let key = wire::Resource::decode(encoded.clone()).unwrap().key.unwrap();
-            received.insert(ResourceKey::from_wire(&key).unwrap().to_string(), encoded);
+            let name = ResourceKey::from_wire(&key).unwrap().to_string();
+            received.withheld.remove(&name);
+            received.resources.insert(name, encoded);
         }
         for key in part.removed {
-            received.remove(&key.to_string());
+            received.withheld.remove(&key.to_string());
+            received.resources.remove(&key.to_string());
+        }
+        for key in part.withheld {
+            received.withheld.insert(key.to_string());
+            received.resources.remove(&key.to_string());
         }
     }
     batch.kind()
@@ -206,7 +238,7 @@ proptest! {
             let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number) };
             let put = vec![Object::Edge(stored(enrolment, Revision(1)))];
             let head = Revision(u64::from(number) + 1);
-            state.apply(Changes { head, floor: Revision::ZERO, whole: false, put, removed: vec![] });
+            state.apply(Changes { head, put, ..Changes::default() });
         }
         let begun = state.revision();
         let mut followers: Vec<(u8, Revision, Received)> = vec![];
@@ -215,10 +247,13 @@ proptest! {
             state.apply(changes(change, head));
             for number in 0..3 {
                 let set = state.visible(&labels(number));
-                let mut fresh = Received::new();
+                let mut fresh = Received::default();
                 receive(&mut fresh, &set, None, head);
-                prop_assert_eq!(fresh.keys().cloned().collect::<BTreeSet<_>>(), expected(&state, &labels(number)));
-                let digest = fresh.values().fold(Digest::default(), |sum, bytes| sum.plus(Digest::of(bytes)));
+                let names: BTreeSet<_> = fresh.resources.keys().cloned().collect();
+                prop_assert_eq!(names, expected(&state, &labels(number)));
+                let withheld = state.withheld().map(|it| format!("{}/{}", it.kind, it.id));
+                prop_assert_eq!(&fresh.withheld, &withheld.collect::<BTreeSet<_>>(), "all are named");
+                let digest = fresh.resources.values().fold(Digest::default(), |sum, bytes| sum.plus(Digest::of(bytes)));
                 prop_assert_eq!(set.digest(), digest);
                 // Made anew, as after a restart, it is the same.
                 let anew = Class::of(&labels(number), state.resources()).visible;

@@ -9,7 +9,7 @@ use switchyard_proto::{
 use super::{Mask, Violations, timestamp};
 use crate::{
     app::AppError,
-    fleet::{Edge, Online, Persistence, Progress},
+    fleet::{Edge, Online, Persistence, Progress, Rejections},
     model::{Enrolment, RejectionRecord, Stored, Timestamp},
 };
 
@@ -33,7 +33,8 @@ pub(in crate::grpc) fn message(
         state: state.into(),
         acknowledged_revision: acknowledged_revision.0,
         acknowledge_time: acknowledged_at.map(timestamp),
-        rejections: rejections.iter().map(rejection).collect(),
+        rejections: rejections.named.iter().map(rejection).collect(),
+        rejections_total: rejections.total,
         last_contact_time: if online.is_some() { Some(now) } else { *last_contact_at }.map(timestamp),
         peer_address,
         not_persisted: *persistence == Persistence::NotPersisted,
@@ -63,16 +64,17 @@ pub(in crate::grpc) fn labels(labels: &Labels) -> BTreeMap<String, String> {
 
 /// How far an edge is, as a message.
 pub(in crate::grpc) fn progress(id: &EdgeId, progress: Progress) -> wire::EdgeProgress {
-    let (state, rejections) = match progress {
-        Progress::Pending => (wire::ProgressState::Pending, Vec::new()),
-        Progress::Live => (wire::ProgressState::Live, Vec::new()),
+    let (state, Rejections { named, total }) = match progress {
+        Progress::Pending => (wire::ProgressState::Pending, Rejections::default()),
+        Progress::Live => (wire::ProgressState::Live, Rejections::default()),
         Progress::Rejected(rejections) => (wire::ProgressState::Rejected, rejections),
-        Progress::Offline => (wire::ProgressState::Offline, Vec::new()),
+        Progress::Offline => (wire::ProgressState::Offline, Rejections::default()),
     };
     wire::EdgeProgress {
         edge: id.to_resource_name(),
         state: state.into(),
-        rejections: rejections.iter().map(rejection).collect(),
+        rejections: named.iter().map(rejection).collect(),
+        rejections_total: total,
     }
 }
 

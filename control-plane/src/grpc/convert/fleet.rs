@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use switchyard_proto::{
     fleet::v1 as wire,
     vocab::{
-        Digest, EdgeId, HostPattern, InvalidResourceName, InviteId, ResourceKey, Revision,
+        Digest, EdgeId, HostPattern, InvalidResourceKey, InviteId, ResourceKey, Revision,
         limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
     },
 };
@@ -16,8 +16,8 @@ use crate::{
         AppError,
         edge::{Application, EdgeCertificate},
     },
-    feed::{BatchKind, Part},
-    fleet::{Ack, AckOutcome, Hello, Message, Persistence},
+    feed::{BatchKind, Named, Part},
+    fleet::{Ack, AckOutcome, Hello, Message, Persistence, Rejections},
     model::{RejectionRecord, SecretHash},
     on_demand::Verdict,
     pki::CertificateRequest,
@@ -44,10 +44,12 @@ pub(in crate::grpc) enum InvalidMessage {
     Outcome,
     #[error("rejections: at most {REJECTIONS_MAX}")]
     Rejections,
+    #[error("rejections_total: at least as many as are named")]
+    RejectionsTotal,
     #[error("rejections.key: required")]
     RejectionKey,
     #[error("rejections.key: {0}")]
-    RejectionName(#[from] InvalidResourceName),
+    RejectionName(#[from] InvalidResourceKey),
     #[error("rejections.reason: at most {REJECTION_REASON_BYTES_MAX} bytes")]
     RejectionReason,
 }
@@ -96,7 +98,15 @@ pub(in crate::grpc) fn answer(id: u64, verdict: Verdict) -> wire::SyncResponse {
 }
 
 fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
-    let wire::Hello { version, capabilities, revision, digest, rejections: rejected } = hello;
+    let wire::Hello {
+        version,
+        capabilities,
+        revision,
+        digest,
+        rejections: rejected,
+        rejections_total: total,
+        withheld_total: withheld,
+    } = hello;
     if version.len() > VERSION_BYTES_MAX || version.chars().any(char::is_control) {
         return Err(InvalidMessage::Version);
     }
@@ -109,42 +119,44 @@ fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
         None if revision == 0 && digest.is_empty() => Digest::default(),
         None => return Err(InvalidMessage::Digest),
     };
-    Ok(Hello { version, revision: Revision(revision), digest, rejections: rejections(rejected)? })
+    Ok(Hello { version, revision: Revision(revision), digest, rejections: rejections(rejected, total)?, withheld })
 }
 
 fn ack(ack: wire::Ack) -> Result<Ack, InvalidMessage> {
-    let outcome = match ack.outcome() {
-        wire::AckOutcome::Applied => AckOutcome::Applied,
-        wire::AckOutcome::DigestMismatch => AckOutcome::DigestMismatch,
-        wire::AckOutcome::Unspecified => return Err(InvalidMessage::Outcome),
+    let wire::Ack { revision, outcome, rejections: rejected, not_persisted, rejections_total: total } = ack;
+    let outcome = match wire::AckOutcome::try_from(outcome) {
+        Ok(wire::AckOutcome::Applied) => AckOutcome::Applied,
+        Ok(wire::AckOutcome::DigestMismatch) => AckOutcome::DigestMismatch,
+        Err(_) | Ok(wire::AckOutcome::Unspecified) => return Err(InvalidMessage::Outcome),
     };
-    let wire::Ack { revision, outcome: _, rejections: rejected, not_persisted } = ack;
     let persistence = if not_persisted { Persistence::NotPersisted } else { Persistence::Persisted };
-    Ok(Ack { revision: Revision(revision), outcome, rejections: rejections(rejected)?, persistence })
+    Ok(Ack { revision: Revision(revision), outcome, rejections: rejections(rejected, total)?, persistence })
 }
 
-fn rejections(rejections: Vec<wire::Rejection>) -> Result<Vec<RejectionRecord>, InvalidMessage> {
-    if rejections.len() > REJECTIONS_MAX {
+fn rejections(named: Vec<wire::Rejection>, total: u64) -> Result<Rejections, InvalidMessage> {
+    if named.len() > REJECTIONS_MAX {
         return Err(InvalidMessage::Rejections);
     }
-    rejections
-        .into_iter()
-        .map(|rejection| {
-            let wire::Rejection { key, revision, reason } = rejection;
-            let key = ResourceKey::from_wire(&key.ok_or(InvalidMessage::RejectionKey)?)?;
-            if reason.len() > REJECTION_REASON_BYTES_MAX {
-                return Err(InvalidMessage::RejectionReason);
-            }
-            // It ends up on terminals.
-            let reason = reason.replace(char::is_control, " ");
-            Ok(RejectionRecord { key, revision: Revision(revision), reason })
-        })
-        .collect()
+    if total < named.len() as u64 {
+        return Err(InvalidMessage::RejectionsTotal);
+    }
+    let rejection = |rejection| {
+        let wire::Rejection { key, revision, reason } = rejection;
+        // The edge may know more kinds, or fewer: it is shown as it is.
+        let key = ResourceKey::from_wire(&key.ok_or(InvalidMessage::RejectionKey)?)?;
+        if reason.len() > REJECTION_REASON_BYTES_MAX {
+            return Err(InvalidMessage::RejectionReason);
+        }
+        // It ends up on terminals.
+        let reason = reason.replace(char::is_control, " ");
+        Ok(RejectionRecord { key, revision: Revision(revision), reason })
+    };
+    Ok(Rejections { named: named.into_iter().map(rejection).collect::<Result<_, _>>()?, total })
 }
 
 /// A part of a batch.
 pub(in crate::grpc) fn part(part: Part) -> wire::SyncResponse {
-    let Part { revision, kind, resources, removed, last } = part;
+    let Part { revision, kind, resources, removed, withheld, last } = part;
     let kind = match kind {
         BatchKind::Delta => wire::BatchKind::Delta,
         BatchKind::Snapshot => wire::BatchKind::Snapshot,
@@ -155,7 +167,9 @@ pub(in crate::grpc) fn part(part: Part) -> wire::SyncResponse {
         last: last.is_some(),
         resources,
         removed: removed.iter().map(ResourceKey::to_wire).collect(),
-        digest: last.map(|digest| digest.to_bytes().to_vec().into()).unwrap_or_default(),
+        digest: last.map(|last| last.digest.to_bytes().to_vec().into()).unwrap_or_default(),
+        withheld: withheld.iter().map(ResourceKey::to_wire).collect(),
+        withheld_complete: last.is_some_and(|last| last.named == Named::All),
     };
     wire::SyncResponse { message: Some(wire::sync_response::Message::Batch(batch)) }
 }
@@ -205,10 +219,12 @@ mod tests {
             revision: 7,
             digest: vec![1; 16].into(),
             rejections: vec![wire::Rejection {
-                key: Some(wire::ResourceKey { kind: wire::ResourceKind::Domain.into(), id: "shop.example".into() }),
+                key: Some(wire::ResourceKey { kind: "domains".into(), id: "shop.example".into() }),
                 revision: 6,
                 reason: "no\u{1b}[31mgood".into(),
             }],
+            rejections_total: 300,
+            withheld_total: 2,
         }
     }
 
@@ -216,8 +232,18 @@ mod tests {
     fn hello_is_understood() {
         let hello = hello(wire_hello()).unwrap();
         assert_eq!(hello.revision, Revision(7));
-        assert_eq!(hello.rejections[0].key.to_string(), "domains/shop.example");
-        assert_eq!(hello.rejections[0].reason, "no [31mgood");
+        let Rejections { named, total } = hello.rejections;
+        assert_eq!((named[0].key.to_string().as_str(), total), ("domains/shop.example", 300));
+        assert_eq!(named[0].reason, "no [31mgood");
+        assert_eq!(hello.withheld, 2);
+    }
+
+    #[test]
+    fn a_rejection_of_what_is_not_known_here_is_understood() {
+        let key = Some(wire::ResourceKey { kind: "gadgets".into(), id: "Any Thing".into() });
+        let rejections = vec![wire::Rejection { key, revision: 6, reason: String::new() }];
+        let hello = hello(wire::Hello { rejections, ..wire_hello() }).unwrap();
+        assert_eq!(hello.rejections.named[0].key.to_string(), "gadgets/Any Thing");
     }
 
     #[test]
@@ -245,6 +271,17 @@ mod tests {
             (wire::Hello { capabilities: vec!["c".into(); 65], ..wire_hello() }, InvalidMessage::Capabilities),
             (wire::Hello { digest: vec![1; 15].into(), ..wire_hello() }, InvalidMessage::Digest),
             (wire::Hello { rejections: vec![rejection.clone(); 101], ..wire_hello() }, InvalidMessage::Rejections),
+            (wire::Hello { rejections_total: 0, ..wire_hello() }, InvalidMessage::RejectionsTotal),
+            (
+                wire::Hello {
+                    rejections: vec![wire::Rejection {
+                        key: Some(wire::ResourceKey { kind: "a b".into(), id: "a".into() }),
+                        ..rejection.clone()
+                    }],
+                    ..wire_hello()
+                },
+                InvalidMessage::RejectionName(InvalidResourceKey::Kind),
+            ),
             (
                 wire::Hello { rejections: vec![wire::Rejection { key: None, ..rejection.clone() }], ..wire_hello() },
                 InvalidMessage::RejectionKey,

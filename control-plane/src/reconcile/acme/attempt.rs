@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use switchyard_proto::vocab::{HostPattern, IssuerId};
+use switchyard_proto::vocab::{HostPattern, IssuerId, ResourceKey};
 use tracing::{info, warn};
 
 use super::{
@@ -78,6 +78,11 @@ impl Attempt {
         let Some(domain) = self.domain().await else {
             return self.wait_until(self.now().plus(UNKNOWN_PAUSE)).await;
         };
+        // What cannot be read cannot be replaced: an order would be in vain.
+        let id = Certificate::acme_id(&self.issuance.host);
+        if self.acme.app.feed.state().is_withheld(&ResourceKey::certificate(&id)) {
+            return self.wait_until(self.now().plus(UNKNOWN_PAUSE)).await;
+        }
         let certificate = self.certificate();
         if let Some(certificate) = &certificate
             && self.issuance.order.is_none()

@@ -11,7 +11,7 @@ use crate::{
         Issuance, Issuer, IssuerUse, KeyAuthorizationDigest, Lease, Name, Order, Phase, PrivateKey, Rate, RateLimits,
         Renewal, Thumbprint, Timestamp, UseKind, Zones,
     },
-    store::{Store, StoreError},
+    store::{Store, StoreError, Transaction},
 };
 
 conformance!(
@@ -103,9 +103,8 @@ async fn what_is_due_comes_first_and_the_next_moment_is_known(fixture: Fixture) 
     assert_eq!(names(store.issuances("a.example", 2).await.unwrap()), ["b.example", "c.example"]);
 }
 
-async fn issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_are_in_no_history(fixture: Fixture) {
-    let store = fixture.open().await;
-    let issuer = Issuer {
+fn issuer() -> Issuer {
+    Issuer {
         id: IssuerId::parse("ca").unwrap(),
         directory: Directory::parse("https://ca.example/directory").unwrap(),
         roots: None,
@@ -125,21 +124,38 @@ async fn issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_ar
             key: PrivateKey::from_pkcs8(b"account-secret".to_vec()),
             thumbprint: Thumbprint::parse(&"a".repeat(43)).unwrap(),
         }),
-    };
-    let challenge = Challenge {
+    }
+}
+
+fn challenge() -> Challenge {
+    Challenge {
         host: host("shop.example"),
         http_01: Some(Thumbprint::parse(&"b".repeat(43)).unwrap()),
         tls_alpn_01: KeyAuthorizationDigest::from_bytes(&[7; 32]),
-    };
-    let provider = DnsProvider {
+    }
+}
+
+fn dns_provider() -> DnsProvider {
+    DnsProvider {
         id: DnsProviderId::parse("home").unwrap(),
         zones: Zones::parse(&["shop.example".to_owned()]).unwrap(),
         settings: DnsSettings::cloudflare("provider-secret", None).unwrap(),
-    };
+    }
+}
+
+/// Puts an issuer, a challenge and a DNS provider.
+pub(super) async fn put_each(transaction: &mut dyn Transaction) {
+    transaction.put_issuer(None, issuer()).await.unwrap();
+    transaction.put_challenge(None, challenge()).await.unwrap();
+    transaction.put_dns_provider(None, dns_provider()).await.unwrap();
+}
+
+async fn issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_are_in_no_history(fixture: Fixture) {
+    let store = fixture.open().await;
     let mut transaction = store.begin(&actor(), NOW).await.unwrap();
-    let issuer = transaction.put_issuer(None, issuer).await.unwrap();
-    let challenge = transaction.put_challenge(None, challenge).await.unwrap();
-    let provider = transaction.put_dns_provider(None, provider).await.unwrap();
+    let issuer = transaction.put_issuer(None, issuer()).await.unwrap();
+    let challenge = transaction.put_challenge(None, challenge()).await.unwrap();
+    let provider = transaction.put_dns_provider(None, dns_provider()).await.unwrap();
     transaction.commit().await.unwrap();
     drop(store);
 

@@ -7,11 +7,13 @@ mod transaction;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use sqlx::{FromRow, Row as _};
 use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, TokenId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
+use tracing::warn;
 
 use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE};
@@ -22,7 +24,7 @@ use crate::{
     },
     seal::Sealer,
     store::{
-        Changes, Store, StoreError, Transaction,
+        Changes, Store, StoreError, Transaction, Withheld,
         rows::{
             BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow,
             InviteRow, IssuerRow, KeyRow, ServiceRow, TicketKeysRow, TokenRow, TokenUseRow, account_key_identity,
@@ -32,7 +34,11 @@ use crate::{
         },
         wakeup::Wakeup,
     },
+    telemetry::chain,
 };
+
+/// A row as the driver has it.
+type Row = <Database as sqlx::Database>::Row;
 
 /// A secret whose text everybody knows: whether it opens tells whether the master key is the right one.
 const CHECK_NAME: &str = "master-key-check";
@@ -175,85 +181,67 @@ impl SqlStore {
         if asked == head && !whole {
             return Ok(Changes { head: newest, floor: revision(floor), ..Changes::default() });
         }
-        let after = if whole { 0 } else { asked };
-        let mut put = Vec::new();
-        for row in sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Service(Arc::new(row.service(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Backend(Arc::new(row.backend()?))));
-        }
-        for row in sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Certificate(Arc::new(row.certificate(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Domain(Arc::new(row.domain()?))));
-        }
-        for row in sqlx::query_as::<Database, ChallengeRow>("SELECT * FROM challenge WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Challenge(Arc::new(row.challenge()?))));
-        }
-        for row in sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::DnsProvider(Arc::new(row.provider(&self.sealer)?)));
-        }
-        for row in sqlx::query_as::<Database, TicketKeysRow>("SELECT * FROM ticket_keys WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::TicketKeys(Arc::new(row.ticket_keys(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Issuer(Arc::new(row.issuer(&self.sealer)?)));
-        }
-        for row in sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Edge(Arc::new(row.enrolment()?)));
-        }
-        for row in sqlx::query_as::<Database, InviteRow>("SELECT * FROM invite WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Invite(Arc::new(row.invite()?)));
-        }
-        for row in sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Token(Arc::new(row.token()?)));
-        }
+        // Everything, also what is damaged so that its revision makes no sense.
+        let after = if whole { i64::MIN } else { asked };
+        let mut reader = Reader { transaction: &mut transaction, after, put: Vec::new(), withheld: Vec::new() };
+        let sealer = &*self.sealer;
+        let put = |resource| Object::Served(resource);
+        reader
+            .read("services", "SELECT * FROM service WHERE revision > $1", |row: ServiceRow| {
+                Ok(put(Resource::Service(Arc::new(row.service(sealer)?))))
+            })
+            .await?;
+        reader
+            .read("backends", "SELECT * FROM backend WHERE revision > $1", |row: BackendRow| {
+                Ok(put(Resource::Backend(Arc::new(row.backend()?))))
+            })
+            .await?;
+        reader
+            .read("certificates", "SELECT * FROM certificate WHERE revision > $1", |row: CertificateRow| {
+                Ok(put(Resource::Certificate(Arc::new(row.certificate(sealer)?))))
+            })
+            .await?;
+        reader
+            .read("domains", "SELECT *, host AS id FROM domain WHERE revision > $1", |row: DomainRow| {
+                Ok(put(Resource::Domain(Arc::new(row.domain()?))))
+            })
+            .await?;
+        reader
+            .read("challenges", "SELECT *, host AS id FROM challenge WHERE revision > $1", |row: ChallengeRow| {
+                Ok(put(Resource::Challenge(Arc::new(row.challenge()?))))
+            })
+            .await?;
+        reader
+            .read("ticketKeys", "SELECT * FROM ticket_keys WHERE revision > $1", |row: TicketKeysRow| {
+                Ok(put(Resource::TicketKeys(Arc::new(row.ticket_keys(sealer)?))))
+            })
+            .await?;
+        reader
+            .read("dnsProviders", "SELECT * FROM dns_provider WHERE revision > $1", |row: DnsProviderRow| {
+                Ok(Object::DnsProvider(Arc::new(row.provider(sealer)?)))
+            })
+            .await?;
+        reader
+            .read("issuers", "SELECT * FROM issuer WHERE revision > $1", |row: IssuerRow| {
+                Ok(Object::Issuer(Arc::new(row.issuer(sealer)?)))
+            })
+            .await?;
+        reader
+            .read("edges", "SELECT * FROM enrolment WHERE revision > $1", |row: EnrolmentRow| {
+                Ok(Object::Edge(Arc::new(row.enrolment()?)))
+            })
+            .await?;
+        reader
+            .read("invites", "SELECT * FROM invite WHERE revision > $1", |row: InviteRow| {
+                Ok(Object::Invite(Arc::new(row.invite()?)))
+            })
+            .await?;
+        reader
+            .read("tokens", "SELECT * FROM token WHERE revision > $1", |row: TokenRow| {
+                Ok(Object::Token(Arc::new(row.token()?)))
+            })
+            .await?;
+        let Reader { put, withheld, .. } = reader;
         let removed =
             sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM tombstone WHERE revision > $1")
                 .bind(after)
@@ -262,7 +250,46 @@ impl SqlStore {
                 .into_iter()
                 .map(KeyRow::key)
                 .collect::<Result<_, _>>()?;
-        Ok(Changes { head: newest, floor: revision(floor), whole, put, removed })
+        Ok(Changes { head: newest, floor: revision(floor), whole, put, withheld, removed })
+    }
+}
+
+/// Reads what was changed after a revision, row by row: one that cannot be read is withheld, and the others are read all the same.
+struct Reader<'a> {
+    transaction: &'a mut sqlx::Transaction<'static, Database>,
+    after: i64,
+    put: Vec<Object>,
+    withheld: Vec<Withheld>,
+}
+
+impl Reader<'_> {
+    async fn read<R: for<'r> FromRow<'r, Row>>(
+        &mut self,
+        kind: &'static str,
+        select: &'static str,
+        object: impl Fn(R) -> Result<Object, StoreError>,
+    ) -> Result<(), StoreError> {
+        let rows = sqlx::query::<Database>(select).bind(self.after).fetch_all(&mut **self.transaction).await?;
+        for row in rows {
+            let reason = match R::from_row(&row).map(&object) {
+                Ok(Ok(object)) => {
+                    self.put.push(object);
+                    continue;
+                }
+                Ok(Err(error)) if error.is_unreadable() => chain(&error),
+                Ok(Err(error)) => return Err(error),
+                Err(error @ sqlx::Error::ColumnDecode { .. }) => error.to_string(),
+                Err(error) => return Err(error.into()),
+            };
+            let revision: i64 = row.try_get("revision").unwrap_or_default();
+            self.withheld.push(Withheld {
+                kind: kind.to_owned(),
+                id: row.try_get("id").unwrap_or_default(),
+                revision: Revision(u64::try_from(revision).unwrap_or(0)),
+                reason,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -311,7 +338,7 @@ impl Store for SqlStore {
         let HistoryFilter { before, resource, actor, since, until } = filter;
         let (revision, position) =
             before.map_or((i64::MAX, 0), |place| (revision_column(place.revision), i64::from(place.position)));
-        let (kind, id) = resource.as_ref().map_or(("", ""), |key| (key.kind.as_str(), &key.id));
+        let (kind, id) = resource.as_ref().map_or(("", ""), |key| (key.kind.collection(), &*key.id));
         let read = sqlx::query_as::<Database, HistoryRow>(
             "SELECT revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at FROM change \
              WHERE (revision < $1 OR (revision = $1 AND seq < $2)) \
@@ -336,13 +363,22 @@ impl Store for SqlStore {
     }
 
     async fn record_edge(&self, edge: &EdgeRecord) -> Result<(), StoreError> {
-        let EdgeRecord { id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections } = edge;
+        let EdgeRecord {
+            id,
+            version,
+            acknowledged_revision,
+            acknowledged_at,
+            last_contact_at,
+            rejections,
+            rejections_total,
+        } = edge;
         sqlx::query::<Database>(
-            "INSERT INTO edge (id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections) \
-             SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM enrolment WHERE id = $1) \
+            "INSERT INTO edge (id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections, \
+             rejections_total) SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM enrolment WHERE id = $1) \
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
              acknowledged_revision = excluded.acknowledged_revision, acknowledged_at = excluded.acknowledged_at, \
-             last_contact_at = excluded.last_contact_at, rejections = excluded.rejections",
+             last_contact_at = excluded.last_contact_at, rejections = excluded.rejections, \
+             rejections_total = excluded.rejections_total",
         )
         .bind(id.as_str())
         .bind(version)
@@ -350,6 +386,7 @@ impl Store for SqlStore {
         .bind(acknowledged_at.map(|at| at.0))
         .bind(last_contact_at.0)
         .bind(rejections_column(rejections))
+        .bind(i64::try_from(*rejections_total).unwrap_or(i64::MAX))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -496,14 +533,19 @@ impl Store for SqlStore {
     }
 
     async fn edges(&self) -> Result<Vec<EdgeRecord>, StoreError> {
-        sqlx::query_as::<Database, EdgeRow>(
-            "SELECT id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections \
+        let rows = sqlx::query_as::<Database, EdgeRow>(
+            "SELECT id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections, rejections_total \
              FROM edge ORDER BY id",
         )
         .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(EdgeRow::edge)
-        .collect()
+        .await?;
+        let records = rows.into_iter().filter_map(|row| match row.edge() {
+            Err(error) if error.is_unreadable() => {
+                warn!(error = chain(&error), "what is remembered about an edge cannot be read, until it says it again");
+                None
+            }
+            record => Some(record),
+        });
+        records.collect()
     }
 }

@@ -76,7 +76,7 @@ impl SqlTransaction {
     ) -> Result<(), StoreError> {
         if old.is_none() {
             sqlx::query::<Database>("DELETE FROM tombstone WHERE kind = $1 AND id = $2")
-                .bind(key.kind.as_str())
+                .bind(key.kind.collection())
                 .bind(&*key.id)
                 .execute(&mut *self.transaction)
                 .await?;
@@ -90,7 +90,7 @@ impl SqlTransaction {
             "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
              ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision",
         )
-        .bind(key.kind.as_str())
+        .bind(key.kind.collection())
         .bind(&*key.id)
         .bind(self.revision)
         .execute(&mut *self.transaction)
@@ -105,7 +105,7 @@ impl SqlTransaction {
         )
         .bind(self.revision)
         .bind(self.changes)
-        .bind(key.kind.as_str())
+        .bind(key.kind.collection())
         .bind(&*key.id)
         .bind(old)
         .bind(new)
