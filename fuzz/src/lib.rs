@@ -13,8 +13,11 @@ use std::{
 use bytes::Bytes;
 use switchyard_control_plane::{app::seed::Seed, grpc::fuzzing as api, model::Timestamp, pki};
 use switchyard_edge_proxy::{identity::JoinToken, sync::fuzzing as edge};
-use switchyard_proto::vocab::{
-    BackendAddress, BackendHost, BackendId, CertificateId, EdgeId, HostPattern, ServiceId, Tag, normalize_host,
+use switchyard_proto::{
+    resource::{CaBundle, ClientCertificate, certificates_pem},
+    vocab::{
+        BackendAddress, BackendHost, BackendId, CertificateId, EdgeId, HostPattern, ServiceId, Tag, normalize_host,
+    },
 };
 
 /// A target: its name, and what it does with bytes.
@@ -152,12 +155,12 @@ pub fn pem(bytes: &[u8]) {
     if let Ok((chain, _)) = pki::upload(chain, key, now) {
         assert!(!chain.dns_names.is_empty() && chain.not_after >= now, "it can be served");
     }
-    if let Ok(client) = pki::client_certificate(chain, key, now) {
-        let pem = pki::certificates_pem(&client.chain);
-        assert!(pki::client_certificate_again(&pem, &client, now).is_ok(), "what was read can be written");
+    if let Ok(client) = ClientCertificate::of_pem(chain, key) {
+        let again = ClientCertificate::of_pem(&certificates_pem(&client.chain), &client.private_key.expose_pem());
+        assert_eq!(again.as_ref(), Ok(&client), "what was read can be written");
     }
-    if let Ok(bundle) = pki::ca_bundle(text) {
-        assert_eq!(pki::ca_bundle(&pki::certificates_pem(&bundle.0)).as_ref(), Ok(&bundle));
+    if let Ok(bundle) = CaBundle::parse(text) {
+        assert_eq!(CaBundle::parse(&bundle.pem()).as_ref(), Ok(&bundle), "what was read can be written");
     }
 }
 

@@ -14,12 +14,12 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use switchyard_proto::{
     fleet::v1::{
-        Ack, Backend, BackendProtocol, BackendState, BalancingPolicy, Batch, BatchKind, Certificate, Domain,
-        EdgeCertificate, EnrolRequest, EnrolResponse, Hello, RenewRequest, RenewResponse, Resource, ResourceKey,
-        Service, SyncRequest, SyncResponse,
+        Ack, Batch, BatchKind, Certificate, EdgeCertificate, EnrolRequest, EnrolResponse, Hello, RenewRequest,
+        RenewResponse, Resource, ResourceKey, SyncRequest, SyncResponse,
         fleet_service_server::{FleetService, FleetServiceServer},
         sync_request, sync_response,
     },
+    v1::{Backend, Domain, Service},
     vocab::Digest,
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -230,24 +230,18 @@ pub struct Feed {
 impl Feed {
     /// Puts a service.
     pub fn service(&mut self, id: &str) -> &mut Self {
-        let service = Service {
-            balancing: BalancingPolicy::RoundRobin.into(),
-            protocol: BackendProtocol::Automatic.into(),
-            connect_timeout_ms: 3_000,
-            first_byte_timeout_ms: 60_000,
-            idle_timeout_ms: 300_000,
-            tls: None,
-        };
+        let service = Service { name: format!("services/{id}"), ..Service::default() };
         self.put("services", id, service.encode_to_vec())
     }
 
     /// Puts an active backend.
     pub fn backend(&mut self, id: &str, service: &str, address: &str, tag: &str) -> &mut Self {
         let backend = Backend {
-            service: service.to_owned(),
+            name: format!("backends/{id}"),
+            service: format!("services/{service}"),
             address: address.to_owned(),
             tags: vec![tag.to_owned()],
-            state: BackendState::Active.into(),
+            ..Backend::default()
         };
         self.put("backends", id, backend.encode_to_vec())
     }
@@ -265,12 +259,10 @@ impl Feed {
     /// Puts a domain.
     pub fn domain(&mut self, host: &str, service: &str, tag: &str) -> &mut Self {
         let domain = Domain {
-            service: service.to_owned(),
+            name: format!("domains/{host}"),
+            service: format!("services/{service}"),
             active_tag: tag.to_owned(),
-            http_to_https: false,
-            client_authentication: None,
-            minimum_tls_version: 1,
-            on_demand: false,
+            ..Domain::default()
         };
         self.put("domains", host, domain.encode_to_vec())
     }

@@ -2,26 +2,16 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{BackendAddress, BackendId, Revision, ServiceId, limits::SERVICE_BACKENDS_MAX};
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{BackendId, Revision, ServiceId, limits::SERVICE_BACKENDS_MAX},
+};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain, page, scope};
 use crate::{
-    model::{Actor, Backend, BackendState, Stored, Tags, rules},
+    model::{Actor, Backend, BackendState, Stored, rules},
     store::Transaction,
 };
-
-/// The fields of a backend to be changed.
-#[derive(Clone, Debug, Default)]
-pub struct BackendUpdate {
-    /// Another service.
-    pub service: Option<ServiceId>,
-    /// Another address.
-    pub address: Option<BackendAddress>,
-    /// Other tags.
-    pub tags: Option<Tags>,
-    /// Another state.
-    pub state: Option<BackendState>,
-}
 
 /// One page of all backends, by name.
 ///
@@ -71,32 +61,25 @@ pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<S
     Ok(change.transaction.put_backend(None, backend).await?)
 }
 
-/// Changes the given fields of a backend. An update that changes nothing writes nothing.
+/// Changes a backend. An update that changes nothing writes nothing.
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or the new service does not exist or has too many backends.
+/// There is none of this name, the etag is stale, the change is wrong, or the new service does not exist or has too many backends.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &BackendId,
-    update: BackendUpdate,
+    patch: &Patch<Backend>,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Backend>, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(actor, &mut *change.transaction, id, etag).await?;
-    let BackendUpdate { service, address, tags, state } = update;
-    if let Some(service) = &service {
-        scope::check_service(actor, service)?;
+    let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("backend", &error))?;
+    if new.service != old.value.service {
+        scope::check_service(actor, &new.service)?;
     }
-    let new = Backend {
-        id: id.clone(),
-        service: service.unwrap_or_else(|| old.value.service.clone()),
-        address: address.unwrap_or_else(|| old.value.address.clone()),
-        tags: tags.unwrap_or_else(|| old.value.tags.clone()),
-        state: state.unwrap_or(old.value.state),
-    };
     if new == old.value {
         return Ok(old);
     }

@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{DnsProviderId, Revision, limits::DNS_PROVIDERS_MAX};
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{DnsProviderId, Revision, limits::DNS_PROVIDERS_MAX},
+};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
-use crate::model::{Actor, DnsProvider, DnsSettings, Stored, Zones, rules};
-
-/// The fields of a DNS provider to be changed.
-#[derive(Clone, Debug, Default)]
-pub struct DnsProviderUpdate {
-    /// Other zones.
-    pub zones: Option<Zones>,
-    /// Another way to tell it.
-    pub settings: Option<DnsSettings>,
-}
+use crate::model::{Actor, DnsProvider, Stored, rules};
 
 /// One page of all DNS providers, by name.
 ///
@@ -51,7 +45,7 @@ pub async fn create(app: &App, actor: &Actor, new: DnsProvider, mode: Mode) -> R
     Ok(stored)
 }
 
-/// Changes the given fields of a DNS provider. An update that changes nothing writes nothing.
+/// Changes a DNS provider. An update that changes nothing writes nothing.
 ///
 /// # Errors
 ///
@@ -60,18 +54,13 @@ pub async fn update(
     app: &App,
     actor: &Actor,
     id: &DnsProviderId,
-    update: DnsProviderUpdate,
+    patch: &Patch<DnsProvider>,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<DnsProvider>, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
-    let DnsProviderUpdate { zones, settings } = update;
-    let new = DnsProvider {
-        id: id.clone(),
-        zones: zones.unwrap_or_else(|| old.value.zones.clone()),
-        settings: settings.unwrap_or_else(|| old.value.settings.clone()),
-    };
+    let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("dns_provider", &error))?;
     if new == old.value {
         return Ok(old);
     }

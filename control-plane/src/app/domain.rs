@@ -2,42 +2,19 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{HostPattern, IssuerId, Labels, Revision, ServiceId, Tag, limits::DOMAINS_MAX};
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{HostPattern, Revision, ServiceId, Tag, limits::DOMAINS_MAX},
+};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
 use crate::{
     model::{
-        AcmeSettings, Actor, CertificateSource, ChallengeKind, ClientAuthentication, Domain, OnDemand, Stored,
-        TlsVersion,
+        Actor, CertificateSource, Domain, Stored,
         rules::{self, BrokenRule},
     },
     store::Transaction,
 };
-
-/// The fields of a domain to be changed.
-#[derive(Clone, Debug, Default)]
-pub struct DomainUpdate {
-    /// Another service.
-    pub service: Option<ServiceId>,
-    /// Another active tag. Unlike a switch it asks for no backend and remembers nothing.
-    pub active_tag: Option<Tag>,
-    /// Somebody else takes care of the certificate.
-    pub certificate_source: Option<CertificateSource>,
-    /// Whether plain HTTP is redirected.
-    pub http_to_https: Option<bool>,
-    /// Other labels that an edge must have to serve it.
-    pub edge_selector: Option<Labels>,
-    /// Another way for clients to prove themselves, or none.
-    pub client_authentication: Option<Option<ClientAuthentication>>,
-    /// Another oldest version of TLS.
-    pub minimum_tls_version: Option<TlsVersion>,
-    /// Another way for its names to prove themselves, or as fits.
-    pub acme_challenge: Option<Option<ChallengeKind>>,
-    /// Other issuers, or those that have a rank.
-    pub acme_issuers: Option<Vec<IssuerId>>,
-    /// Certificates for the names below it on demand, in another way, or not any more.
-    pub on_demand: Option<Option<OnDemand>>,
-}
 
 /// Whether a switch asks for an active backend with the new tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,54 +75,26 @@ pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) ->
     Ok(change.transaction.put_domain(None, domain).await?)
 }
 
-/// Changes the given fields of a domain. An update that changes nothing writes nothing.
+/// Changes a domain. An update that changes nothing writes nothing.
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or the new service does not exist.
+/// There is none of this name, the etag is stale, the change is wrong, or the new service does not exist.
 pub async fn update(
     app: &App,
     actor: &Actor,
     host: &HostPattern,
-    update: DomainUpdate,
+    patch: &Patch<Domain>,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Domain>, AppError> {
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
-    let DomainUpdate {
-        service,
-        active_tag,
-        certificate_source,
-        http_to_https,
-        edge_selector,
-        client_authentication,
-        minimum_tls_version,
-        acme_challenge,
-        acme_issuers,
-        on_demand,
-    } = update;
-    if let Some(service) = &service {
-        scope::check_service(actor, service)?;
+    let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("domain", &error))?;
+    if new.service != old.value.service {
+        scope::check_service(actor, &new.service)?;
     }
-    let new = Domain {
-        host: host.clone(),
-        service: service.unwrap_or_else(|| old.value.service.clone()),
-        active_tag: active_tag.unwrap_or_else(|| old.value.active_tag.clone()),
-        previous_tag: old.value.previous_tag.clone(),
-        certificate_source: certificate_source.unwrap_or(old.value.certificate_source),
-        http_to_https: http_to_https.unwrap_or(old.value.http_to_https),
-        edge_selector: edge_selector.unwrap_or_else(|| old.value.edge_selector.clone()),
-        client_authentication: client_authentication.unwrap_or_else(|| old.value.client_authentication.clone()),
-        minimum_tls_version: minimum_tls_version.unwrap_or(old.value.minimum_tls_version),
-        acme: AcmeSettings::new(
-            acme_challenge.unwrap_or(old.value.acme.challenge),
-            acme_issuers.unwrap_or_else(|| old.value.acme.issuers().to_vec()),
-            on_demand.unwrap_or_else(|| old.value.acme.on_demand.clone()),
-        )
-        .map_err(|error| AppError::invalid("domain.tls.acme.issuers", error))?,
-    };
     if new == old.value {
         return Ok(old);
     }

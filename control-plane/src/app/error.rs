@@ -1,7 +1,8 @@
 use std::fmt;
 
 use switchyard_proto::{
-    resource::{InvalidResource, Violation},
+    resource::{InvalidChange, InvalidResource, Violation},
+    schema::InvalidPatch,
     vocab::Revision,
 };
 
@@ -65,6 +66,23 @@ impl AppError {
     /// One wrong field.
     pub fn invalid(field: impl Into<String>, description: impl fmt::Display) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, description)])
+    }
+
+    /// Everything that is wrong with a change of the resource that is `field` of the request.
+    pub fn invalid_change(field: &str, invalid: &InvalidChange) -> Self {
+        match invalid {
+            InvalidChange::Resource(invalid) => Self::invalid_resource(field, invalid),
+            InvalidChange::Patch(InvalidPatch(violations)) => Self::Invalid(
+                violations
+                    .iter()
+                    .map(|violation| match violation.path() {
+                        _ if violation.is_of_mask() => FieldViolation::new("update_mask", violation),
+                        "" => FieldViolation::new(field, violation),
+                        path => FieldViolation::new(format!("{field}.{path}"), violation),
+                    })
+                    .collect(),
+            ),
+        }
     }
 
     /// Every wrong field of a message that is `field` of the request.

@@ -2,31 +2,19 @@
 
 use std::sync::Arc;
 
-use switchyard_proto::vocab::{IssuerId, Revision, limits::ISSUERS_MAX};
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{IssuerId, Revision, limits::ISSUERS_MAX},
+};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, CaBundle, Email, Issuer, Limit, Name, Place, RateLimits, Stored, Used,
+    Actor, Email, Issuer, Limit, Place, Stored, Used,
     rules::{self, BrokenRule},
 };
 
 /// The issuer that is made when a certificate is to be ordered and there is none.
 const DEFAULT: &str = "letsencrypt";
-
-/// The fields of an issuer to be changed.
-#[derive(Clone, Debug, Default)]
-pub struct IssuerUpdate {
-    /// Other CAs that its directory is trusted by.
-    pub roots: Option<Option<CaBundle>>,
-    /// Another kind of certificates.
-    pub profile: Option<Option<Name>>,
-    /// Another chain.
-    pub preferred_chain: Option<Option<Name>>,
-    /// Another place.
-    pub place: Option<Place>,
-    /// Another amount.
-    pub limits: Option<RateLimits>,
-}
 
 /// One page of all issuers, by name.
 ///
@@ -129,37 +117,25 @@ pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Op
     Ok(())
 }
 
-/// Changes the given fields of an issuer. An update that changes nothing writes nothing.
+/// Changes an issuer. An update that changes nothing writes nothing.
 ///
 /// # Errors
 ///
-/// There is none of this name, or the etag is stale.
+/// There is none of this name, the etag is stale, or the change is wrong.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &IssuerId,
-    update: IssuerUpdate,
+    patch: &Patch<Issuer>,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Issuer>, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
-    let IssuerUpdate { roots, profile, preferred_chain, place, limits } = update;
+    let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("issuer", &error))?;
     let others = change.transaction.issuers().await?;
     let others = others.iter().map(|stored| &stored.value).filter(|other| other.id != *id);
-    let before = old.value.clone();
-    let new = Issuer {
-        roots: roots.unwrap_or(before.roots),
-        profile: profile.unwrap_or(before.profile),
-        preferred_chain: preferred_chain.unwrap_or(before.preferred_chain),
-        place: place.map_or(before.place, |place| ranked(place, others)),
-        limits: limits.unwrap_or(before.limits),
-        id: before.id,
-        directory: before.directory,
-        email: before.email,
-        external_account: before.external_account,
-        account: before.account,
-    };
+    let new = Issuer { place: ranked(new.place, others), ..new };
     if new == old.value {
         return Ok(old);
     }

@@ -6,7 +6,6 @@
 
 pub mod audit;
 pub mod backend;
-pub mod backend_tls;
 pub mod bootstrap;
 pub mod certificate;
 pub mod dns_provider;

@@ -1,36 +1,19 @@
 //! Services.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use switchyard_proto::vocab::{Revision, ServiceId, limits::SERVICES_MAX};
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{Revision, ServiceId, limits::SERVICES_MAX},
+};
 use tracing::warn;
 
-use super::{
-    App, AppError, Mode, Page, PageRequest,
-    backend_tls::{TlsFields, TlsUpdate},
-    check_etag, page, scope,
-};
+use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
-    model::{Actor, BackendProtocol, BackendTrust, Balancing, Service, Stored, Timeouts, rules},
+    model::{Actor, BackendTrust, Service, Stored, Timestamp, rules},
+    pki,
     store::Transaction,
 };
-
-/// The fields of a service to be changed.
-#[derive(Clone, Default)]
-pub struct ServiceUpdate {
-    /// Another way to choose a backend.
-    pub balancing: Option<Balancing>,
-    /// Another protocol.
-    pub protocol: Option<BackendProtocol>,
-    /// Another time to connect.
-    pub connect_timeout: Option<Duration>,
-    /// Another time to the first byte.
-    pub first_byte_timeout: Option<Duration>,
-    /// Another time between two pieces of a body.
-    pub idle_timeout: Option<Duration>,
-    /// Another way to speak TLS to the backends, or none.
-    pub tls: Option<TlsUpdate>,
-}
 
 /// One page of all services, by name.
 ///
@@ -57,67 +40,46 @@ pub fn get(app: &App, actor: &Actor, id: &ServiceId) -> Result<Arc<Stored<Servic
     app.feed.state().services().get(id).cloned().ok_or_else(|| not_found(id))
 }
 
-/// Creates a service, with TLS toward its backends if `tls` is given.
+/// Creates a service.
 ///
 /// # Errors
 ///
 /// It exists, or its client certificate could not be used.
-pub async fn create(
-    app: &App,
-    actor: &Actor,
-    service: Service,
-    tls: Option<TlsFields>,
-    mode: Mode,
-) -> Result<Stored<Service>, AppError> {
+pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> Result<Stored<Service>, AppError> {
     scope::check_service(actor, &service.id)?;
     let mut change = app.begin(actor, mode).await?;
     if change.transaction.service(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
     }
     rules::can_add("services", app.feed.state().services().len(), SERVICES_MAX)?;
-    let tls = tls.map_or(Ok(None), |fields| TlsUpdate::On(fields).apply(None, change.now))?;
-    let stored = change.transaction.put_service(None, Service { tls, ..service }).await?;
+    check_client_certificate(&service, None, change.now)?;
+    let stored = change.transaction.put_service(None, service).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
     Ok(stored)
 }
 
-/// Changes the given fields of a service. An update that changes nothing writes nothing.
+/// Changes a service. An update that changes nothing writes nothing.
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, a timeout is out of bounds, or its client certificate could not be used.
+/// There is none of this name, the etag is stale, the change is wrong, or its client certificate could not be used.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &ServiceId,
-    update: ServiceUpdate,
+    patch: &Patch<Service>,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Service>, AppError> {
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let ServiceUpdate { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout, tls } = update;
-    let timeouts = Timeouts::new(
-        connect_timeout.unwrap_or(old.value.timeouts.connect()),
-        first_byte_timeout.unwrap_or(old.value.timeouts.first_byte()),
-        idle_timeout.unwrap_or(old.value.timeouts.idle()),
-    )
-    .map_err(|error| AppError::invalid(format!("service.timeouts.{}", error.field), error))?;
-    let new = Service {
-        id: id.clone(),
-        balancing: balancing.unwrap_or(old.value.balancing),
-        protocol: protocol.unwrap_or(old.value.protocol),
-        timeouts,
-        tls: match tls {
-            Some(update) => update.apply(old.value.tls.as_ref(), change.now)?,
-            None => old.value.tls.clone(),
-        },
-    };
+    let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("service", &error))?;
     if new == old.value {
         return Ok(old);
     }
+    check_client_certificate(&new, Some(&old.value), change.now)?;
     let stored = change.transaction.put_service(Some(&old), new).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
@@ -143,6 +105,18 @@ pub async fn delete(
     rules::can_delete_service(id, user)?;
     change.transaction.delete_service(&old).await?;
     app.finish(change).await
+}
+
+/// A client certificate that is new must be usable now: complete, in order, and valid.
+fn check_client_certificate(new: &Service, old: Option<&Service>, now: Timestamp) -> Result<(), AppError> {
+    fn chain(service: &Service) -> Option<&[Vec<u8>]> {
+        service.tls.as_ref()?.client_certificate.as_ref().map(|it| it.chain.as_slice())
+    }
+    match chain(new) {
+        Some(new) if old.and_then(chain) != Some(new) => pki::check_order(new, now)
+            .map_err(|error| AppError::invalid("service.tls.client_certificate.chain_pem", error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whoever reads the log is to know as well.

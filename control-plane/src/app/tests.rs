@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use switchyard_proto::vocab::{
-    BackendAddress, BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag,
-    TicketKeysId, TokenId, limits::SERVICE_BACKENDS_MAX,
+use switchyard_proto::{
+    resource::Patch,
+    vocab::{
+        BackendAddress, BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, Labels, Revision, ServiceId, Tag,
+        TicketKeysId, TokenId, limits::SERVICE_BACKENDS_MAX,
+    },
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -18,11 +21,10 @@ use super::{
     App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
     dns_provider,
-    domain::{self, DomainUpdate, SwitchCheck},
+    domain::{self, SwitchCheck},
     edge, invite, issuance,
     seed::{self, Outcome, Seed},
-    service::{self, ServiceUpdate},
-    tickets,
+    service, tickets,
     token::{self, TokenUses},
 };
 use crate::{
@@ -101,8 +103,16 @@ impl Running {
         backend::create(&self.app, &actor(), backend(id, tag), Mode::Commit).await.unwrap().revision
     }
 
-    async fn update_domain(&self, host: &HostPattern, update: DomainUpdate) -> Revision {
-        domain::update(&self.app, &actor(), host, update, None, Mode::Commit).await.unwrap().revision
+    async fn update_domain(&self, host: &HostPattern, change: impl FnOnce(&mut Domain)) -> Revision {
+        let patch = self.patch(host, change);
+        domain::update(&self.app, &actor(), host, &patch, None, Mode::Commit).await.unwrap().revision
+    }
+
+    /// A change of a domain as it is.
+    fn patch(&self, host: &HostPattern, change: impl FnOnce(&mut Domain)) -> Patch<Domain> {
+        let mut domain = domain::get(&self.app, &actor(), host).unwrap().value.clone();
+        change(&mut domain);
+        Patch::to(&domain)
     }
 }
 
@@ -280,14 +290,12 @@ async fn a_domain_of_the_internal_ca_has_a_certificate_for_as_long_as_it_is_one(
     assert_eq!(issued.value.chain.dns_names, std::slice::from_ref(&name));
     assert_eq!(issued.value.chain.not_after, NOW.plus(INTERNAL_LIFETIME));
 
-    let uploaded = DomainUpdate { certificate_source: Some(CertificateSource::Uploaded), ..DomainUpdate::default() };
-    running.update_domain(&name, uploaded).await;
+    running.update_domain(&name, |domain| domain.certificate_source = CertificateSource::Uploaded).await;
     assert!(
         matches!(certificate::get(app, &actor(), &id), Err(AppError::NotFound(name)) if name == id.to_resource_name())
     );
 
-    let internal = DomainUpdate { certificate_source: Some(CertificateSource::Internal), ..DomainUpdate::default() };
-    let again = running.update_domain(&name, internal).await;
+    let again = running.update_domain(&name, |domain| domain.certificate_source = CertificateSource::Internal).await;
     assert_eq!(certificate::get(app, &actor(), &id).unwrap().revision, again);
 
     domain::delete(app, &actor(), &name, None, Mode::Commit).await.unwrap();
@@ -314,12 +322,7 @@ async fn an_update_that_changes_nothing_writes_nothing() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let created = running.create_domain(domain("shop.example", CertificateSource::Internal)).await;
-    let same = DomainUpdate {
-        service: Some(ServiceId::default_service()),
-        certificate_source: Some(CertificateSource::Internal),
-        ..DomainUpdate::default()
-    };
-    assert_eq!(running.update_domain(&host("shop.example"), same).await, created);
+    assert_eq!(running.update_domain(&host("shop.example"), |_| {}).await, created);
 
     let id = CertificateId::parse("own").unwrap();
     let own = upload("own.example");
@@ -334,10 +337,10 @@ async fn a_stale_etag_is_refused_with_the_present_one() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let created = running.create_domain(domain("shop.example", CertificateSource::Uploaded)).await;
-    let redirect = |on| DomainUpdate { http_to_https: Some(on), ..DomainUpdate::default() };
     let name = host("shop.example");
-    let changed = domain::update(app, &actor(), &name, redirect(true), Some(created), Mode::Commit).await.unwrap();
-    let refused = domain::update(app, &actor(), &name, redirect(false), Some(created), Mode::Commit).await;
+    let redirect = |on| running.patch(&name, |domain| domain.http_to_https = on);
+    let changed = domain::update(app, &actor(), &name, &redirect(true), Some(created), Mode::Commit).await.unwrap();
+    let refused = domain::update(app, &actor(), &name, &redirect(false), Some(created), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::StaleEtag { current }) if current == changed.revision));
     let refused = domain::delete(app, &actor(), &name, Some(created), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::StaleEtag { .. })));
@@ -386,8 +389,8 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let id = ServiceId::parse("shop").unwrap();
-    service::create(app, &actor(), Service::new(id.clone()), None, Mode::Commit).await.unwrap();
-    let refused = service::create(app, &actor(), Service::new(id.clone()), None, Mode::Commit).await;
+    service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await.unwrap();
+    let refused = service::create(app, &actor(), Service::new(id.clone()), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::AlreadyExists(name)) if name == "services/shop"));
     running.create_domain(Domain { service: id.clone(), ..domain("a.example", CertificateSource::Uploaded) }).await;
     let refused = service::delete(app, &actor(), &id, None, Mode::Commit).await;
@@ -398,10 +401,6 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::DefaultService))));
     let ids: Vec<_> = service::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items;
     assert_eq!(ids.len(), 1);
-
-    let endless = ServiceUpdate { idle_timeout: Some(48 * HOUR), ..ServiceUpdate::default() };
-    let refused = service::update(app, &actor(), &ServiceId::default_service(), endless, None, Mode::Commit).await;
-    assert!(matches!(refused, Err(AppError::Invalid(fields)) if fields[0].field == "service.timeouts.idle"));
 }
 
 #[tokio::test]
@@ -413,8 +412,8 @@ async fn a_backend_drains_and_comes_back() {
     let draining = backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     assert_eq!(draining.value.state, BackendState::Draining);
     assert_eq!(backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap(), draining);
-    let active = backend::BackendUpdate { state: Some(BackendState::Active), ..backend::BackendUpdate::default() };
-    let back = backend::update(app, &actor(), &id, active, Some(draining.revision), Mode::Commit).await.unwrap();
+    let active = Patch::to(&Backend { state: BackendState::Active, ..draining.value.clone() });
+    let back = backend::update(app, &actor(), &id, &active, Some(draining.revision), Mode::Commit).await.unwrap();
     assert_eq!(*backend::get(app, &actor(), &id).unwrap(), back);
     backend::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     assert!(matches!(backend::drain(app, &actor(), &id, None, Mode::Commit).await, Err(AppError::NotFound(_))));
@@ -499,7 +498,7 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     let app = &running.app;
     let (keeper, all) = (shopkeeper(), PageRequest::parse(0, "").unwrap());
     let shop = ServiceId::parse("shop").unwrap();
-    service::create(app, &keeper, Service::new(shop.clone()), None, Mode::Commit).await.unwrap();
+    service::create(app, &keeper, Service::new(shop.clone()), Mode::Commit).await.unwrap();
     running.create_backend("foreign", "a").await;
     running.create_domain(domain("other.example", CertificateSource::Uploaded)).await;
     let own = Domain { service: shop, ..domain("www.shop.example", CertificateSource::Uploaded) };
@@ -513,8 +512,8 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     out(domain::create(app, &keeper, domain("new.shop.example", CertificateSource::Uploaded), Mode::Commit)
         .await
         .map(drop));
-    let update = DomainUpdate { service: Some(ServiceId::default_service()), ..DomainUpdate::default() };
-    out(domain::update(app, &keeper, &own.host, update, None, Mode::Commit).await.map(drop));
+    let moved = Patch::to(&Domain { service: ServiceId::default_service(), ..own.clone() });
+    out(domain::update(app, &keeper, &own.host, &moved, None, Mode::Commit).await.map(drop));
     out(domain::delete(app, &keeper, &other, None, Mode::Commit).await.map(drop));
     let tag = Tag::parse("b").unwrap();
     out(domain::switch(app, &keeper, &other, tag, SwitchCheck::Forced, None, Mode::Commit).await.map(drop));
@@ -607,7 +606,7 @@ async fn a_name_on_demand_that_becomes_a_domain_is_that_domains() {
         settings: DnsSettings::exec("set-txt", HookMode::Default).unwrap(),
     };
     dns_provider::create(app, &Actor::system(), provider, Mode::Commit).await.unwrap();
-    running.update_domain(&sites, DomainUpdate { on_demand: Some(None), ..DomainUpdate::default() }).await;
+    running.update_domain(&sites, |domain| domain.acme.on_demand = None).await;
     assert!(app.store.issuance(&sites).await.unwrap().is_some(), "it has a certificate itself");
     assert!(issuance::begin_on_demand(app, &sites, &host("c.sites.example")).await.is_err());
     assert!(app.store.issuance(&a).await.unwrap().is_some(), "another domain's");

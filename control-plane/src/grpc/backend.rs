@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, backend as convert_backend},
+    convert::{self, resource},
     status::status,
 };
 use crate::app::{App, PageRequest, backend};
@@ -31,7 +31,7 @@ impl BackendService for Backends {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| backend::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let backends = page.items.iter().map(|stored| convert_backend::message(stored)).collect();
+        let backends = page.items.iter().map(|stored| resource::message(stored)).collect();
         Ok(Response::new(ListBackendsResponse { backends, next_page_token: page.next_page_token }))
     }
 
@@ -41,29 +41,29 @@ impl BackendService for Backends {
         let stored = convert::name(&name, BackendId::parse_resource_name)
             .and_then(|id| backend::get(&self.0, &actor, &id))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_backend::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn create_backend(&self, request: Request<CreateBackendRequest>) -> Result<Response<Backend>, Status> {
         let actor = caller(&request)?;
         let CreateBackendRequest { backend, validate_only } = request.into_inner();
         let created = async {
-            let new = convert_backend::new(backend)?;
+            let new = resource::new(backend)?;
             backend::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("backend")))?;
-        Ok(Response::new(convert_backend::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn update_backend(&self, request: Request<UpdateBackendRequest>) -> Result<Response<Backend>, Status> {
         let actor = caller(&request)?;
         let UpdateBackendRequest { backend, update_mask, validate_only } = request.into_inner();
         let updated = async {
-            let (id, update, etag) = convert_backend::update(backend, update_mask)?;
-            backend::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+            let (id, patch, etag) = resource::update(backend, update_mask, BackendId::parse_resource_name)?;
+            backend::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("backend")))?;
-        Ok(Response::new(convert_backend::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn delete_backend(
@@ -88,6 +88,6 @@ impl BackendService for Backends {
             backend::drain(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
         };
         let stored = drained.await.map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_backend::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 }

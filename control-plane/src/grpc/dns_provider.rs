@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, dns_provider as convert_provider},
+    convert::{self, resource},
     pages,
     status::status,
 };
@@ -31,7 +31,7 @@ impl DnsProviderService for DnsProviders {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| dns_provider::list(&self.0, &page))
             .map_err(|error| status(error, None))?;
-        let (dns_providers, next_page_token) = pages::fitting(page, convert_provider::message, |it| it.id.as_str());
+        let (dns_providers, next_page_token) = pages::fitting(page, resource::message, |it| it.id.as_str());
         Ok(Response::new(ListDnsProvidersResponse { dns_providers, next_page_token }))
     }
 
@@ -40,7 +40,7 @@ impl DnsProviderService for DnsProviders {
         let stored = convert::name(&name, DnsProviderId::parse_resource_name)
             .and_then(|id| dns_provider::get(&self.0, &id))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_provider::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn create_dns_provider(
@@ -50,11 +50,11 @@ impl DnsProviderService for DnsProviders {
         let actor = caller(&request)?;
         let CreateDnsProviderRequest { dns_provider, validate_only } = request.into_inner();
         let created = async {
-            let new = convert_provider::new(dns_provider)?;
+            let new = resource::new(dns_provider)?;
             dns_provider::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("dns_provider")))?;
-        Ok(Response::new(convert_provider::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn update_dns_provider(
@@ -64,11 +64,11 @@ impl DnsProviderService for DnsProviders {
         let actor = caller(&request)?;
         let UpdateDnsProviderRequest { dns_provider, update_mask, validate_only } = request.into_inner();
         let updated = async {
-            let (id, update, etag) = convert_provider::update(dns_provider, update_mask)?;
-            dns_provider::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+            let (id, patch, etag) = resource::update(dns_provider, update_mask, DnsProviderId::parse_resource_name)?;
+            dns_provider::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("dns_provider")))?;
-        Ok(Response::new(convert_provider::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn delete_dns_provider(

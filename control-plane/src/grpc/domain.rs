@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, domain as convert_domain},
+    convert::{self, resource},
     pages,
     status::status,
 };
@@ -34,7 +34,7 @@ impl DomainService for Domains {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| domain::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let (domains, next_page_token) = pages::fitting(page, convert_domain::message, |domain| domain.host.as_str());
+        let (domains, next_page_token) = pages::fitting(page, resource::message, |domain| domain.host.as_str());
         Ok(Response::new(ListDomainsResponse { domains, next_page_token }))
     }
 
@@ -44,29 +44,29 @@ impl DomainService for Domains {
         let stored = convert::name(&name, HostPattern::parse_resource_name)
             .and_then(|host| domain::get(&self.0, &actor, &host))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_domain::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Result<Response<Domain>, Status> {
         let actor = caller(&request)?;
         let CreateDomainRequest { domain, validate_only } = request.into_inner();
         let created = async {
-            let new = convert_domain::new(domain)?;
+            let new = resource::new(domain)?;
             domain::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(Response::new(convert_domain::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
         let actor = caller(&request)?;
         let UpdateDomainRequest { domain, update_mask, validate_only } = request.into_inner();
         let updated = async {
-            let (host, update, etag) = convert_domain::update(domain, update_mask)?;
-            domain::update(&self.0, &actor, &host, update, etag, convert::mode(validate_only)).await
+            let (host, patch, etag) = resource::update(domain, update_mask, HostPattern::parse_resource_name)?;
+            domain::update(&self.0, &actor, &host, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(Response::new(convert_domain::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn delete_domain(
@@ -94,6 +94,6 @@ impl DomainService for Domains {
             domain::switch(&self.0, &actor, &host, tag, check, etag, mode).await
         };
         let stored = switched.await.map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_domain::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 }

@@ -1,14 +1,24 @@
 //! What fuzzing drives: bytes of edges and of clients, taken as this program takes them. No part of the program.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use bytes::Buf;
 use prost::Message;
-use switchyard_proto::{fleet::v1 as fleet, v1 as wire};
+use switchyard_proto::{
+    fleet::v1 as fleet,
+    resource::{Backend, Defaults, Domain, Resource, Service},
+    v1 as wire,
+    vocab::{HostPattern, Revision, ServiceId, Tag},
+};
 
-use super::convert;
+use super::convert::{
+    self,
+    resource::{self, ApiMessage},
+};
 use crate::model::{Stored, Timestamp};
-use switchyard_proto::vocab::Revision;
 
 /// Takes `bytes` as messages of an edge, each with its length before it.
 pub fn edge_messages(mut bytes: &[u8]) {
@@ -34,35 +44,30 @@ pub fn request(mut bytes: &[u8]) {
         return;
     }
     match bytes.get_u8() % 8 {
-        0 => {
-            let Ok(request) = wire::CreateDomainRequest::decode(bytes) else { return };
-            let Ok(domain) = convert::domain::new(request.domain) else { return };
-            let again = convert::domain::new(Some(convert::domain::message(&stored(domain.clone()))));
-            assert_eq!(again.ok().as_ref(), Some(&domain), "a domain that was read can be written");
-        }
+        0 => created::<Domain>(wire::CreateDomainRequest::decode(bytes).ok().and_then(|it| it.domain)),
         1 => {
             let Ok(request) = wire::UpdateDomainRequest::decode(bytes) else { return };
-            drop(convert::domain::update(request.domain, request.update_mask));
+            let host = HostPattern::parse("shop.example").expect("it is a name");
+            let tag = Tag::parse("a").expect("it is a tag");
+            let old = Domain::new(host, ServiceId::default_service(), tag);
+            changed(&old, request.domain, request.update_mask);
         }
-        2 => {
-            let Ok(request) = wire::CreateServiceRequest::decode(bytes) else { return };
-            let Ok((service, _)) = convert::service::new(request.service) else { return };
-            let again = convert::service::new(Some(convert::service::message(&stored(service.clone()))));
-            assert_eq!(again.ok().map(|(again, _)| again), Some(service), "a service that was read can be written");
-        }
+        2 => created::<Service>(wire::CreateServiceRequest::decode(bytes).ok().and_then(|it| it.service)),
         3 => {
             let Ok(request) = wire::UpdateServiceRequest::decode(bytes) else { return };
-            drop(convert::service::update(request.service, request.update_mask));
+            changed(&Service::new(ServiceId::default_service()), request.service, request.update_mask);
         }
-        4 => {
-            let Ok(request) = wire::CreateBackendRequest::decode(bytes) else { return };
-            let Ok(backend) = convert::backend::new(request.backend) else { return };
-            let again = convert::backend::new(Some(convert::backend::message(&stored(backend.clone()))));
-            assert_eq!(again.ok().as_ref(), Some(&backend), "a backend that was read can be written");
-        }
+        4 => created::<Backend>(wire::CreateBackendRequest::decode(bytes).ok().and_then(|it| it.backend)),
         5 => {
             let Ok(request) = wire::UpdateBackendRequest::decode(bytes) else { return };
-            drop(convert::backend::update(request.backend, request.update_mask));
+            let old = wire::Backend {
+                name: "backends/shop-1".to_owned(),
+                address: "10.0.0.5:3000".to_owned(),
+                tags: vec!["a".to_owned()],
+                ..wire::Backend::default()
+            };
+            let old = Backend::parse(old).expect("it is a backend");
+            changed(&old, request.backend, request.update_mask);
         }
         6 => {
             let Ok(request) = wire::CreateCertificateRequest::decode(bytes) else { return };
@@ -73,6 +78,31 @@ pub fn request(mut bytes: &[u8]) {
             drop(convert::edge::update(request.edge, request.update_mask));
         }
     }
+}
+
+fn created<R: Resource<Message: ApiMessage> + Debug>(message: Option<R::Message>) {
+    if let Ok(resource) = resource::new::<R>(message) {
+        check(&resource);
+    }
+}
+
+fn changed<R: Resource<Message: ApiMessage> + Debug>(
+    old: &R,
+    message: Option<R::Message>,
+    mask: Option<pbjson_types::FieldMask>,
+) {
+    let Ok((_, patch, _)) = resource::update::<R, _>(message, mask, |name| Ok(name.to_owned())) else { return };
+    if let Ok(new) = patch.apply(old) {
+        check(&new);
+    }
+}
+
+/// What was accepted can be stored, sent to edges and shown.
+fn check<R: Resource<Message: ApiMessage> + Debug>(resource: &R) {
+    for defaults in [Defaults::Omitted, Defaults::Written] {
+        assert_eq!(R::parse(resource.message(defaults)).as_ref(), Ok(resource), "what was read can be written");
+    }
+    drop(resource::message(&stored(resource.clone())));
 }
 
 fn stored<T>(value: T) -> Stored<T> {

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, issuer as convert_issuer},
+    convert::{self, issuer::budget, resource},
     pages,
     status::status,
 };
@@ -31,7 +31,7 @@ impl IssuerService for Issuers {
         let page = PageRequest::parse(page_size, &page_token)
             .and_then(|page| issuer::list(&self.0, &page))
             .map_err(|error| status(error, None))?;
-        let (issuers, next_page_token) = pages::fitting(page, convert_issuer::message, |issuer| issuer.id.as_str());
+        let (issuers, next_page_token) = pages::fitting(page, resource::message, |issuer| issuer.id.as_str());
         Ok(Response::new(ListIssuersResponse { issuers, next_page_token }))
     }
 
@@ -40,27 +40,27 @@ impl IssuerService for Issuers {
         let stored = convert::name(&name, IssuerId::parse_resource_name)
             .and_then(|id| issuer::get(&self.0, &id))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_issuer::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn create_issuer(&self, request: Request<CreateIssuerRequest>) -> Result<Response<Issuer>, Status> {
         let actor = caller(&request)?;
         let CreateIssuerRequest { issuer, validate_only } = request.into_inner();
         let created =
-            async { issuer::create(&self.0, &actor, convert_issuer::new(issuer)?, convert::mode(validate_only)).await };
+            async { issuer::create(&self.0, &actor, resource::new(issuer)?, convert::mode(validate_only)).await };
         let stored = created.await.map_err(|error| status(error, Some("issuer")))?;
-        Ok(Response::new(convert_issuer::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn update_issuer(&self, request: Request<UpdateIssuerRequest>) -> Result<Response<Issuer>, Status> {
         let actor = caller(&request)?;
         let UpdateIssuerRequest { issuer, update_mask, validate_only } = request.into_inner();
         let updated = async {
-            let (id, update, etag) = convert_issuer::update(issuer, update_mask)?;
-            issuer::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+            let (id, patch, etag) = resource::update(issuer, update_mask, IssuerId::parse_resource_name)?;
+            issuer::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("issuer")))?;
-        Ok(Response::new(convert_issuer::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 
     async fn delete_issuer(
@@ -87,7 +87,7 @@ impl IssuerService for Issuers {
             issuer::budget(&self.0, only.as_ref()).await
         };
         let budgets = found.await.map_err(|error| status(error, None))?;
-        let budgets = budgets.iter().map(convert_issuer::budget).collect();
+        let budgets = budgets.iter().map(budget).collect();
         Ok(Response::new(GetBudgetResponse { budgets }))
     }
 
@@ -99,6 +99,6 @@ impl IssuerService for Issuers {
             issuer::rotate_account(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
         };
         let stored = rotated.await.map_err(|error| status(error, None))?;
-        Ok(Response::new(convert_issuer::message(&stored)))
+        Ok(Response::new(resource::message(&stored)))
     }
 }

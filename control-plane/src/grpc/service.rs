@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    convert::{self, service as convert_service},
+    convert::{self, resource, service as convert_service},
     pages,
     status::status,
 };
@@ -48,8 +48,8 @@ impl ServiceService for Services {
         let actor = caller(&request)?;
         let CreateServiceRequest { service, validate_only } = request.into_inner();
         let created = async {
-            let (new, tls) = convert_service::new(service)?;
-            service::create(&self.0, &actor, new, tls, convert::mode(validate_only)).await
+            let new = resource::new(service)?;
+            service::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("service")))?;
         Ok(Response::new(convert_service::message(&stored)))
@@ -59,8 +59,8 @@ impl ServiceService for Services {
         let actor = caller(&request)?;
         let UpdateServiceRequest { service, update_mask, validate_only } = request.into_inner();
         let updated = async {
-            let (id, update, etag) = convert_service::update(service, update_mask)?;
-            service::update(&self.0, &actor, &id, update, etag, convert::mode(validate_only)).await
+            let (id, patch, etag) = resource::update(service, update_mask, ServiceId::parse_resource_name)?;
+            service::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("service")))?;
         Ok(Response::new(convert_service::message(&stored)))

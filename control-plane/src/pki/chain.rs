@@ -1,8 +1,7 @@
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
     resource::{
-        ClientCertificate, InvalidCertificate, PrivateKey, chain_of_pem, check_match, fingerprint_sha256, key_of_pem,
-        parse_certificate, to_pkcs8,
+        InvalidCertificate, PrivateKey, chain_of_pem, check_match, fingerprint_sha256, key_of_pem, parse_certificate,
+        to_pkcs8,
     },
     vocab::{
         HostPattern,
@@ -35,41 +34,6 @@ pub fn upload(
     check_order(&chain.certificates, now)?;
     check_match(&chain.certificates[0], &key)?;
     Ok((chain, to_pkcs8(&key)?))
-}
-
-/// Takes what an edge is to prove itself with to backends, as people upload it. It is checked like what is served, but it need not
-/// be for a host.
-///
-/// # Errors
-///
-/// As in [`upload`].
-pub fn client_certificate(
-    chain_pem: &str,
-    private_key_pem: &str,
-    now: Timestamp,
-) -> Result<ClientCertificate, InvalidCertificate> {
-    let chain = chain_of_pem(chain_pem)?;
-    let key = key_of_pem(private_key_pem)?;
-    check_order(&chain, now)?;
-    check_match(&chain[0], &key)?;
-    Ok(ClientCertificate { chain, private_key: to_pkcs8(&key)? })
-}
-
-/// Takes another chain for the key of `old`.
-///
-/// # Errors
-///
-/// As in [`upload`]: it may be for another key.
-pub fn client_certificate_again(
-    chain_pem: &str,
-    old: &ClientCertificate,
-    now: Timestamp,
-) -> Result<ClientCertificate, InvalidCertificate> {
-    let chain = chain_of_pem(chain_pem)?;
-    check_order(&chain, now)?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(old.private_key.expose_pkcs8()));
-    check_match(&chain[0], &key).map_err(|_| InvalidCertificate::NoKey)?;
-    Ok(ClientCertificate { chain, private_key: old.private_key.clone() })
 }
 
 /// Until when a certificate is valid.
@@ -114,7 +78,12 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
     if patterns.is_empty() { Err(InvalidCertificate::NoNames) } else { Ok(patterns) }
 }
 
-pub(super) fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
+/// Checks that each certificate of a chain is valid now and signed by the next, and that no intermediate is known to be missing.
+///
+/// # Errors
+///
+/// Which certificate is not, and why.
+pub fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
     let certificates = chain
         .iter()
         .enumerate()

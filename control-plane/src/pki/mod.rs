@@ -15,6 +15,6 @@ pub use switchyard_proto::{
 };
 
 pub use authority::{Authority, AuthorityKind, IssueError, Issued};
-pub use chain::{client_certificate, client_certificate_again, inspect, not_after, upload};
+pub use chain::{check_order, inspect, not_after, upload};
 pub use order::{ends_at, issued, new_key, order_request};
 pub use request::{CertificateRequest, InvalidCertificateRequest, edge_of};

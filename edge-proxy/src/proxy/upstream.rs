@@ -7,10 +7,7 @@ use pingora_core::{protocols::l4::ext::TcpKeepalive, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use switchyard_proto::resource::BackendProtocol;
 
-use crate::{
-    balance::Attempt,
-    snapshot::Service,
-};
+use crate::{balance::Attempt, snapshot::Service};
 
 /// An unused connection to a backend is closed after this time.
 const POOLED_IDLE: Duration = Duration::from_secs(60);

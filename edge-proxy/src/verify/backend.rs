@@ -241,10 +241,8 @@ mod tests {
     }
 
     fn settings(trust: BackendTrust, client: Option<(Vec<u8>, Vec<u8>)>) -> resource::BackendTls {
-        let client_certificate = client.map(|(der, key)| ClientCertificate {
-            chain: vec![der],
-            private_key: PrivateKey::from_pkcs8(key),
-        });
+        let client_certificate =
+            client.map(|(der, key)| ClientCertificate { chain: vec![der], private_key: PrivateKey::from_pkcs8(key) });
         resource::BackendTls { trust, client_certificate, ..Default::default() }
     }
 

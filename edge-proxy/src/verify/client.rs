@@ -208,8 +208,7 @@ mod tests {
     fn a_connection_is_for_one_host_and_for_what_held_when_it_was_opened() {
         let (host, other) = (HostPattern::parse("*.shop.example").unwrap(), HostPattern::parse("b.example").unwrap());
         let (one, two) = (certificate("one"), certificate("two"));
-        let with =
-            |host, mode, der: &Vec<u8>| {
+        let with = |host, mode, der: &Vec<u8>| {
             let authorities = resource::CaBundle::of_der(vec![der.clone()]).unwrap();
             ClientAuthentication::new(host, &resource::ClientAuthentication { authorities, mode }).unwrap()
         };

@@ -18,6 +18,11 @@ impl<R: Resource> Patch<R> {
         Self { change, mask }
     }
 
+    /// The change that makes a resource this one: `PUT`.
+    pub fn to(new: &R) -> Self {
+        Self::new(new.message(Defaults::Omitted), Mask::Replace)
+    }
+
     /// The resource as the change makes it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{
-    Access, Account, Directory, DnsSettings, EdgeKey, PrivateKey, RateLimits, Secret, Thumbprint, Timestamp, Zones,
+    Access, Account, Directory, DnsSettings, EdgeKey, Place, PrivateKey, RateLimits, Secret, Thumbprint, Timestamp,
+    Zones,
 };
 
 fn stored<T>(value: T) -> Arc<Stored<T>> {
@@ -32,7 +33,7 @@ fn who_cannot_be_read_does_not_get_in_until_he_can() {
         external_account: None,
         profile: None,
         preferred_chain: None,
-        rank: None,
+        place: Place::OnlyWhereNamed,
         limits: RateLimits::default(),
         account: Some(Account {
             url: "https://ca.example/account/1".to_owned(),

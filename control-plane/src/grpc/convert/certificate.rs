@@ -6,28 +6,9 @@ use switchyard_proto::{
 use super::{Violations, etag, parse_etag, timestamp};
 use crate::{
     app::{AppError, certificate::Upload},
-    model::{Certificate, CertificateChain, CertificateSource, Stored, Timestamp},
+    model::{Certificate, CertificateChain, Stored, Timestamp},
     pki,
 };
-
-/// A source as a message.
-pub(super) fn source(source: CertificateSource) -> wire::CertificateSource {
-    match source {
-        CertificateSource::Uploaded => wire::CertificateSource::Uploaded,
-        CertificateSource::Internal => wire::CertificateSource::Internal,
-        CertificateSource::Acme => wire::CertificateSource::Acme,
-    }
-}
-
-/// A source that a domain may have.
-pub(super) fn parse_source(source: wire::CertificateSource) -> Result<CertificateSource, &'static str> {
-    match source {
-        wire::CertificateSource::Uploaded => Ok(CertificateSource::Uploaded),
-        wire::CertificateSource::Internal => Ok(CertificateSource::Internal),
-        wire::CertificateSource::Acme => Ok(CertificateSource::Acme),
-        wire::CertificateSource::Unspecified => Err("a source is required: acme, uploaded or internal"),
-    }
-}
 
 /// A certificate as a message; its private key never is one.
 pub(in crate::grpc) fn message(stored: &Stored<Certificate>, now: Timestamp) -> wire::Certificate {
@@ -36,7 +17,7 @@ pub(in crate::grpc) fn message(stored: &Stored<Certificate>, now: Timestamp) -> 
     let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
     wire::Certificate {
         name: id.to_resource_name(),
-        source: source(*from).into(),
+        source: from.to_message(),
         chain_pem: pki::certificates_pem(&chain.certificates),
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
         issuer: issuer.clone(),

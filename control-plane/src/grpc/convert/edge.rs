@@ -6,7 +6,7 @@ use switchyard_proto::{
     vocab::{EdgeId, Labels, Revision},
 };
 
-use super::{Mask, Violations, timestamp};
+use super::{Violations, timestamp};
 use crate::{
     app::AppError,
     fleet::{Edge, Online, Persistence, Progress, Rejections},
@@ -49,8 +49,11 @@ pub(in crate::grpc) fn message(
 /// Which edge is to have which labels.
 pub(in crate::grpc) fn update(edge: Option<wire::Edge>, mask: Option<FieldMask>) -> Result<(EdgeId, Labels), AppError> {
     let edge = edge.ok_or_else(|| AppError::invalid("edge", "an edge is required"))?;
+    let FieldMask { paths } = mask.unwrap_or_default();
     // There is only one thing that can be meant.
-    Mask::parse(mask, &["labels"])?;
+    if !paths.iter().all(|path| path == "labels") && paths != ["*"] {
+        return Err(AppError::invalid("update_mask", "labels is the only field of an edge that can be changed"));
+    }
     let mut violations = Violations::default();
     let id = violations.check("edge.name", EdgeId::parse_resource_name(&edge.name));
     let labels = violations.check("edge.labels", Labels::new(edge.labels));

@@ -1,18 +1,15 @@
-//! Between messages and the model. Messages are taken apart field by field, so that a new field does not compile until
-//! somebody has decided what it means.
+//! Between messages and the model. Resources of the API are parsed by [`switchyard_proto::resource`], all by the functions of
+//! [`resource`]; other messages are taken apart field by field, so that a new field does not compile until somebody has decided what it
+//! means.
 
 pub(super) mod audit;
-pub(super) mod backend;
-mod backend_tls;
 pub(super) mod certificate;
-pub(super) mod dns_provider;
-pub(super) mod domain;
 pub(super) mod edge;
 pub(super) mod fleet;
 pub(super) mod invite;
 pub(super) mod issuance;
 pub(super) mod issuer;
-mod mask;
+pub(super) mod resource;
 pub(super) mod service;
 pub(super) mod token;
 mod violations;
@@ -21,7 +18,7 @@ use std::fmt::Display;
 
 use switchyard_proto::vocab::Revision;
 
-use self::{mask::Mask, violations::Violations};
+use self::violations::Violations;
 use crate::{
     app::{AppError, Mode},
     model::Timestamp,

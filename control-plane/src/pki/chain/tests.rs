@@ -10,6 +10,7 @@ use rcgen::{
     PKCS_ED25519, PKCS_RSA_SHA256, SanType,
 };
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
     resource::{UploadField, certificate_pem, certificates_pem},
     vocab::limits::{CERTIFICATE_CHAIN_BYTES_MAX, PRIVATE_KEY_BYTES_MAX},

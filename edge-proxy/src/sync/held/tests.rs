@@ -414,7 +414,8 @@ impl Edge {
 fn everything(held: &Held) -> BTreeMap<String, Option<(String, Vec<String>)>> {
     held.snapshot()
         .domains()
-        .map(|domain| (domain.settings.host.to_string(), serves(held, domain.settings.host.as_str()))).collect()
+        .map(|domain| (domain.settings.host.to_string(), serves(held, domain.settings.host.as_str())))
+        .collect()
 }
 
 #[derive(Clone, Debug)]

@@ -98,10 +98,7 @@ fn an_unknown_number_in_any_enum_is_rejected_by_the_name_of_its_field() {
         message.encode_to_vec()
     });
     for (field, newer) in [
-        (
-            "tls.minimum_version",
-            domain_with(|domain| domain.tls.get_or_insert_default().minimum_version = 9_999),
-        ),
+        ("tls.minimum_version", domain_with(|domain| domain.tls.get_or_insert_default().minimum_version = 9_999)),
         (
             "tls.client_authentication.mode",
             domain_with(|domain| {
