@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// Names the Postgres server in which tests make their databases; `scripts/test` sets it.
 pub const POSTGRES_URL_VARIABLE: &str = "SWITCHYARD_TEST_POSTGRES_URL";
@@ -36,6 +36,23 @@ impl Database {
         let server = server()?;
         let (base, _) = server.rsplit_once('/').context("a URL that ends in a database")?;
         Ok(Self::Postgres { url: format!("{base}/{name}") })
+    }
+
+    /// Executes a statement in it, as somebody who damages it does. `data_dir` is the data directory of its control plane.
+    pub async fn execute(&self, data_dir: &Path, statement: &'static str) -> Result<()> {
+        match self {
+            Self::Sqlite => {
+                let path = data_dir.join(SQLITE_FILE);
+                let mut connection = SqliteConnection::connect(&path.display().to_string()).await?;
+                sqlx::query(statement).execute(&mut connection).await.context(statement)?;
+                Ok(connection.close().await?)
+            }
+            Self::Postgres { url } => {
+                let mut connection = PgConnection::connect(url).await?;
+                sqlx::query(statement).execute(&mut connection).await.context(statement)?;
+                Ok(connection.close().await?)
+            }
+        }
     }
 
     /// Copies it as it is; nobody is connected to it. `data_dir` is the data directory of its control plane.

@@ -18,6 +18,7 @@ pub mod faulty_ca;
 pub mod fleet;
 pub mod fleet_client;
 pub mod load;
+pub mod newer;
 pub mod origin;
 pub mod pebble;
 pub mod port;

@@ -23,11 +23,9 @@ use tonic::{Request, Status, Streaming, codegen::BoxStream, transport::Channel};
 
 use crate::{
     fleet_client::Member,
+    newer::UNKNOWN_FIELD,
     wire::{FleetListener, Streams},
 };
-
-/// A field that no message has: number 9999, of value 1.
-pub const UNKNOWN_FIELD: &[u8] = b"\xf8\xf0\x04\x01";
 
 /// A relay for one edge.
 pub struct Relay {

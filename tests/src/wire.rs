@@ -279,6 +279,13 @@ impl Feed {
         self
     }
 
+    /// The body of a resource as it was put last.
+    pub fn body(&self, kind: &str, id: &str) -> Option<Bytes> {
+        let key = (kind.to_owned(), id.to_owned());
+        let encoded = self.changed.get(&key).or_else(|| self.held.get(&key))?;
+        Some(Resource::decode(encoded.clone()).ok()?.body)
+    }
+
     /// The revision of what is put next.
     pub fn next_revision(&self) -> u64 {
         self.revision + 1

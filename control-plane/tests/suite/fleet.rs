@@ -347,3 +347,42 @@ async fn rejections_survive_a_restart_and_are_gone_once_the_edge_says_so() {
     assert!(known.rejections.is_empty());
     control_plane.server.end().await;
 }
+
+#[tokio::test]
+async fn an_edge_that_knows_of_withheld_resources_is_told_which_still_are() {
+    let control_plane = started().await;
+    let mut edge = FakeEdge::default();
+    let mut stream = edge.join(&control_plane, "edge-1").await;
+    edge.receive(&mut stream).await;
+    edge.acknowledge(&stream).await;
+    drop(stream);
+    // It was deleted while the edge was away, by a control plane that told nobody. The digest does not show it.
+    edge.withheld.insert("domains/gone.example".to_owned());
+    let mut stream = edge.join(&control_plane, "edge-1").await;
+    assert_eq!(edge.receive(&mut stream).await, BatchKind::Delta);
+    assert!(edge.withheld.is_empty(), "{:?}", edge.withheld);
+    edge.acknowledge(&stream).await;
+    control_plane.server.end().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_rejects_more_than_it_names_is_live_nowhere_it_may_not_be() {
+    let mut control_plane = started().await;
+    let revision = control_plane.create_backend("shop-1", "a").await.unwrap();
+    let key = ResourceKey { kind: "gadgets".to_owned(), id: "Any Thing".to_owned() };
+    let rejection = Rejection { key: Some(key), revision, reason: "needs a newer edge".to_owned() };
+    let mut edge = FakeEdge { rejections: vec![rejection], unnamed: 200, ..FakeEdge::default() };
+    let mut stream = edge.join(&control_plane, "edge-1").await;
+    edge.receive(&mut stream).await;
+    edge.acknowledge(&stream).await;
+    let known = shows(&mut control_plane, "edge-1", "it", |edge| edge.acknowledged_revision >= revision).await;
+    assert_eq!((known.rejections[0].resource.as_str(), known.rejections_total), ("gadgets/Any Thing", 201));
+    let mut watch = control_plane.edges.watch_revision(WatchRevisionRequest { revision }).await.unwrap().into_inner();
+    let report = within("a report", watch.message()).await.unwrap().unwrap();
+    let progress = &report.edges[0];
+    assert_eq!((progress.state(), progress.rejections_total), (ProgressState::Rejected, 200), "{progress:?}");
+    // It survives a restart.
+    let mut control_plane = control_plane.restart().await;
+    assert_eq!(shown(&mut control_plane, "edge-1").await.rejections_total, 201);
+    control_plane.server.end().await;
+}
