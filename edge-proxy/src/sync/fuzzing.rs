@@ -1,6 +1,9 @@
 //! What fuzzing drives: bytes of a control plane and of a disk, taken as this program takes them. No part of the program.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
@@ -58,7 +61,7 @@ pub fn receive(mut bytes: Bytes) {
         assert_eq!(held.revision(), revision, "it speaks of what was received");
         check(&held);
     }
-    let loaded = Loaded { revision: held.revision(), kept, withheld };
+    let loaded = Loaded { revision: held.revision(), kept, withheld, removed: BTreeMap::new() };
     let (restored, _) = Held::restore(Backends::new(), loaded);
     check(&restored);
 }

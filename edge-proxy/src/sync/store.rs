@@ -24,7 +24,7 @@ use super::{
 /// The file's name in the state directory.
 const FILE_NAME: &str = "edge.redb";
 /// The version of what is in the file.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 /// Bytes of memory for pages of the file: it is read once, at the start.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Batches that are remembered while the disk refuses. After more, everything is asked for anew.
@@ -38,6 +38,8 @@ const RECEIVED: TableDefinition<&str, &[u8]> = TableDefinition::new("received");
 const SERVED: TableDefinition<&str, &[u8]> = TableDefinition::new("served");
 /// What is withheld: kind and id.
 const WITHHELD: TableDefinition<&str, ()> = TableDefinition::new("withheld");
+/// What was removed and is still served, with the revision of its removal.
+const REMOVED: TableDefinition<&str, u64> = TableDefinition::new("removed");
 /// The rest, by name.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 const STATE_FORMAT: &str = "format";
@@ -71,6 +73,8 @@ pub(super) struct Loaded {
     pub(super) kept: Vec<Kept>,
     /// What is withheld.
     pub(super) withheld: BTreeSet<ResourceKey>,
+    /// When what was removed and is still served was removed.
+    pub(super) removed: BTreeMap<ResourceKey, Revision>,
 }
 
 /// Whether a batch is on disk.
@@ -217,12 +221,14 @@ fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &
     let Record { replaces_all, received, served, withheld, revision, digest } = record;
     let mut received_table = transaction.open_table(RECEIVED)?;
     let mut served_table = transaction.open_table(SERVED)?;
+    let mut removed_table = transaction.open_table(REMOVED)?;
     // First, since what is served as before may be what was received before.
     for (key, served) in served {
         let name = key.to_string();
         match served {
             ServedRecord::AsReceived => {
                 served_table.remove(name.as_str())?;
+                removed_table.remove(name.as_str())?;
             }
             ServedRecord::Nothing => {
                 served_table.insert(name.as_str(), &[][..])?;
@@ -241,7 +247,9 @@ fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &
         received_table.retain(|name, _| names.get(name).copied().unwrap_or(false))?;
         let served: BTreeMap<String, ServedRecord> =
             served.iter().map(|(key, served)| (key.to_string(), *served)).collect();
-        served_table.retain(|name, _| served.get(name).is_some_and(|served| *served != ServedRecord::AsReceived))?;
+        let is_served = |name: &str| served.get(name).is_some_and(|served| *served != ServedRecord::AsReceived);
+        served_table.retain(|name, _| is_served(name))?;
+        removed_table.retain(|name, _| is_served(name))?;
     }
     for (key, encoded) in received {
         let name = key.to_string();
@@ -249,9 +257,13 @@ fn write_one(transaction: &redb::WriteTransaction, sealing: &StoreKey, record: &
             Some(encoded) => {
                 let sealed = sealing.seal(&name, encoded).map_err(redb::Error::Io)?;
                 received_table.insert(name.as_str(), &sealed[..])?;
+                removed_table.remove(name.as_str())?;
             }
             None => {
                 received_table.remove(name.as_str())?;
+                if served.get(key) == Some(&ServedRecord::AsBefore) {
+                    removed_table.insert(name.as_str(), revision.0)?;
+                }
             }
         }
     }
@@ -290,6 +302,7 @@ fn initialize(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(RECEIVED)?;
     transaction.open_table(SERVED)?;
     transaction.open_table(WITHHELD)?;
+    transaction.open_table(REMOVED)?;
     let mut state = transaction.open_table(STATE)?;
     state.insert(STATE_FORMAT, &FORMAT.to_le_bytes()[..])?;
     state.insert(STATE_REVISION, &0_u64.to_le_bytes()[..])?;
@@ -348,14 +361,23 @@ fn load(database: &Database, key: &StoreKey) -> Result<Loaded, OpenError> {
     }
     // What was removed or is withheld, and is still served.
     kept.extend(served.into_values().map(|served| Kept { received: None, served }));
+    let key_of = |name: &str| {
+        let key = name.split_once('/').and_then(|(kind, id)| ResourceKey::new(kind, id).ok());
+        key.ok_or_else(|| damaged("the name of a resource is damaged"))
+    };
     let mut withheld = BTreeSet::new();
     let withheld_table = transaction.open_table(WITHHELD).map_err(redb::Error::from)?;
     for row in withheld_table.iter().map_err(redb::Error::from)? {
         let (name, _) = row.map_err(redb::Error::from)?;
-        let key = name.value().split_once('/').and_then(|(kind, id)| ResourceKey::new(kind, id).ok());
-        withheld.insert(key.ok_or_else(|| damaged("the name of a resource is damaged"))?);
+        withheld.insert(key_of(name.value())?);
     }
-    Ok(Loaded { revision, kept, withheld })
+    let mut removed = BTreeMap::new();
+    let removed_table = transaction.open_table(REMOVED).map_err(redb::Error::from)?;
+    for row in removed_table.iter().map_err(redb::Error::from)? {
+        let (name, revision) = row.map_err(redb::Error::from)?;
+        removed.insert(key_of(name.value())?, Revision(revision.value()));
+    }
+    Ok(Loaded { revision, kept, withheld, removed })
 }
 
 fn read(key: &StoreKey, name: &str, sealed: &[u8]) -> Result<Received, OpenError> {

@@ -126,7 +126,7 @@ impl Held {
     /// What an edge had when it wrote to its disk last. What was pending then is looked at again: this may be a newer
     /// program. Returns what is to be written for that.
     pub(in crate::sync) fn restore(known_backends: Arc<Backends>, loaded: Loaded) -> (Self, Record) {
-        let Loaded { revision, kept, withheld } = loaded;
+        let Loaded { revision, kept, withheld, removed } = loaded;
         let mut held = Self { revision, withheld, ..Self::new(known_backends) };
         let mut serve = Vec::new();
         let mut look_at = Vec::new();
@@ -176,6 +176,11 @@ impl Held {
             // What was received comes before what is served instead of it.
             if looked_at.insert(key.clone()) {
                 held.pend(key, received);
+            }
+        }
+        for (key, revision) in removed {
+            if let Some(pending) = held.pending.get_mut(&key).filter(|it| matches!(it.change, PendingChange::Remove)) {
+                pending.revision = revision;
             }
         }
         let settled = held.settle();
