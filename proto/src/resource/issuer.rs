@@ -446,8 +446,6 @@ impl Rate {
         let window = window.and_then(|window| Duration::try_from(window).ok()).unwrap_or_default();
         let is_bounded =
             (1..=RATE_COUNT_MAX).contains(&count) && (Duration::from_secs(1)..=RATE_WINDOW_MAX).contains(&window);
-        // What is finer than a second is cut off.
-        let window = Duration::from_secs(window.as_secs());
         if is_bounded { Ok(Self { count, window }) } else { Err(InvalidIssuer::Rate) }
     }
 

@@ -47,7 +47,7 @@ pub use self::{
 /// A resource that a message of `switchyard.v1` stands for.
 pub trait Resource: Clone + PartialEq + Sized {
     /// The message.
-    type Message: prost::Message + prost::Name + Default;
+    type Message: prost::Message + prost::Name + Clone + Default;
 
     /// What the message says. Fields that are computed when a resource is shown are ignored.
     ///
@@ -75,3 +75,6 @@ impl Defaults {
         (self == Self::Written || value != *default).then_some(value)
     }
 }
+
+#[cfg(test)]
+mod tests;

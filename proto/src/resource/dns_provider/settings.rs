@@ -93,7 +93,11 @@ pub struct Secret(String);
 
 /// The URL that an API's paths are under: http or https, without user, query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl(Url);
+pub struct BaseUrl {
+    /// As it was given: what is stored is what was said, so that saying it again changes nothing.
+    text: String,
+    url: Url,
+}
 
 impl DnsSettings {
     /// Dynamic updates. `server` is an address, with a port unless that is 53.
@@ -226,7 +230,7 @@ impl DnsSettings {
     pub(super) fn message(&self, defaults: Defaults) -> Settings {
         match self {
             Self::Rfc2136 { server, tsig } => Settings::Rfc2136(wire::Rfc2136 {
-                server: server.to_string(),
+                server: address(server),
                 key_name: tsig.as_ref().map(|key| key.name().to_owned()).unwrap_or_default(),
                 key_algorithm: tsig
                     .as_ref()
@@ -297,7 +301,8 @@ impl BaseUrl {
         if text.len() > URL_BYTES_MAX {
             return Err(problem("is too long"));
         }
-        let url = Url::parse(text.trim()).map_err(|_| problem("is not a URL"))?;
+        let text = text.trim();
+        let url = Url::parse(text).map_err(|_| problem("is not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(problem("is neither http:// nor https://"));
         }
@@ -307,17 +312,17 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(problem("has a query or a fragment, after which no path can follow"));
         }
-        Ok(Self(url))
+        Ok(Self { text: text.to_owned(), url })
     }
 
     /// The URL as it was given.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.text
     }
 
     /// The URL of a path under this one. Segments are encoded, and cannot leave it.
     pub fn at(&self, segments: &[&str]) -> Url {
-        let mut url = self.0.clone();
+        let mut url = self.url.clone();
         // Only a URL that cannot be a base is refused, and http and https always can.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
@@ -330,6 +335,11 @@ impl fmt::Display for BaseUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
     }
+}
+
+/// The address of a name server, with its port unless that is the usual one.
+fn address(server: &SocketAddr) -> String {
+    if server.port() == DNS_PORT { server.ip().to_string() } else { server.to_string() }
 }
 
 fn credential(field: &'static str, text: &str) -> Result<String, InvalidDnsSettings> {
