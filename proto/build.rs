@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 11] = [
     "switchyard/v1/service.proto",
     "switchyard/v1/token.proto",
     "switchyard/fleet/v1/fleet.proto",
+    "switchyard/store/v1/store.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,9 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .bytes(".switchyard.fleet.v1")
+        .bytes(".switchyard.store.v1")
+        // In order, so that the same document always has the same bytes.
+        .btree_map(".switchyard.store.v1")
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
-    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".switchyard"])?;
+    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".switchyard.v1", ".switchyard.fleet"])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use switchyard_proto::vocab::{IssuerId, Revision, limits::ISSUERS_MAX};
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Limit, Name, RateLimits, Stored, Used,
+    Actor, CaBundle, Directory, Email, ExternalAccount, Issuer, Limit, Name, ObjectKey, RateLimits, Stored, Used,
     rules::{self, BrokenRule},
 };
 
@@ -140,8 +140,8 @@ pub async fn create(app: &App, actor: &Actor, new: NewIssuer, mode: Mode) -> Res
 
 async fn create_in(change: &mut Change, new: NewIssuer) -> Result<Stored<Issuer>, AppError> {
     let NewIssuer { id, directory, roots, email, external_account, profile, preferred_chain, place, limits } = new;
-    let all = change.transaction.issuers().await?;
-    if all.iter().any(|stored| stored.value.id == id) {
+    let all = change.transaction.list::<Issuer>().await?;
+    if change.transaction.get::<Issuer>(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
     }
     rules::can_add("issuers", all.len(), ISSUERS_MAX)?;
@@ -152,7 +152,7 @@ async fn create_in(change: &mut Change, new: NewIssuer) -> Result<Stored<Issuer>
     let limits = limits.unwrap_or_else(|| RateLimits::published(&directory));
     let issuer =
         Issuer { id, directory, roots, email, external_account, profile, preferred_chain, rank, limits, account: None };
-    Ok(change.transaction.put_issuer(None, issuer).await?)
+    Ok(change.transaction.put(None, issuer).await?)
 }
 
 /// Makes Let's Encrypt the issuer, as part of a change that needs one.
@@ -173,7 +173,7 @@ pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Op
         place: Place::Last,
         limits: None,
     };
-    if change.transaction.issuer(&new.id).await?.is_none() {
+    if change.transaction.get::<Issuer>(&new.id).await?.is_none() {
         create_in(change, new).await?;
     }
     Ok(())
@@ -195,7 +195,7 @@ pub async fn update(
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
     let IssuerUpdate { roots, profile, preferred_chain, place, limits } = update;
-    let others = change.transaction.issuers().await?;
+    let others = change.transaction.list::<Issuer>().await?;
     let others = others.iter().map(|stored| &stored.value).filter(|other| other.id != *id);
     let before = old.value.clone();
     let new = Issuer {
@@ -213,7 +213,7 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
-    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -236,7 +236,7 @@ pub async fn rotate_account(
         return Ok(old);
     }
     let new = Issuer { account: None, ..old.value.clone() };
-    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -255,15 +255,15 @@ pub async fn delete(
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
-    if let Some(user) = change.transaction.user_of_issuer(id).await? {
+    if let Some(user) = change.transaction.user_of::<Issuer>(id).await?.and_then(ObjectKey::served) {
         return Err(BrokenRule::IssuerInUse { issuer: id.clone(), user }.into());
     }
-    change.transaction.delete_issuer(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
 async fn existing(change: &mut Change, id: &IssuerId, etag: Option<Revision>) -> Result<Stored<Issuer>, AppError> {
-    let old = change.transaction.issuer(id).await?.ok_or_else(|| not_found(id))?;
+    let old = change.transaction.get::<Issuer>(id).await?.ok_or_else(|| not_found(id))?;
     check_etag(etag, &old)?;
     Ok(old)
 }

@@ -11,7 +11,7 @@ use super::{
     check_etag, page, scope,
 };
 use crate::{
-    model::{Actor, BackendProtocol, BackendTrust, Balancing, Service, Stored, Timeouts, rules},
+    model::{Actor, BackendProtocol, BackendTrust, Balancing, ObjectKey, Service, Stored, Timeouts, rules},
     store::Transaction,
 };
 
@@ -71,12 +71,12 @@ pub async fn create(
 ) -> Result<Stored<Service>, AppError> {
     scope::check_service(actor, &service.id)?;
     let mut change = app.begin(actor, mode).await?;
-    if change.transaction.service(&service.id).await?.is_some() {
+    if change.transaction.get::<Service>(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
     }
     rules::can_add("services", app.feed.state().services().len(), SERVICES_MAX)?;
     let tls = tls.map_or(Ok(None), |fields| TlsUpdate::On(fields).apply(None, change.now))?;
-    let stored = change.transaction.put_service(None, Service { tls, ..service }).await?;
+    let stored = change.transaction.put(None, Service { tls, ..service }).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
     Ok(stored)
@@ -118,7 +118,7 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
-    let stored = change.transaction.put_service(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
     Ok(stored)
@@ -139,9 +139,9 @@ pub async fn delete(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let user = change.transaction.user_of_service(id).await?;
-    rules::can_delete_service(id, user)?;
-    change.transaction.delete_service(&old).await?;
+    let user = change.transaction.user_of::<Service>(id).await?;
+    rules::can_delete_service(id, user.and_then(ObjectKey::served))?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -158,7 +158,7 @@ async fn existing(
     id: &ServiceId,
     etag: Option<Revision>,
 ) -> Result<Stored<Service>, AppError> {
-    let old = transaction.service(id).await?.ok_or_else(|| not_found(id))?;
+    let old = transaction.get::<Service>(id).await?.ok_or_else(|| not_found(id))?;
     check_etag(etag, &old)?;
     Ok(old)
 }

@@ -150,8 +150,8 @@ mod tests {
         /// Puts a service, and a domain that edges see it for.
         async fn put(&self, id: &str) -> Stored<Service> {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
-            let stored = transaction.put_service(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
-            transaction.put_domain(None, domain(&stored.value.id)).await.unwrap();
+            let stored = transaction.put(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
+            transaction.put(None, domain(&stored.value.id)).await.unwrap();
             transaction.commit().await.unwrap();
             stored
         }
@@ -159,9 +159,9 @@ mod tests {
         async fn delete(&self, stored: &Stored<Service>) -> Revision {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
             let host = domain(&stored.value.id).host;
-            let domain = transaction.domain(&host).await.unwrap().unwrap();
-            transaction.delete_domain(&domain).await.unwrap();
-            transaction.delete_service(stored).await.unwrap();
+            let domain = transaction.get::<Domain>(&host).await.unwrap().unwrap();
+            transaction.delete(&domain).await.unwrap();
+            transaction.delete(stored).await.unwrap();
             transaction.commit().await.unwrap()
         }
     }
@@ -253,11 +253,11 @@ mod tests {
         let follower = tokio::spawn(fixture.follower().run(ending.clone()));
         let before = fixture.put("a").await;
         fixture.feed.reached(before.revision, LONG).await.unwrap();
-        fixture.database.execute("ALTER TABLE certificate RENAME TO elsewhere").await;
+        fixture.database.execute("ALTER TABLE sealed RENAME TO elsewhere").await;
         let during = fixture.put("b").await;
         assert!(fixture.feed.reached(during.revision, Duration::from_millis(50)).await.is_err());
         assert_eq!(fixture.feed.state().revision(), before.revision);
-        fixture.database.execute("ALTER TABLE elsewhere RENAME TO certificate").await;
+        fixture.database.execute("ALTER TABLE elsewhere RENAME TO sealed").await;
         let state = fixture.feed.reached(during.revision, LONG).await.unwrap();
         assert_eq!(state.services().len(), 2);
         ending.cancel();

@@ -122,7 +122,7 @@ impl State {
 
     /// Applies what was read from the database; whether that was anything new.
     pub(super) fn apply(&mut self, changes: Changes) -> bool {
-        let Changes { head, floor, whole, put, removed } = changes;
+        let Changes { head, floor, whole, put, withheld: _, removed } = changes;
         if head == self.revision {
             return false;
         }

@@ -23,7 +23,10 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [Self; 11] = [
+    /// All kinds, each before those that may refer to it.
+    pub const ALL: [Self; 11] = [
+        Self::Issuer,
+        Self::DnsProvider,
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
@@ -33,28 +36,9 @@ impl ObjectKind {
         Self::Edge,
         Self::Invite,
         Self::Token,
-        Self::Issuer,
-        Self::DnsProvider,
     ];
 
-    /// The one word for it, in the database: `domain`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Served(kind) => kind.as_str(),
-            Self::Edge => "edge",
-            Self::Invite => "invite",
-            Self::Token => "token",
-            Self::Issuer => "issuer",
-            Self::DnsProvider => "dns_provider",
-        }
-    }
-
-    /// The kind that a word stands for; see [`ObjectKind::as_str`].
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The collection part of the resource name: `domains`.
+    /// The one word for it, the collection of the resource name: `domains`.
     pub fn collection(self) -> &'static str {
         match self {
             Self::Served(kind) => kind.collection(),
@@ -64,6 +48,11 @@ impl ObjectKind {
             Self::Issuer => "issuers",
             Self::DnsProvider => "dnsProviders",
         }
+    }
+
+    /// The kind that a word stands for; see [`ObjectKind::collection`].
+    pub fn from_collection(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.collection() == word)
     }
 }
 
@@ -136,7 +125,7 @@ impl ObjectKey {
     /// Parses a name as in the API: `domains/shop.example`.
     pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
         let (collection, id) = name.split_once('/').unwrap_or((name, ""));
-        let kind = ObjectKind::ALL.into_iter().find(|kind| kind.collection() == collection);
+        let kind = ObjectKind::from_collection(collection);
         Self::parse(kind.ok_or(InvalidResourceName::Collection("domains"))?, id)
     }
 }
@@ -176,7 +165,7 @@ mod tests {
         ] {
             let key = ObjectKey::parse_name(name).unwrap();
             assert_eq!(key.to_string(), name);
-            assert_eq!(ObjectKind::from_word(key.kind.as_str()), Some(key.kind));
+            assert_eq!(ObjectKind::from_collection(key.kind.collection()), Some(key.kind));
         }
         assert_eq!(ObjectKey::parse_name("shop"), Err(InvalidResourceName::Collection("domains")));
         assert!(ObjectKey::parse_name("services/").is_err());

@@ -148,7 +148,7 @@ fn changes(change: &Change, head: Revision) -> Changes {
         Change::RemoveDomain(number) => removed(ResourceKey::domain(&host(number)).into()),
         Change::RemoveEdge(edge) => removed(ObjectKey::edge(&edge_id(edge))),
     };
-    Changes { head, floor: Revision::ZERO, whole: false, put, removed }
+    Changes { head, floor: Revision::ZERO, whole: false, put, withheld: vec![], removed }
 }
 
 /// What edges with these labels are to see, found out the long way round.
@@ -206,7 +206,7 @@ proptest! {
             let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number) };
             let put = vec![Object::Edge(stored(enrolment, Revision(1)))];
             let head = Revision(u64::from(number) + 1);
-            state.apply(Changes { head, floor: Revision::ZERO, whole: false, put, removed: vec![] });
+            state.apply(Changes { head, floor: Revision::ZERO, whole: false, put, withheld: vec![], removed: vec![] });
         }
         let begun = state.revision();
         let mut followers: Vec<(u8, Revision, Received)> = vec![];

@@ -2,6 +2,9 @@
 
 mod acme;
 mod budget;
+mod history;
+mod objects;
+mod reseal;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -17,19 +20,14 @@ use self::transaction::SqlTransaction;
 use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE};
 use crate::{
     model::{
-        Actor, EdgeRecord, Exhausted, HistoryEntry, HistoryFilter, Issuance, IssuerUse, Lease, Limit, Object,
-        ObjectKey, RateLimits, Resource, Timestamp, Used,
+        Actor, EdgeRecord, Exhausted, HistoryEntry, HistoryFilter, Issuance, IssuerUse, Lease, Limit, ObjectKey,
+        RateLimits, Timestamp, Used,
     },
-    seal::Sealer,
+    seal::{SealError, Sealer},
     store::{
         Changes, Store, StoreError, Transaction,
-        rows::{
-            BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EdgeRow, EnrolmentRow, HistoryRow,
-            InviteRow, IssuerRow, KeyRow, ServiceRow, TicketKeysRow, TokenRow, TokenUseRow, account_key_identity,
-            client_key_identity, dns_settings_identity, external_account_key_identity, millis_column,
-            order_key_identity, private_key_identity, rejections_column, revision_column, secret_identity,
-            ticket_secrets_identity,
-        },
+        rows::{EdgeRow, KeyRow, TokenUseRow, millis_column, rejections_column, revision_column, secret_identity},
+        vault::{FINGERPRINT_KEY_BYTES, Vault},
         wakeup::Wakeup,
     },
 };
@@ -37,81 +35,17 @@ use crate::{
 /// A secret whose text everybody knows: whether it opens tells whether the master key is the right one.
 const CHECK_NAME: &str = "master-key-check";
 const CHECK_TEXT: &[u8] = b"switchyard";
+/// The secret that fingerprints are made with.
+const FINGERPRINT_KEY_NAME: &str = "fingerprint-key";
 /// How long a change waits for those before it in this process.
 const WRITE_QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long reading everything may take. A connection whose other end is gone says nothing for much longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Records that are read at a time when they are sealed anew.
-const RESEAL_PAGE: i64 = 500;
-
-/// A table with sealed records.
-struct SealedTable {
-    select: &'static str,
-    update: &'static str,
-    identity: fn(&str) -> String,
-}
-
-const SEALED_CERTIFICATES: SealedTable = SealedTable {
-    select: "SELECT id, sealed_private_key FROM certificate WHERE id > $1 ORDER BY id LIMIT $2",
-    update: "UPDATE certificate SET sealed_private_key = $1 WHERE id = $2 AND sealed_private_key = $3",
-    identity: private_key_identity,
-};
-const SEALED_CLIENT_KEYS: SealedTable = SealedTable {
-    select: "SELECT id, tls_sealed_client_key FROM service WHERE id > $1 AND tls_sealed_client_key IS NOT NULL \
-             ORDER BY id LIMIT $2",
-    update: "UPDATE service SET tls_sealed_client_key = $1 WHERE id = $2 AND tls_sealed_client_key = $3",
-    identity: client_key_identity,
-};
-const SEALED_ACCOUNT_KEYS: SealedTable = SealedTable {
-    select: "SELECT id, sealed_account_key FROM issuer WHERE id > $1 AND sealed_account_key IS NOT NULL \
-             ORDER BY id LIMIT $2",
-    update: "UPDATE issuer SET sealed_account_key = $1 WHERE id = $2 AND sealed_account_key = $3",
-    identity: account_key_identity,
-};
-const SEALED_EXTERNAL_ACCOUNT_KEYS: SealedTable = SealedTable {
-    select: "SELECT id, sealed_external_account_key FROM issuer WHERE id > $1 \
-             AND sealed_external_account_key IS NOT NULL ORDER BY id LIMIT $2",
-    update: "UPDATE issuer SET sealed_external_account_key = $1 WHERE id = $2 AND sealed_external_account_key = $3",
-    identity: external_account_key_identity,
-};
-const SEALED_ORDER_KEYS: SealedTable = SealedTable {
-    select: "SELECT host, sealed_order_key FROM issuance WHERE host > $1 AND sealed_order_key IS NOT NULL \
-             ORDER BY host LIMIT $2",
-    update: "UPDATE issuance SET sealed_order_key = $1 WHERE host = $2 AND sealed_order_key = $3",
-    identity: order_key_identity,
-};
-const SEALED_DNS_SETTINGS: SealedTable = SealedTable {
-    select: "SELECT id, sealed_settings FROM dns_provider WHERE id > $1 ORDER BY id LIMIT $2",
-    update: "UPDATE dns_provider SET sealed_settings = $1 WHERE id = $2 AND sealed_settings = $3",
-    identity: dns_settings_identity,
-};
-const SEALED_TICKET_SECRETS: SealedTable = SealedTable {
-    select: "SELECT id, sealed_secrets FROM ticket_keys WHERE id > $1 ORDER BY id LIMIT $2",
-    update: "UPDATE ticket_keys SET sealed_secrets = $1 WHERE id = $2 AND sealed_secrets = $3",
-    identity: ticket_secrets_identity,
-};
-/// Every table with sealed records.
-const SEALED_TABLES: [&SealedTable; 8] = [
-    &SEALED_CERTIFICATES,
-    &SEALED_CLIENT_KEYS,
-    &SEALED_ACCOUNT_KEYS,
-    &SEALED_EXTERNAL_ACCOUNT_KEYS,
-    &SEALED_ORDER_KEYS,
-    &SEALED_DNS_SETTINGS,
-    &SEALED_TICKET_SECRETS,
-    &SEALED_SECRETS,
-];
-const SEALED_SECRETS: SealedTable = SealedTable {
-    select: "SELECT name, sealed FROM secret WHERE name > $1 ORDER BY name LIMIT $2",
-    update: "UPDATE secret SET sealed = $1 WHERE name = $2 AND sealed = $3",
-    identity: secret_identity,
-};
-
 /// A database that speaks SQL.
 pub(in crate::store) struct SqlStore {
     pool: sqlx::Pool<Database>,
-    sealer: Arc<Sealer>,
+    vault: Vault,
     wakeup: Wakeup,
     /// Changes of this process queue here, in order, and not at the database: so they leave its connections to readers.
     writer: Arc<Semaphore>,
@@ -124,18 +58,14 @@ impl SqlStore {
         sealer: Arc<Sealer>,
         wakeup: Wakeup,
     ) -> Result<Self, StoreError> {
-        let identity = secret_identity(CHECK_NAME);
-        sqlx::query::<Database>("INSERT INTO secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(CHECK_NAME)
-            .bind(sealer.seal(&identity, CHECK_TEXT)?)
-            .execute(&pool)
-            .await?;
-        let sealed: Vec<u8> = sqlx::query_scalar::<Database, _>("SELECT sealed FROM secret WHERE name = $1")
-            .bind(CHECK_NAME)
-            .fetch_one(&pool)
-            .await?;
-        sealer.open(&identity, &sealed).map_err(|_| StoreError::WrongMasterKey)?;
-        Ok(Self { pool, sealer, wakeup, writer: Arc::new(Semaphore::new(1)) })
+        let check = first_secret(&pool, &sealer, CHECK_NAME, CHECK_TEXT).await?;
+        sealer.open(&secret_identity(CHECK_NAME), &check).map_err(|_| StoreError::WrongMasterKey)?;
+        let mut random = [0; FINGERPRINT_KEY_BYTES];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| SealError)?;
+        let key = first_secret(&pool, &sealer, FINGERPRINT_KEY_NAME, &random).await?;
+        let key = sealer.open(&secret_identity(FINGERPRINT_KEY_NAME), &key)?;
+        let vault = Vault::new(sealer, &key);
+        Ok(Self { pool, vault, wakeup, writer: Arc::new(Semaphore::new(1)) })
     }
 
     /// Waits for the writers before this one.
@@ -146,23 +76,6 @@ impl SqlStore {
         Ok(turn.expect("the semaphore is never closed"))
     }
 
-    /// Seals the records of a table anew, one by one: none that somebody changes meanwhile is written over.
-    async fn reseal_table(&self, table: &SealedTable) -> Result<usize, StoreError> {
-        let (mut last, mut resealed) = (String::new(), 0);
-        loop {
-            let page: Vec<(String, Vec<u8>)> =
-                sqlx::query_as::<Database, _>(table.select).bind(&last).bind(RESEAL_PAGE).fetch_all(&self.pool).await?;
-            let Some((id, _)) = page.last() else { return Ok(resealed) };
-            last = id.clone();
-            for (id, sealed) in page {
-                if let Some(anew) = self.sealer.reseal(&(table.identity)(&id), &sealed)? {
-                    sqlx::query::<Database>(table.update).bind(anew).bind(&id).bind(sealed).execute(&self.pool).await?;
-                    resealed += 1;
-                }
-            }
-        }
-    }
-
     async fn read_changes(&self, after: Revision) -> Result<Changes, StoreError> {
         let mut transaction = self.pool.begin_with(BEGIN_READ).await?;
         let (head, floor): (i64, i64) =
@@ -170,100 +83,35 @@ impl SqlStore {
                 .fetch_one(&mut *transaction)
                 .await?;
         let revision = |column| Revision(u64::try_from(column).unwrap_or(0));
-        let (asked, newest) = (revision_column(after), revision(head));
+        let asked = revision_column(after);
         let whole = asked == 0 || asked < floor || asked > head;
+        let mut changes = Changes { head: revision(head), floor: revision(floor), whole, ..Changes::default() };
         if asked == head && !whole {
-            return Ok(Changes { head: newest, floor: revision(floor), ..Changes::default() });
+            return Ok(changes);
         }
         let after = if whole { 0 } else { asked };
-        let mut put = Vec::new();
-        for row in sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Service(Arc::new(row.service(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Backend(Arc::new(row.backend()?))));
-        }
-        for row in sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Certificate(Arc::new(row.certificate(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Domain(Arc::new(row.domain()?))));
-        }
-        for row in sqlx::query_as::<Database, ChallengeRow>("SELECT * FROM challenge WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::Challenge(Arc::new(row.challenge()?))));
-        }
-        for row in sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::DnsProvider(Arc::new(row.provider(&self.sealer)?)));
-        }
-        for row in sqlx::query_as::<Database, TicketKeysRow>("SELECT * FROM ticket_keys WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Served(Resource::TicketKeys(Arc::new(row.ticket_keys(&self.sealer)?))));
-        }
-        for row in sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Issuer(Arc::new(row.issuer(&self.sealer)?)));
-        }
-        for row in sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Edge(Arc::new(row.enrolment()?)));
-        }
-        for row in sqlx::query_as::<Database, InviteRow>("SELECT * FROM invite WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Invite(Arc::new(row.invite()?)));
-        }
-        for row in sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE revision > $1")
-            .bind(after)
-            .fetch_all(&mut *transaction)
-            .await?
-        {
-            put.push(Object::Token(Arc::new(row.token()?)));
-        }
-        let removed =
-            sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM tombstone WHERE revision > $1")
-                .bind(after)
-                .fetch_all(&mut *transaction)
-                .await?
-                .into_iter()
-                .map(KeyRow::key)
-                .collect::<Result<_, _>>()?;
-        Ok(Changes { head: newest, floor: revision(floor), whole, put, removed })
+        objects::read_put_after(&mut transaction, &self.vault, after, &mut changes).await?;
+        changes.removed = objects::removed_after(&mut transaction, after).await?;
+        Ok(changes)
     }
+}
+
+/// A secret of the system as it is sealed: the one that is there, or `text` if none is.
+async fn first_secret(
+    pool: &sqlx::Pool<Database>,
+    sealer: &Sealer,
+    name: &str,
+    text: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    sqlx::query::<Database>("INSERT INTO secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+        .bind(name)
+        .bind(sealer.seal(&secret_identity(name), text)?)
+        .execute(pool)
+        .await?;
+    Ok(sqlx::query_scalar::<Database, _>("SELECT sealed FROM secret WHERE name = $1")
+        .bind(name)
+        .fetch_one(pool)
+        .await?)
 }
 
 impl fmt::Debug for SqlStore {
@@ -287,7 +135,7 @@ impl Store for SqlStore {
             revision,
             actor.clone(),
             now,
-            self.sealer.clone(),
+            self.vault.clone(),
             self.wakeup.sender(),
             turn,
         )))
@@ -298,37 +146,17 @@ impl Store for SqlStore {
     }
 
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError> {
-        sqlx::query_as::<Database, KeyRow>("SELECT kind, id, revision FROM change WHERE revision = $1 ORDER BY seq")
-            .bind(revision_column(revision))
-            .fetch_all(&self.pool)
-            .await?
-            .into_iter()
-            .map(|row| Ok(row.key()?.0))
-            .collect()
+        let rows: Vec<KeyRow> =
+            sqlx::query_as::<Database, _>("SELECT kind, id, revision FROM change WHERE revision = $1 ORDER BY seq")
+                .bind(revision_column(revision))
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows.into_iter().filter_map(|row| Some(row.key()?.0)).collect())
     }
 
     async fn history(&self, filter: &HistoryFilter, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
-        let HistoryFilter { before, resource, actor, since, until } = filter;
-        let (revision, position) =
-            before.map_or((i64::MAX, 0), |place| (revision_column(place.revision), i64::from(place.position)));
-        let (kind, id) = resource.as_ref().map_or(("", ""), |key| (key.kind.as_str(), &key.id));
-        let read = sqlx::query_as::<Database, HistoryRow>(
-            "SELECT revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at FROM change \
-             WHERE (revision < $1 OR (revision = $1 AND seq < $2)) \
-             AND ($3 = '' OR (kind = $3 AND id = $4)) AND ($5 = '' OR actor = $5) \
-             AND changed_at >= $6 AND changed_at < $7 ORDER BY revision DESC, seq DESC LIMIT $8",
-        )
-        .bind(revision)
-        .bind(position)
-        .bind(kind)
-        .bind(id)
-        .bind(actor.as_deref().unwrap_or_default())
-        .bind(since.map_or(i64::MIN, |at| at.0))
-        .bind(until.map_or(i64::MAX, |at| at.0))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool);
-        let rows = timeout(READ_TIMEOUT, read).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        rows.into_iter().map(HistoryRow::entry).collect()
+        let read = history::history(&self.pool, filter, limit);
+        timeout(READ_TIMEOUT, read).await.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
     fn wakeups(&self) -> watch::Receiver<()> {
@@ -339,7 +167,7 @@ impl Store for SqlStore {
         let EdgeRecord { id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections } = edge;
         sqlx::query::<Database>(
             "INSERT INTO edge (id, version, acknowledged_revision, acknowledged_at, last_contact_at, rejections) \
-             SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM enrolment WHERE id = $1) \
+             SELECT $1, $2, $3, $4, $5, $6 WHERE EXISTS (SELECT 1 FROM object WHERE kind = 'edges' AND id = $1) \
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
              acknowledged_revision = excluded.acknowledged_revision, acknowledged_at = excluded.acknowledged_at, \
              last_contact_at = excluded.last_contact_at, rejections = excluded.rejections",
@@ -402,11 +230,11 @@ impl Store for SqlStore {
     }
 
     async fn issuance(&self, host: &HostPattern) -> Result<Option<Issuance>, StoreError> {
-        acme::issuance(&self.pool, &self.sealer, host).await
+        acme::issuance(&self.pool, self.vault.sealer(), host).await
     }
 
     async fn due_issuances(&self, now: Timestamp, limit: usize) -> Result<Vec<Issuance>, StoreError> {
-        acme::due_issuances(&self.pool, &self.sealer, now, limit).await
+        acme::due_issuances(&self.pool, self.vault.sealer(), now, limit).await
     }
 
     async fn next_issuance_at(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
@@ -414,7 +242,7 @@ impl Store for SqlStore {
     }
 
     async fn issuances(&self, after: &str, limit: usize) -> Result<Vec<Issuance>, StoreError> {
-        acme::issuances(&self.pool, &self.sealer, after, limit).await
+        acme::issuances(&self.pool, self.vault.sealer(), after, limit).await
     }
 
     async fn request_issuance(
@@ -471,24 +299,27 @@ impl Store for SqlStore {
         let _turn = self.turn().await?;
         let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
         acme::require(&mut transaction, lease).await?;
-        let recorded = acme::record_issuance(&mut transaction, &self.sealer, issuance).await?;
+        let recorded = acme::record_issuance(&mut transaction, self.vault.sealer(), issuance).await?;
         transaction.commit().await?;
         Ok(recorded)
     }
 
+    async fn purge_secret(&self, object: &ObjectKey, path: &str) -> Result<usize, StoreError> {
+        let _turn = self.turn().await?;
+        let purged = sqlx::query::<Database>(
+            "UPDATE sealed SET blob = NULL \
+             WHERE kind = $1 AND id = $2 AND path = $3 AND released_at IS NOT NULL AND blob IS NOT NULL",
+        )
+        .bind(object.kind.collection())
+        .bind(&*object.id)
+        .bind(path)
+        .execute(&self.pool)
+        .await?;
+        Ok(usize::try_from(purged.rows_affected()).unwrap_or(usize::MAX))
+    }
+
     async fn reseal(&self) -> Result<usize, StoreError> {
-        let mut resealed = 0;
-        // Another process may still seal under the key before: until nothing of that is found.
-        loop {
-            let mut found = 0;
-            for table in SEALED_TABLES {
-                found += self.reseal_table(table).await?;
-            }
-            if found == 0 {
-                return Ok(resealed);
-            }
-            resealed += found;
-        }
+        reseal::reseal(&self.pool, self.vault.sealer()).await
     }
 
     async fn close(&self) {
