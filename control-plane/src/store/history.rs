@@ -48,8 +48,8 @@ fn read(kind: &str, document: Bytes) -> Result<Map<String, Value>, String> {
 fn flatten(descriptor: &MessageDescriptor, prefix: &str, json: Map<String, Value>, fields: &mut Map<String, Value>) {
     for (name, value) in json {
         let Some(field) = descriptor.get_field_by_name(&name) else { continue };
-        let is_shown = !(prefix.is_empty() && COMPUTED.contains(&&*name)) && !HASHES.contains(&&*name);
-        if !is_shown || is_unset(&field, &value) {
+        let is_hidden = HASHES.contains(&&*name) || (prefix.is_empty() && COMPUTED.contains(&&*name));
+        if is_hidden || is_unset(&field, &value) {
             continue;
         }
         let path = format!("{prefix}{name}");
