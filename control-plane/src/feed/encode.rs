@@ -1,6 +1,6 @@
 //! Resources as edges receive them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
@@ -8,8 +8,8 @@ use switchyard_proto::{fleet::v1 as wire, vocab::limits::RESOURCE_BYTES_MAX};
 
 use crate::model::{
     Backend, BackendProtocol, BackendState, BackendTls, BackendTrust, Balancing, CaBundle, Certificate,
-    CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, Resource,
-    Service, TicketKey, TicketKeyRole, TicketKeys, TlsVersion,
+    CertificateChain, Challenge, ClientAuthentication, ClientCertificate, ClientCertificateMode, Domain, PrivateKey,
+    Resource, Service, Stored, TicketKey, TicketKeyRole, TicketKeys, TlsVersion,
 };
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
@@ -31,6 +31,20 @@ pub(super) fn encode(resource: &Resource) -> Bytes {
         resource.key()
     );
     encoded.into()
+}
+
+/// A certificate over the bytes that edges receive: its chain and its key are in memory once.
+pub(super) fn over(encoded: &Bytes, stored: Arc<Stored<Certificate>>) -> Arc<Stored<Certificate>> {
+    let body = wire::Resource::decode(encoded.clone()).map(|resource| resource.body);
+    let Ok(body) = body.and_then(wire::Certificate::decode) else { return stored };
+    let wire::Certificate { dns_names: _, chain, private_key } = body;
+    let Stored { value: Certificate { id, source, chain: old, private_key: _ }, revision, created_at, updated_at } =
+        Arc::unwrap_or_clone(stored);
+    let mut chain = CertificateChain { certificates: chain, ..old };
+    chain.certificates.shrink_to_fit();
+    chain.dns_names.shrink_to_fit();
+    let value = Certificate { id, source, chain, private_key: PrivateKey::from_pkcs8(private_key) };
+    Arc::new(Stored { value, revision, created_at, updated_at })
 }
 
 fn domain(domain: &Domain) -> wire::Domain {
@@ -172,19 +186,20 @@ fn certificate(certificate: &Certificate) -> wire::Certificate {
         chain;
     wire::Certificate {
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
-        chain: der(certificates),
+        chain: certificates.clone(),
         private_key: Bytes::copy_from_slice(private_key.expose_pkcs8()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId, Tag};
 
     use super::*;
-    use crate::model::{CertificateSource, Stored, Timestamp};
+    use crate::{
+        model::{CertificateSource, Stored, Timestamp},
+        store::fixture::values,
+    };
 
     #[test]
     fn a_resource_is_an_envelope_with_a_body() {
@@ -216,6 +231,19 @@ mod tests {
             on_demand: false,
         };
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_certificate_is_in_memory_as_edges_receive_it() {
+        let value = values::internal_certificate("shop.example");
+        let at = Timestamp(1);
+        let stored = Arc::new(Stored { value, revision: Revision(7), created_at: at, updated_at: at });
+        let encoded = encode(&Resource::Certificate(stored.clone()));
+        let over = over(&encoded, stored.clone());
+        assert_eq!(over, stored);
+        let is_part = |part: &[u8]| encoded.as_ptr_range().contains(&part.as_ptr());
+        assert!(over.value.chain.certificates.iter().all(|der| is_part(der)));
+        assert!(is_part(over.value.private_key.expose_pkcs8()));
     }
 
     #[test]

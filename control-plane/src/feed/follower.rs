@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::{Feed, State};
 use crate::{
-    store::{Store, StoreError},
+    store::{Changes, Store, StoreError},
     telemetry::chain,
 };
 
@@ -38,16 +38,21 @@ impl Follower {
         // What is asked from here on may come too late for this reading.
         let question = *self.feed.shared.asked.borrow();
         let before = self.feed.state();
-        let changes = self.store.changes_after(before.revision()).await?;
-        if changes.head < before.revision() {
+        let mut state = State::clone(&before);
+        let (mut head, mut is_new) = (before.revision(), false);
+        let mut apply = |part: Changes| {
+            head = part.head;
+            is_new |= state.apply(part);
+        };
+        self.store.read_changes(before.revision(), &mut apply).await?;
+        if head < before.revision() {
             warn!(
                 revision = %before.revision(),
-                database = %changes.head,
+                database = %head,
                 "the database is behind what was read from it, as after a restore; everything is read anew"
             );
         }
-        let mut state = State::clone(&before);
-        if state.apply(changes) {
+        if is_new {
             debug!(revision = %state.revision(), "published");
             self.feed.shared.state.send_replace(Arc::new(state));
         }
@@ -194,6 +199,28 @@ mod tests {
         ending.cancel();
         follower.await.unwrap();
         assert_eq!(fixture.feed.read(Duration::from_millis(1)).await.unwrap_err(), crate::feed::NotRead);
+    }
+
+    #[tokio::test]
+    async fn a_state_is_whole_though_it_is_read_in_parts() {
+        const SERVICES: usize = 1_500;
+        let fixture = Fixture::new().await;
+        let mut transaction = fixture.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+        for number in 0..SERVICES {
+            let id = ServiceId::parse(&format!("s{number}")).unwrap();
+            transaction.put(None, Service::new(id)).await.unwrap();
+        }
+        let revision = transaction.commit().await.unwrap();
+        fixture.follower().catch_up().await.unwrap();
+        let state = fixture.feed.state();
+        assert_eq!((state.revision(), state.services().len()), (revision, SERVICES));
+        // Everything anew, as after a restore.
+        let (restored, feed) = (Fixture::new().await, fixture.feed.clone());
+        restored.put("shop").await;
+        fixture.put("later").await;
+        fixture.follower().catch_up().await.unwrap();
+        Follower::new(feed.clone(), restored.store.clone()).catch_up().await.unwrap();
+        assert_eq!(feed.state().services().len(), 1);
     }
 
     #[tokio::test]

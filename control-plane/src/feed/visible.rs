@@ -1,7 +1,7 @@
 use std::{fmt, ops::Bound};
 
 use bytes::Bytes;
-use imbl::{HashMap, OrdSet};
+use imbl::{OrdMap, OrdSet};
 use switchyard_proto::vocab::{Digest, ResourceKey, ResourceKind, Revision};
 
 use super::batch::Batch;
@@ -14,7 +14,8 @@ const REMOVALS_MAX: usize = 100_000;
 /// Clones share their structure.
 #[derive(Clone, Debug, Default)]
 pub struct VisibleSet {
-    entries: HashMap<ResourceKey, Entry>,
+    /// In order, not hashed: nodes of hashed maps are mostly empty, and entries are large.
+    entries: OrdMap<ResourceKey, Entry>,
     present: OrdSet<Position>,
     removed: OrdSet<Position>,
     digest: Digest,

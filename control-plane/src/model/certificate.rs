@@ -1,6 +1,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use switchyard_proto::vocab::{CertificateId, HostPattern};
 
 use super::Timestamp;
@@ -69,7 +70,7 @@ impl CertificateSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateChain {
     /// DER: the certificate, then the intermediates in order. Never empty.
-    pub certificates: Vec<Vec<u8>>,
+    pub certificates: Vec<Bytes>,
     /// The names it is for; at least one.
     pub dns_names: Vec<HostPattern>,
     /// The issuer's distinguished name (RFC 4514).
@@ -104,12 +105,12 @@ pub fn fingerprint_sha256(der: &[u8]) -> String {
 
 /// A private key: DER, PKCS #8. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(Vec<u8>);
+pub struct PrivateKey(Bytes);
 
 impl PrivateKey {
     /// Takes a PKCS #8 document.
-    pub fn from_pkcs8(der: Vec<u8>) -> Self {
-        Self(der)
+    pub fn from_pkcs8(der: impl Into<Bytes>) -> Self {
+        Self(der.into())
     }
 
     /// The PKCS #8 document, to be sealed or sent to an edge.

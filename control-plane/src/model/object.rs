@@ -68,27 +68,27 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of an edge.
     pub fn edge(id: &EdgeId) -> Self {
-        Self { kind: ObjectKind::Edge, id: id.as_str().into() }
+        Self { kind: ObjectKind::Edge, id: id.shared() }
     }
 
     /// The key of an invitation.
     pub fn invite(id: &InviteId) -> Self {
-        Self { kind: ObjectKind::Invite, id: id.as_str().into() }
+        Self { kind: ObjectKind::Invite, id: id.shared() }
     }
 
     /// The key of a token.
     pub fn token(id: &TokenId) -> Self {
-        Self { kind: ObjectKind::Token, id: id.as_str().into() }
+        Self { kind: ObjectKind::Token, id: id.shared() }
     }
 
     /// The key of an issuer.
     pub fn issuer(id: &IssuerId) -> Self {
-        Self { kind: ObjectKind::Issuer, id: id.as_str().into() }
+        Self { kind: ObjectKind::Issuer, id: id.shared() }
     }
 
     /// The key of a DNS provider.
     pub fn dns_provider(id: &DnsProviderId) -> Self {
-        Self { kind: ObjectKind::DnsProvider, id: id.as_str().into() }
+        Self { kind: ObjectKind::DnsProvider, id: id.shared() }
     }
 
     /// The key of a resource that edges serve, if it is one.

@@ -5,6 +5,7 @@ use aws_lc_rs::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
     },
 };
+use bytes::Bytes;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::{RootCertStore, crypto::aws_lc_rs::sign::any_supported_type};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
@@ -150,6 +151,7 @@ pub fn inspect(certificates: Vec<Vec<u8>>) -> Result<CertificateChain, InvalidCe
     let validity = leaf.validity();
     let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
     let fingerprint_sha256 = fingerprint_sha256(first);
+    let certificates = certificates.into_iter().map(Bytes::from).collect();
     Ok(CertificateChain { certificates, dns_names, issuer, fingerprint_sha256, not_before, not_after })
 }
 
@@ -159,8 +161,8 @@ pub fn certificate_pem(der: &[u8]) -> String {
 }
 
 /// Certificates as PEM, in their order.
-pub fn certificates_pem(certificates: &[Vec<u8>]) -> String {
-    certificates.iter().map(|der| certificate_pem(der)).collect()
+pub fn certificates_pem(certificates: &[impl AsRef<[u8]>]) -> String {
+    certificates.iter().map(|der| certificate_pem(der.as_ref())).collect()
 }
 
 pub(super) fn parse(der: &[u8], position: usize) -> Result<X509Certificate<'_>, InvalidCertificate> {
@@ -188,9 +190,9 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
     if patterns.is_empty() { Err(InvalidCertificate::NoNames) } else { Ok(patterns) }
 }
 
-pub(super) fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
+pub(super) fn check_order(chain: &[impl AsRef<[u8]>], now: Timestamp) -> Result<(), InvalidCertificate> {
     let certificates =
-        chain.iter().enumerate().map(|(index, der)| parse(der, index + 1)).collect::<Result<Vec<_>, _>>()?;
+        chain.iter().enumerate().map(|(index, der)| parse(der.as_ref(), index + 1)).collect::<Result<Vec<_>, _>>()?;
     for (index, certificate) in certificates.iter().enumerate() {
         let position = index + 1;
         if now > timestamp(certificate.validity().not_after) {

@@ -86,8 +86,23 @@ pub trait Store: Debug + Send + Sync {
     /// Begins a change of the configuration, which takes the next revision. It waits for the change before it to end.
     async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError>;
 
-    /// Everything that was changed after a revision, as it is now, read at one moment.
-    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError>;
+    /// Gives everything that was changed after a revision, as it is now, read at one moment, to `take`: in parts, so that not all of it
+    /// is in memory twice.
+    async fn read_changes(&self, after: Revision, take: &mut (dyn FnMut(Changes) + Send)) -> Result<(), StoreError>;
+
+    /// The same at once.
+    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
+        let mut all = Changes::default();
+        let mut take = |part: Changes| {
+            let Changes { head, floor, whole, continues: _, continued: _, put, withheld, removed } = part;
+            (all.head, all.floor, all.whole) = (head, floor, whole);
+            all.put.extend(put);
+            all.withheld.extend(withheld);
+            all.removed.extend(removed);
+        };
+        self.read_changes(after, &mut take).await?;
+        Ok(all)
+    }
 
     /// What the change of this number put and deleted.
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError>;
@@ -173,7 +188,7 @@ pub trait Store: Debug + Send + Sync {
     async fn close(&self);
 }
 
-/// What was changed after some revision.
+/// What was changed after some revision, or a part of that.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// The newest revision: everything up to it is contained.
@@ -182,6 +197,10 @@ pub struct Changes {
     pub floor: Revision,
     /// Everything is contained, also what is older: what is not in it is gone.
     pub whole: bool,
+    /// A part came before this one, which has what is referred to.
+    pub continues: bool,
+    /// Another part follows.
+    pub continued: bool,
     /// What was put and is there, those first that others refer to.
     pub put: Vec<Object>,
     /// What was put and is there, and cannot be read.

@@ -83,7 +83,7 @@ fn stored<T>(value: T, revision: Revision) -> Arc<Stored<T>> {
 
 fn certificate(id: u8, names: BTreeSet<u8>) -> Certificate {
     let chain = CertificateChain {
-        certificates: vec![vec![id]],
+        certificates: vec![vec![id].into()],
         dns_names: names.into_iter().map(host).collect(),
         issuer: String::new(),
         fingerprint_sha256: String::new(),
@@ -148,7 +148,7 @@ fn changes(change: &Change, head: Revision) -> Changes {
         Change::RemoveDomain(number) => removed(ResourceKey::domain(&host(number)).into()),
         Change::RemoveEdge(edge) => removed(ObjectKey::edge(&edge_id(edge))),
     };
-    Changes { head, floor: Revision::ZERO, whole: false, put, withheld: vec![], removed }
+    Changes { head, floor: Revision::ZERO, put, removed, ..Changes::default() }
 }
 
 /// What edges with these labels are to see, found out the long way round.
@@ -206,7 +206,7 @@ proptest! {
             let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number) };
             let put = vec![Object::Edge(stored(enrolment, Revision(1)))];
             let head = Revision(u64::from(number) + 1);
-            state.apply(Changes { head, floor: Revision::ZERO, whole: false, put, withheld: vec![], removed: vec![] });
+            state.apply(Changes { head, floor: Revision::ZERO, put, ..Changes::default() });
         }
         let begun = state.revision();
         let mut followers: Vec<(u8, Revision, Received)> = vec![];

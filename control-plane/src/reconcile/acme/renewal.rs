@@ -78,7 +78,7 @@ mod tests {
 
     fn chain(days: i64) -> CertificateChain {
         CertificateChain {
-            certificates: vec![vec![0]],
+            certificates: vec![vec![0].into()],
             dns_names: vec![],
             issuer: String::new(),
             fingerprint_sha256: String::new(),

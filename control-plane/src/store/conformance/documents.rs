@@ -24,6 +24,7 @@ conformance!(
     a_reference_to_what_is_not_there_is_refused_at_the_commit,
     a_document_that_cannot_be_read_is_withheld_and_stops_nobody,
     a_document_that_cannot_be_read_is_never_written_over,
+    everything_is_read_in_parts_at_one_moment,
 );
 
 /// Puts an object and checks that it is read back as it was, by id and among all of its kind.
@@ -232,4 +233,24 @@ async fn a_document_that_cannot_be_read_is_never_written_over(fixture: Fixture) 
     assert!(taken.is_err(), "what is there is not created again");
     drop(transaction);
     assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().withheld.len(), names.len() + 1);
+}
+
+async fn everything_is_read_in_parts_at_one_moment(fixture: Fixture) {
+    const SERVICES: usize = 2_100;
+    let store = fixture.open().await;
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    for number in 0..SERVICES {
+        let id = ServiceId::parse(&format!("s{number}")).unwrap();
+        transaction.put(None, Service::new(id)).await.unwrap();
+    }
+    transaction.put(None, backend("b", "s0")).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut parts = Vec::new();
+    let mut take = |part: Changes| parts.push(part);
+    store.read_changes(Revision::ZERO, &mut take).await.unwrap();
+    let flags: Vec<_> = parts.iter().map(|part| (part.continues, part.continued)).collect();
+    assert_eq!(flags, [(false, true), (true, true), (true, false)]);
+    assert!(parts.iter().all(|part| part.head == Revision(1) && part.whole));
+    assert_eq!(parts.iter().map(|part| part.put.len()).sum::<usize>(), SERVICES + 1);
+    assert_eq!(parts[2].put.last().unwrap().key().to_string(), "backends/b");
 }

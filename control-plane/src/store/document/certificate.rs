@@ -32,7 +32,7 @@ impl Document for Certificate {
         store::Certificate {
             name: id.to_resource_name(),
             source: source(*from).into(),
-            chain: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+            chain: certificates.clone(),
             dns_names: dns_names.iter().map(ToString::to_string).collect(),
             issuer: issuer.clone(),
             fingerprint_sha256: fingerprint_sha256.clone(),
@@ -61,14 +61,14 @@ impl Document for Certificate {
             id: CertificateId::parse_resource_name(&name)?,
             source: parse_source(word("source", source)?)?,
             chain: CertificateChain {
-                certificates: chain.iter().map(|der| der.to_vec()).collect(),
+                certificates: chain,
                 dns_names: dns_names.iter().map(|name| HostPattern::parse(name)).collect::<Result<_, _>>()?,
                 issuer,
                 fingerprint_sha256,
                 not_before: parse_time(not_before_time)?,
                 not_after: parse_time(not_after_time)?,
             },
-            private_key: PrivateKey::from_pkcs8(private_key.to_vec()),
+            private_key: PrivateKey::from_pkcs8(private_key),
         })
     }
 

@@ -76,7 +76,7 @@ impl SqlStore {
         Ok(turn.expect("the semaphore is never closed"))
     }
 
-    async fn read_changes(&self, after: Revision) -> Result<Changes, StoreError> {
+    async fn read_parts(&self, after: Revision, take: &mut (dyn FnMut(Changes) + Send)) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with(BEGIN_READ).await?;
         let (head, floor): (i64, i64) =
             sqlx::query_as::<Database, _>("SELECT current, tombstone_floor FROM revision WHERE id = 1")
@@ -86,13 +86,13 @@ impl SqlStore {
         let asked = revision_column(after);
         let whole = asked == 0 || asked < floor || asked > head;
         let mut changes = Changes { head: revision(head), floor: revision(floor), whole, ..Changes::default() };
-        if asked == head && !whole {
-            return Ok(changes);
+        if asked != head || whole {
+            let after = if whole { 0 } else { asked };
+            objects::read_put_after(&mut transaction, &self.vault, after, &mut changes, take).await?;
+            changes.removed = objects::removed_after(&mut transaction, after).await?;
         }
-        let after = if whole { 0 } else { asked };
-        objects::read_put_after(&mut transaction, &self.vault, after, &mut changes).await?;
-        changes.removed = objects::removed_after(&mut transaction, after).await?;
-        Ok(changes)
+        take(changes);
+        Ok(())
     }
 }
 
@@ -141,8 +141,8 @@ impl Store for SqlStore {
         )))
     }
 
-    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
-        timeout(READ_TIMEOUT, self.read_changes(after)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    async fn read_changes(&self, after: Revision, take: &mut (dyn FnMut(Changes) + Send)) -> Result<(), StoreError> {
+        timeout(READ_TIMEOUT, self.read_parts(after, take)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError> {

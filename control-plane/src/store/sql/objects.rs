@@ -18,6 +18,9 @@ use crate::{
 pub(super) type Connection = <Database as sqlx::Database>::Connection;
 type Query<'q> = sqlx::query::QueryAs<'q, Database, ObjectRow, <Database as sqlx::Database>::Arguments>;
 
+/// Objects that are given to a follower at a time.
+const PART: usize = 1_000;
+
 /// Selects objects: a row for each secret that one has now, or one row. Rows of an object follow each other.
 macro_rules! select {
     ($rest:literal) => {
@@ -207,12 +210,14 @@ pub(super) async fn user(connection: &mut Connection, key: &ObjectKey) -> Result
     Ok(user.and_then(|(kind, id)| ObjectKey::parse(ObjectKind::from_collection(&kind)?, &id).ok()))
 }
 
-/// Everything that was put after a revision, those first that others refer to, and what of it cannot be read.
+/// Reads everything that was put after a revision, those first that others refer to, and what of it cannot be read, into `changes`, which
+/// is given to `take` whenever it has enough for a part.
 pub(super) async fn read_put_after(
     connection: &mut Connection,
     vault: &Vault,
     after: i64,
     changes: &mut Changes,
+    take: &mut (dyn FnMut(Changes) + Send),
 ) -> Result<(), StoreError> {
     let there = kinds(connection).await?;
     for kind in ObjectKind::ALL {
@@ -224,6 +229,11 @@ pub(super) async fn read_put_after(
             match closed.open(kind.collection(), vault).and_then(|record| record.object(&kind)) {
                 Ok(object) => changes.put.push(object),
                 Err(reason) => changes.withheld.push(withheld(kind.collection(), id, revision, &reason)),
+            }
+            if changes.put.len() + changes.withheld.len() >= PART {
+                let Changes { head, floor, whole, .. } = *changes;
+                let next = Changes { head, floor, whole, continues: true, ..Changes::default() };
+                take(Changes { continued: true, ..std::mem::replace(changes, next) });
             }
         })
         .await?;
