@@ -199,8 +199,8 @@ pub(super) async fn count_all(
 pub(super) async fn user(connection: &mut Connection, key: &ObjectKey) -> Result<Option<ObjectKey>, StoreError> {
     // Of the kinds that refer to others, domains are the last by name, and what people know best.
     let user: Option<(String, String)> = sqlx::query_as::<Database, _>(
-        "SELECT from_kind, from_id FROM reference WHERE to_kind = $1 AND to_id = $2 \
-         ORDER BY from_kind DESC, from_id LIMIT 1",
+        "SELECT from_kind, from_id FROM reference WHERE to_kind = $1 AND to_id = $2 AND from_kind = \
+         (SELECT MAX(from_kind) FROM reference WHERE to_kind = $1 AND to_id = $2) ORDER BY from_id LIMIT 1",
     )
     .bind(key.kind.collection())
     .bind(&*key.id)
