@@ -182,8 +182,7 @@ fn backend(backend: &Backend) -> wire::Backend {
 fn certificate(certificate: &Certificate) -> wire::Certificate {
     let Certificate { id: _, source: _, chain, private_key } = certificate;
     // The rest is read from the certificates for people.
-    let CertificateChain { certificates, dns_names, issuer: _, fingerprint_sha256: _, not_before: _, not_after: _ } =
-        chain;
+    let CertificateChain { certificates, dns_names, issuer: _, not_before: _, not_after: _ } = chain;
     wire::Certificate {
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
         chain: certificates.clone(),

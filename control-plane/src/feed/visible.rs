@@ -30,7 +30,7 @@ struct Entry {
 
 #[derive(Clone)]
 enum Content {
-    Present { encoded: Bytes, digest: Digest },
+    Present { encoded: Bytes },
     Removed,
 }
 
@@ -38,7 +38,7 @@ enum Content {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Present { encoded: _, digest } => f.debug_tuple("Present").field(digest).finish(),
+            Self::Present { encoded } => f.debug_tuple("Present").field(&Digest::of(encoded)).finish(),
             Self::Removed => f.write_str("Removed"),
         }
     }
@@ -74,10 +74,9 @@ impl VisibleSet {
     /// Puts a resource, or a new version of it.
     pub(super) fn put(&mut self, key: ResourceKey, revision: Revision, encoded: Bytes) {
         self.forget(&key);
-        let digest = Digest::of(&encoded);
-        self.digest = self.digest.plus(digest);
+        self.digest = self.digest.plus(Digest::of(&encoded));
         self.present.insert((revision, key.clone()));
-        self.entries.insert(key, Entry { revision, content: Content::Present { encoded, digest } });
+        self.entries.insert(key, Entry { revision, content: Content::Present { encoded } });
     }
 
     /// Whether a resource is there.
@@ -105,9 +104,10 @@ impl VisibleSet {
     fn forget(&mut self, key: &ResourceKey) {
         let Some(Entry { revision, content }) = self.entries.remove(key) else { return };
         match content {
-            Content::Present { digest, .. } => {
+            Content::Present { encoded } => {
                 self.present.remove(&(revision, key.clone()));
-                self.digest = self.digest.minus(digest);
+                // Worked out again: kept, it would be in memory for every resource, for the few that change.
+                self.digest = self.digest.minus(Digest::of(&encoded));
             }
             Content::Removed => {
                 self.removed.remove(&(revision, key.clone()));
@@ -119,7 +119,7 @@ impl VisibleSet {
     pub(super) fn present_from(&self, place: Place) -> impl Iterator<Item = (&Position, &Bytes)> {
         self.present.range((place, Bound::Unbounded)).filter_map(|position| {
             match &self.entries.get(&position.1)?.content {
-                Content::Present { encoded, .. } => Some((position, encoded)),
+                Content::Present { encoded } => Some((position, encoded)),
                 Content::Removed => None,
             }
         })

@@ -75,8 +75,6 @@ pub struct CertificateChain {
     pub dns_names: Vec<HostPattern>,
     /// The issuer's distinguished name (RFC 4514).
     pub issuer: String,
-    /// Lower-case hexadecimal SHA-256 of the first certificate.
-    pub fingerprint_sha256: String,
     /// Valid from then.
     pub not_before: Timestamp,
     /// Valid until then.
@@ -87,6 +85,11 @@ pub struct CertificateChain {
 const WARNING_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 impl CertificateChain {
+    /// Lower-case hexadecimal SHA-256 of the first certificate.
+    pub fn fingerprint_sha256(&self) -> String {
+        self.certificates.first().map(|leaf| fingerprint_sha256(leaf)).unwrap_or_default()
+    }
+
     /// Whether it should have been replaced by now: it ends in 30 days, or in a third of a shorter lifetime.
     pub fn is_ending(&self, now: Timestamp) -> bool {
         let lifetime = self.not_after.0 - self.not_before.0;
@@ -136,7 +139,6 @@ mod tests {
             certificates: vec![],
             dns_names: vec![],
             issuer: String::new(),
-            fingerprint_sha256: String::new(),
             not_before: Timestamp(0),
             not_after: Timestamp(days * DAY),
         };

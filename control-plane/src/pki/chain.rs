@@ -23,7 +23,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::model::{CaBundle, CertificateChain, ClientCertificate, PrivateKey, Timestamp, fingerprint_sha256};
+use crate::model::{CaBundle, CertificateChain, ClientCertificate, PrivateKey, Timestamp};
 
 /// Takes a chain and a key as people upload them, both PEM, and checks that edges can serve them: the key is the first
 /// certificate's, each certificate is signed by the next, none is expired, and no intermediate is known to be missing.
@@ -150,9 +150,8 @@ pub fn inspect(certificates: Vec<Vec<u8>>) -> Result<CertificateChain, InvalidCe
     let issuer = leaf.issuer().to_string();
     let validity = leaf.validity();
     let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
-    let fingerprint_sha256 = fingerprint_sha256(first);
     let certificates = certificates.into_iter().map(Bytes::from).collect();
-    Ok(CertificateChain { certificates, dns_names, issuer, fingerprint_sha256, not_before, not_after })
+    Ok(CertificateChain { certificates, dns_names, issuer, not_before, not_after })
 }
 
 /// One certificate as PEM.

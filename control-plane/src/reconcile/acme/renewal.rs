@@ -81,7 +81,6 @@ mod tests {
             certificates: vec![vec![0].into()],
             dns_names: vec![],
             issuer: String::new(),
-            fingerprint_sha256: String::new(),
             not_before: NOW,
             not_after: Timestamp(NOW.0 + days * DAY),
         }

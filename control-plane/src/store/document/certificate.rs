@@ -28,14 +28,14 @@ impl Document for Certificate {
 
     fn message(&self) -> store::Certificate {
         let Self { id, source: from, chain, private_key } = self;
-        let CertificateChain { certificates, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
+        let CertificateChain { certificates, dns_names, issuer, not_before, not_after } = chain;
         store::Certificate {
             name: id.to_resource_name(),
             source: source(*from).into(),
             chain: certificates.clone(),
             dns_names: dns_names.iter().map(ToString::to_string).collect(),
             issuer: issuer.clone(),
-            fingerprint_sha256: fingerprint_sha256.clone(),
+            fingerprint_sha256: chain.fingerprint_sha256(),
             not_before_time: Some(time(*not_before)),
             not_after_time: Some(time(*not_after)),
             private_key: Bytes::copy_from_slice(private_key.expose_pkcs8()),
@@ -49,7 +49,7 @@ impl Document for Certificate {
             chain,
             dns_names,
             issuer,
-            fingerprint_sha256,
+            fingerprint_sha256: _,
             not_before_time,
             not_after_time,
             private_key,
@@ -64,7 +64,6 @@ impl Document for Certificate {
                 certificates: chain,
                 dns_names: dns_names.iter().map(|name| HostPattern::parse(name)).collect::<Result<_, _>>()?,
                 issuer,
-                fingerprint_sha256,
                 not_before: parse_time(not_before_time)?,
                 not_after: parse_time(not_after_time)?,
             },
