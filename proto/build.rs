@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 11] = [
     "switchyard/v1/service.proto",
     "switchyard/v1/token.proto",
     "switchyard/fleet/v1/fleet.proto",
+    "switchyard/store/v1/store.proto",
 ];
 
 /// The packages whose code is part of this crate.
@@ -33,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".switchyard.fleet.v1")
+        .bytes(".switchyard.store.v1")
         // Sorted: equal messages are equal bytes.
         .btree_map(".switchyard")
         .compile_well_known_types(true)

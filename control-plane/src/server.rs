@@ -365,9 +365,16 @@ fn advice(error: &StoreError) -> &'static str {
         StoreError::Unavailable(_) | StoreError::Open { .. } | StoreError::LeaseLost => {
             "check that it runs and that --database (SWITCHYARD_DATABASE) names it"
         }
-        StoreError::Migrate(_) => "use the version of this program that was used with it last, or a newer one",
-        StoreError::Statement(_) | StoreError::Inconsistent { .. } | StoreError::Unseal(_) | StoreError::Seal(_) => {
-            "restore it from a backup"
+        StoreError::NotResealed { .. } => {
+            "give the previous master keys as well that these secrets were sealed under, or replace them; the log names each"
         }
+        StoreError::Migrate(_) => "use the version of this program that was used with it last, or a newer one",
+        StoreError::Statement(_)
+        | StoreError::Inconsistent { .. }
+        | StoreError::Unreadable { .. }
+        | StoreError::DanglingReference(_)
+        | StoreError::HistoryGone { .. }
+        | StoreError::Unseal(_)
+        | StoreError::Seal(_) => "restore it from a backup",
     }
 }

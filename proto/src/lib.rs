@@ -19,6 +19,15 @@ pub mod fleet {
     }
 }
 
+/// What the control plane's database keeps.
+pub mod store {
+    /// Version 1.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::allow_attributes)]
+    pub mod v1 {
+        tonic::include_proto!("switchyard.store.v1");
+    }
+}
+
 mod bearer;
 mod name_memory;
 pub mod resource;

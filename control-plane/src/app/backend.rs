@@ -53,12 +53,12 @@ pub async fn create(app: &App, actor: &Actor, backend: Backend, mode: Mode) -> R
 }
 
 pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<Stored<Backend>, AppError> {
-    if change.transaction.backend(&backend.id).await?.is_some() {
+    if change.transaction.get::<Backend>(&backend.id).await?.is_some() {
         return Err(AppError::AlreadyExists(backend.id.to_resource_name()));
     }
     domain::check_service(&mut *change.transaction, &backend.service).await?;
     check_room(change, &backend.service).await?;
-    Ok(change.transaction.put_backend(None, backend).await?)
+    Ok(change.transaction.put(None, backend).await?)
 }
 
 /// Changes a backend. An update that changes nothing writes nothing.
@@ -126,7 +126,7 @@ pub async fn delete(
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(actor, &mut *change.transaction, id, etag).await?;
-    change.transaction.delete_backend(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -136,14 +136,14 @@ async fn replace(
     old: &Stored<Backend>,
     new: Backend,
 ) -> Result<Stored<Backend>, AppError> {
-    let stored = change.transaction.put_backend(Some(old), new).await?;
+    let stored = change.transaction.put(Some(old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
 
 /// A service has room for another backend.
 async fn check_room(change: &mut Change, service: &ServiceId) -> Result<(), AppError> {
-    let count = change.transaction.count_backends(service).await?;
+    let count = change.transaction.count_backends_of(service).await?;
     Ok(rules::can_add("backends of one service", count, SERVICE_BACKENDS_MAX)?)
 }
 
@@ -153,7 +153,7 @@ async fn existing(
     id: &BackendId,
     etag: Option<Revision>,
 ) -> Result<Stored<Backend>, AppError> {
-    let old = transaction.backend(id).await?.ok_or_else(|| not_found(id))?;
+    let old = transaction.get::<Backend>(id).await?.ok_or_else(|| not_found(id))?;
     scope::check_service(actor, &old.value.service)?;
     check_etag(etag, &old)?;
     Ok(old)

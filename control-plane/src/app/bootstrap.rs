@@ -42,26 +42,22 @@ pub async fn run(
     let fleet_ca = authority(&mut *transaction, AuthorityKind::Fleet, now).await?;
     let internal_ca = authority(&mut *transaction, AuthorityKind::Internal, now).await?;
     let default = ServiceId::default_service();
-    let service = match transaction.service(&default).await {
-        Ok(Some(_)) => Found::Read(()),
-        // It is there, and withheld.
-        Err(error) if error.is_unreadable() => Found::Read(()),
+    let service = match transaction.get::<Service>(&default).await {
+        // One that cannot be read is there nevertheless, and keeps nobody from the others.
+        Ok(Some(_)) | Err(StoreError::Unreadable { .. }) => Found::Read(()),
         Err(error) => return Err(error.into()),
         Ok(None) => {
-            transaction.put_service(None, Service::new(default)).await?;
+            transaction.put(None, Service::new(default)).await?;
             Found::Made(())
         }
     };
-    let token = match transaction.tokens().await {
-        Ok(tokens) if !tokens.is_empty() => Found::Read(()),
-        // One is there, and withheld.
-        Err(error) if error.is_unreadable() => Found::Read(()),
-        Err(error) => return Err(error.into()),
-        Ok(_) => {
+    let token = match transaction.count::<Token>().await? {
+        1.. => Found::Read(()),
+        0 => {
             let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
             let id = TokenId::parse(FIRST_TOKEN_ID).expect("it is an id");
             let token = Token { id, hash: secret.hash(), access: Access::EVERYTHING, expires_at: None };
-            transaction.create_token(token).await?;
+            transaction.put(None, token).await?;
             keep_first(&secret).map_err(BootstrapError::Keep)?;
             Found::Made(())
         }

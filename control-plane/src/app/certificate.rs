@@ -76,12 +76,12 @@ pub async fn create(
     let (chain, private_key) = check(upload, app.clock.now())?;
     scope::check_certificate(actor, &id, &chain.dns_names)?;
     let mut change = app.begin(actor, mode).await?;
-    if change.transaction.certificate(&id).await?.is_some() {
+    if change.transaction.get::<Certificate>(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
     }
     rules::can_add("certificates", app.feed.state().certificates().len(), CERTIFICATES_MAX)?;
     let certificate = Certificate { id, source: CertificateSource::Uploaded, chain, private_key };
-    let stored = change.transaction.put_certificate(None, certificate).await?;
+    let stored = change.transaction.put(None, certificate).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -107,7 +107,7 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
-    let stored = change.transaction.put_certificate(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -126,7 +126,7 @@ pub async fn delete(
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing_upload(actor, &mut *change.transaction, id, etag).await?;
-    change.transaction.delete_certificate(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -166,11 +166,11 @@ pub async fn renew_internal(app: &App) -> Result<Renewals, AppError> {
 /// `None`: another control plane was faster, or its domain is gone.
 async fn renew(app: &App, id: &CertificateId, now: Timestamp) -> Result<Option<Revision>, AppError> {
     let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
-    let Some(old) = change.transaction.certificate(id).await?.filter(|old| is_due(&old.value, now)) else {
+    let Some(old) = change.transaction.get::<Certificate>(id).await?.filter(|old| is_due(&old.value, now)) else {
         return Ok(None);
     };
     let new = issue(app, id.clone(), &old.value.chain.dns_names, now)?;
-    change.transaction.put_certificate(Some(&old), new).await?;
+    change.transaction.put(Some(&old), new).await?;
     app.finish(change).await.map(Some)
 }
 
@@ -184,16 +184,16 @@ fn is_due(certificate: &Certificate, now: Timestamp) -> bool {
 /// Issues the certificate of a domain, as part of a change.
 pub(super) async fn issue_internal(app: &App, change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
     let id = Certificate::internal_id(host);
-    let old = change.transaction.certificate(&id).await?;
+    let old = change.transaction.get::<Certificate>(&id).await?;
     let certificate = issue(app, id, std::slice::from_ref(host), change.now)?;
-    change.transaction.put_certificate(old.as_ref(), certificate).await?;
+    change.transaction.put(old.as_ref(), certificate).await?;
     Ok(())
 }
 
 /// Deletes the certificate of a domain, as part of a change.
 pub(super) async fn delete_internal(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
-    if let Some(old) = change.transaction.certificate(&Certificate::internal_id(host)).await? {
-        change.transaction.delete_certificate(&old).await?;
+    if let Some(old) = change.transaction.get::<Certificate>(&Certificate::internal_id(host)).await? {
+        change.transaction.delete(&old).await?;
     }
     Ok(())
 }
@@ -222,7 +222,7 @@ async fn existing_upload(
     id: &CertificateId,
     etag: Option<Revision>,
 ) -> Result<Stored<Certificate>, AppError> {
-    let old = transaction.certificate(id).await?.ok_or_else(|| not_found(id))?;
+    let old = transaction.get::<Certificate>(id).await?.ok_or_else(|| not_found(id))?;
     scope::check_certificate(actor, id, &old.value.chain.dns_names)?;
     if old.value.source != CertificateSource::Uploaded {
         return Err(BrokenRule::ManagedCertificate { certificate: id.clone() }.into());

@@ -36,11 +36,11 @@ pub fn get(app: &App, id: &DnsProviderId) -> Result<Arc<Stored<DnsProvider>>, Ap
 /// It exists, or there are too many.
 pub async fn create(app: &App, actor: &Actor, new: DnsProvider, mode: Mode) -> Result<Stored<DnsProvider>, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    if change.transaction.dns_provider(&new.id).await?.is_some() {
+    if change.transaction.get::<DnsProvider>(&new.id).await?.is_some() {
         return Err(AppError::AlreadyExists(new.id.to_resource_name()));
     }
     rules::can_add("DNS providers", app.feed.state().dns_providers().len(), DNS_PROVIDERS_MAX)?;
-    let stored = change.transaction.put_dns_provider(None, new).await?;
+    let stored = change.transaction.put(None, new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -64,7 +64,7 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
-    let stored = change.transaction.put_dns_provider(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -83,7 +83,7 @@ pub async fn delete(
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
-    change.transaction.delete_dns_provider(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -92,7 +92,7 @@ async fn existing(
     id: &DnsProviderId,
     etag: Option<Revision>,
 ) -> Result<Stored<DnsProvider>, AppError> {
-    let old = change.transaction.dns_provider(id).await?.ok_or_else(|| not_found(id))?;
+    let old = change.transaction.get::<DnsProvider>(id).await?.ok_or_else(|| not_found(id))?;
     check_etag(etag, &old)?;
     Ok(old)
 }

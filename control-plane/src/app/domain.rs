@@ -10,7 +10,7 @@ use switchyard_proto::{
 use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
 use crate::{
     model::{
-        Actor, CertificateSource, Domain, Stored,
+        Actor, CertificateSource, Domain, Service, Stored,
         rules::{self, BrokenRule},
     },
     store::Transaction,
@@ -65,14 +65,14 @@ pub async fn create(app: &App, actor: &Actor, domain: Domain, mode: Mode) -> Res
 }
 
 pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) -> Result<Stored<Domain>, AppError> {
-    if change.transaction.domain(&domain.host).await?.is_some() {
+    if change.transaction.get::<Domain>(&domain.host).await?.is_some() {
         return Err(AppError::AlreadyExists(domain.host.to_resource_name()));
     }
     rules::can_add("domains", app.feed.state().domains().len(), DOMAINS_MAX)?;
     check_service(&mut *change.transaction, &domain.service).await?;
     rules::can_be_on_demand(&domain)?;
     begin_certificate(app, change, &domain).await?;
-    Ok(change.transaction.put_domain(None, domain).await?)
+    Ok(change.transaction.put(None, domain).await?)
 }
 
 /// Changes a domain. An update that changes nothing writes nothing.
@@ -107,7 +107,7 @@ pub async fn update(
     } else if new.certificate_source == CertificateSource::Acme {
         issuance::check(&mut change, &new).await?;
     }
-    let stored = change.transaction.put_domain(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -128,7 +128,7 @@ pub async fn delete(
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, host, etag).await?;
     end_certificate(&mut change, &old.value).await?;
-    change.transaction.delete_domain(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -168,7 +168,7 @@ pub async fn switch(
 ) -> Result<Stored<Domain>, AppError> {
     scope::check_domain(actor, host)?;
     let mut change = app.begin(actor, mode).await?;
-    let old = change.transaction.domain(host).await?.ok_or_else(|| not_found(host))?;
+    let old = change.transaction.get::<Domain>(host).await?.ok_or_else(|| not_found(host))?;
     let new = old.value.switched_to(tag);
     if new == old.value {
         // Also with an etag from before: the change that made it stale may have been this one.
@@ -176,10 +176,10 @@ pub async fn switch(
     }
     check_etag(etag, &old)?;
     if check == SwitchCheck::BackendsRequired {
-        let backends = change.transaction.backends_of_service(&new.service).await?;
+        let backends = change.transaction.backends_of(&new.service).await?;
         rules::can_switch_to(&new.service, &new.active_tag, backends.iter().map(|stored| &stored.value))?;
     }
-    let stored = change.transaction.put_domain(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -189,13 +189,13 @@ async fn existing(
     host: &HostPattern,
     etag: Option<Revision>,
 ) -> Result<Stored<Domain>, AppError> {
-    let old = transaction.domain(host).await?.ok_or_else(|| not_found(host))?;
+    let old = transaction.get::<Domain>(host).await?.ok_or_else(|| not_found(host))?;
     check_etag(etag, &old)?;
     Ok(old)
 }
 
 pub(super) async fn check_service(transaction: &mut dyn Transaction, service: &ServiceId) -> Result<(), AppError> {
-    match transaction.service(service).await? {
+    match transaction.get::<Service>(service).await? {
         Some(_) => Ok(()),
         None => Err(BrokenRule::NoSuchService { service: service.clone() }.into()),
     }

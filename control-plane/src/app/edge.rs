@@ -61,11 +61,11 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
         method: Some("Enrol"),
     };
     let mut change = app.begin(&actor, Mode::Commit).await?;
-    let there = change.transaction.enrolment(&edge).await?;
+    let there = change.transaction.get::<Enrolment>(&edge).await?;
     if there.as_ref().is_some_and(|there| there.value.key == request.key()) {
         return issue(app, &edge, &request);
     }
-    let invite = change.transaction.invite(&id).await?.filter(|stored| opens(&stored.value));
+    let invite = change.transaction.get::<Invite>(&id).await?.filter(|stored| opens(&stored.value));
     let invite = invite.filter(|stored| stored.value.is_open(change.now)).ok_or(AppError::NotInvited)?;
     if there.is_some() {
         return Err(AppError::AlreadyExists(edge.to_resource_name()));
@@ -75,9 +75,9 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
     let certificate = issue(app, &edge, &request)?;
     let used = Invite { uses: invite.value.uses - 1, ..invite.value.clone() };
     let enrolment = Enrolment { id: edge.clone(), key: request.key(), labels: used.labels.clone() };
-    change.transaction.put_invite(Some(&invite), used).await?;
+    change.transaction.put(Some(&invite), used).await?;
     tickets::begin_in(&mut change, &enrolment.labels).await?;
-    change.transaction.put_enrolment(None, enrolment).await?;
+    change.transaction.put(None, enrolment).await?;
     app.finish(change).await?;
     info!(%edge, invite = %id, %address, "an edge has joined");
     Ok(certificate)
@@ -109,13 +109,14 @@ pub async fn relabel(
     mode: Mode,
 ) -> Result<Stored<Enrolment>, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = change.transaction.enrolment(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+    let old =
+        change.transaction.get::<Enrolment>(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
     let new = Enrolment { labels, ..old.value.clone() };
     if new == old.value {
         return Ok(old);
     }
     tickets::begin_in(&mut change, &new.labels).await?;
-    let stored = change.transaction.put_enrolment(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -132,8 +133,9 @@ pub async fn delete(
     mode: Mode,
 ) -> Result<(Revision, Vec<CertificateId>), AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = change.transaction.enrolment(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
-    change.transaction.delete_enrolment(&old).await?;
+    let old =
+        change.transaction.get::<Enrolment>(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+    change.transaction.delete(&old).await?;
     tickets::condemn_in(&mut change, &old.value.labels).await?;
     let certificates = app.feed.state().certificates_of(&old.value.labels);
     Ok((app.finish(change).await?, certificates))

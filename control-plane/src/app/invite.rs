@@ -73,8 +73,8 @@ pub async fn create(
     let over = state.invites().values().filter(|it| it.value.expires_at.plus(KEPT) <= change.now);
     let mut left = state.invites().len();
     for old in over {
-        if let Some(old) = change.transaction.invite(&old.value.id).await? {
-            change.transaction.delete_invite(&old).await?;
+        if let Some(old) = change.transaction.get::<Invite>(&old.value.id).await? {
+            change.transaction.delete(&old).await?;
             left -= 1;
         }
     }
@@ -86,7 +86,7 @@ pub async fn create(
     let fingerprint = fingerprint_sha256(app.fleet_ca.certificate());
     let token = format!("{id}.{}.{fingerprint}", secret.expose());
     let invite = Invite { id, hash: secret.hash(), labels, uses, expires_at };
-    let stored = change.transaction.put_invite(None, invite).await?;
+    let stored = change.transaction.put(None, invite).await?;
     app.finish(change).await?;
     Ok((stored, token))
 }
@@ -98,7 +98,7 @@ pub async fn create(
 /// There is none of this name.
 pub async fn delete(app: &App, actor: &Actor, id: &InviteId, mode: Mode) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = change.transaction.invite(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
-    change.transaction.delete_invite(&old).await?;
+    let old = change.transaction.get::<Invite>(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }

@@ -10,8 +10,8 @@ use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, limits::NAMES_ON_
 use super::{App, AppError, Change, Mode, Page, PageRequest, issuer, scope};
 use crate::{
     model::{
-        Account, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, Domain, Issuance, Issuer, Lease,
-        Phase, Renewal, Stored, Timestamp, provider_of,
+        Account, Actor, Certificate, CertificateSource, Challenge, ChallengeKind, DnsProvider, Domain, Issuance,
+        Issuer, Lease, Phase, Renewal, Stored, Timestamp, provider_of,
         rules::{self, BrokenRule},
     },
     store::{StoreError, Transaction},
@@ -97,7 +97,7 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
     let host = &domain.host;
     let is_on_demand = domain.on_demand().is_some();
     check(change, domain).await?;
-    let issuers = change.transaction.issuers().await?;
+    let issuers = change.transaction.list::<Issuer>().await?;
     let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
     if in_order(&issuers, domain).is_empty() {
         issuer::create_default_in(change).await?;
@@ -107,9 +107,9 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
         .and_then(|issuer| Some(issuer.account.as_ref()?.thumbprint.clone()))
         .filter(|_| host.wildcard_suffix().is_none() || is_on_demand);
     if http_01.is_some() {
-        let old = change.transaction.challenge(host).await?;
+        let old = change.transaction.get::<Challenge>(host).await?;
         let challenge = Challenge { host: host.clone(), http_01, tls_alpn_01: None };
-        change.transaction.put_challenge(old.as_ref(), challenge).await?;
+        change.transaction.put(old.as_ref(), challenge).await?;
     }
     if is_on_demand {
         return Ok(change.transaction.revive_on_demand(host, change.now).await?);
@@ -131,17 +131,17 @@ pub(super) async fn begin_in(change: &mut Change, domain: &Domain) -> Result<(),
 
 /// Checks that the certificate of a domain can be ordered as it says.
 pub(super) async fn check(change: &mut Change, domain: &Domain) -> Result<(), AppError> {
-    let issuers = change.transaction.issuers().await?;
+    let issuers = change.transaction.list::<Issuer>().await?;
     let issuers: Vec<&Issuer> = issuers.iter().map(|stored| &stored.value).collect();
     rules::can_order(&domain.host, &domain.acme, &in_order(&issuers, domain))?;
     if needs_dns(domain) {
-        let providers = change.transaction.dns_providers().await?;
+        let providers = change.transaction.list::<DnsProvider>().await?;
         if provider_of(&domain.host, providers.iter().map(|stored| &stored.value)).is_none() {
             return Err(BrokenRule::NoDnsProvider { host: domain.host.clone() }.into());
         }
     }
     for id in domain.acme.issuers() {
-        if change.transaction.issuer(id).await?.is_none() {
+        if change.transaction.get::<Issuer>(id).await?.is_none() {
             return Err(BrokenRule::NoSuchIssuer { issuer: id.clone() }.into());
         }
     }
@@ -165,8 +165,8 @@ fn needs_dns(domain: &Domain) -> bool {
 /// answer.
 pub async fn begin_on_demand(app: &App, domain: &HostPattern, name: &HostPattern) -> Result<(), AppError> {
     let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
-    let covering = change.transaction.domain(domain).await?.filter(|it| it.value.on_demand().is_some());
-    if covering.is_none() || change.transaction.domain(name).await?.is_some() {
+    let covering = change.transaction.get::<Domain>(domain).await?.filter(|it| it.value.on_demand().is_some());
+    if covering.is_none() || change.transaction.get::<Domain>(name).await?.is_some() {
         return Err(AppError::NotFound(domain.to_resource_name()));
     }
     let new = Issuance { on_demand: Some(domain.clone()), ..Issuance::new(name.clone(), change.now) };
@@ -193,7 +193,7 @@ pub async fn let_go(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(),
     if !is_as_read(&mut *change.transaction, issuance).await? {
         return Ok(());
     }
-    match change.transaction.certificate(&Certificate::acme_id(&issuance.host)).await? {
+    match change.transaction.get::<Certificate>(&Certificate::acme_id(&issuance.host)).await? {
         Some(certificate) => {
             let until = certificate.value.chain.not_after;
             let retired = retired(issuance.clone(), until, change.now);
@@ -220,11 +220,11 @@ pub(super) async fn end_in(change: &mut Change, host: &HostPattern) -> Result<()
     if host.wildcard_suffix().is_some() {
         change.transaction.retire_on_demand(host, until, change.now).await?;
     }
-    if let Some(challenge) = change.transaction.challenge(host).await? {
-        change.transaction.delete_challenge(&challenge).await?;
+    if let Some(challenge) = change.transaction.get::<Challenge>(host).await? {
+        change.transaction.delete(&challenge).await?;
     }
     let Some(issuance) = change.transaction.issuance(host).await? else { return Ok(()) };
-    if change.transaction.certificate(&Certificate::acme_id(host)).await?.is_none() {
+    if change.transaction.get::<Certificate>(&Certificate::acme_id(host)).await?.is_none() {
         return Ok(change.transaction.delete_issuance(host).await?);
     }
     let retired = retired(Issuance { on_demand: None, ..issuance }, until, change.now);
@@ -269,15 +269,15 @@ pub async fn answer(app: &App, lease: &Lease, challenge: Challenge) -> Result<Re
     }
     let mut change = begin(app, lease).await?;
     let host = &challenge.host;
-    let domain = change.transaction.domain(host).await?;
+    let domain = change.transaction.get::<Domain>(host).await?;
     if !domain.is_some_and(|domain| domain.value.certificate_source == CertificateSource::Acme) {
         return Err(AppError::NotFound(host.to_resource_name()));
     }
-    let old = change.transaction.challenge(host).await?;
+    let old = change.transaction.get::<Challenge>(host).await?;
     if let Some(old) = old.as_ref().filter(|old| old.value == challenge) {
         return Ok(old.revision);
     }
-    change.transaction.put_challenge(old.as_ref(), challenge).await?;
+    change.transaction.put(old.as_ref(), challenge).await?;
     app.finish(change).await
 }
 
@@ -288,11 +288,11 @@ pub async fn answer(app: &App, lease: &Lease, challenge: Challenge) -> Result<Re
 /// The lease is gone, the issuer is, or the database does not answer.
 pub async fn register(app: &App, lease: &Lease, issuer: &IssuerId, account: Account) -> Result<(), AppError> {
     let mut change = begin(app, lease).await?;
-    let old = change.transaction.issuer(issuer).await?;
+    let old = change.transaction.get::<Issuer>(issuer).await?;
     let old = old.ok_or_else(|| AppError::NotFound(issuer.to_resource_name()))?;
     if old.value.account.is_none() {
         let new = Issuer { account: Some(account), ..old.value.clone() };
-        change.transaction.put_issuer(Some(&old), new).await?;
+        change.transaction.put(Some(&old), new).await?;
         app.finish(change).await?;
     }
     Ok(())
@@ -305,10 +305,10 @@ pub async fn register(app: &App, lease: &Lease, issuer: &IssuerId, account: Acco
 /// The lease is gone, or the database does not answer.
 pub async fn unregister(app: &App, lease: &Lease, issuer: &IssuerId, account_url: &str) -> Result<(), AppError> {
     let mut change = begin(app, lease).await?;
-    let Some(old) = change.transaction.issuer(issuer).await? else { return Ok(()) };
+    let Some(old) = change.transaction.get::<Issuer>(issuer).await? else { return Ok(()) };
     if old.value.account.as_ref().is_some_and(|account| account.url == account_url) {
         let new = Issuer { account: None, ..old.value.clone() };
-        change.transaction.put_issuer(Some(&old), new).await?;
+        change.transaction.put(Some(&old), new).await?;
         app.finish(change).await?;
     }
     Ok(())
@@ -333,13 +333,13 @@ pub async fn complete(
     if !is_as_read(&mut *change.transaction, issuance).await? {
         return Ok(None);
     }
-    if let Some(old) = change.transaction.challenge(host).await?.filter(|old| old.value.tls_alpn_01.is_some()) {
+    if let Some(old) = change.transaction.get::<Challenge>(host).await?.filter(|old| old.value.tls_alpn_01.is_some()) {
         let answered = Challenge { tls_alpn_01: None, ..old.value.clone() };
-        change.transaction.put_challenge(Some(&old), answered).await?;
+        change.transaction.put(Some(&old), answered).await?;
     }
-    let old = change.transaction.certificate(&certificate.id).await?;
+    let old = change.transaction.get::<Certificate>(&certificate.id).await?;
     if old.as_ref().is_none_or(|old| old.value.chain.not_before <= certificate.chain.not_before) {
-        change.transaction.put_certificate(old.as_ref(), certificate).await?;
+        change.transaction.put(old.as_ref(), certificate).await?;
     }
     let done = Issuance {
         phase: Phase::Waiting,
@@ -366,8 +366,8 @@ pub async fn forget(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(),
     if !is_as_read(&mut *change.transaction, issuance).await? {
         return Ok(());
     }
-    if let Some(certificate) = change.transaction.certificate(&Certificate::acme_id(&issuance.host)).await? {
-        change.transaction.delete_certificate(&certificate).await?;
+    if let Some(certificate) = change.transaction.get::<Certificate>(&Certificate::acme_id(&issuance.host)).await? {
+        change.transaction.delete(&certificate).await?;
     }
     change.transaction.delete_issuance(&issuance.host).await?;
     app.finish(change).await?;

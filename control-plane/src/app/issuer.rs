@@ -9,7 +9,7 @@ use switchyard_proto::{
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, Email, Issuer, Limit, Place, Stored, Used,
+    Actor, Email, Issuer, Limit, ObjectKey, Place, Stored, Used,
     rules::{self, BrokenRule},
 };
 
@@ -93,13 +93,13 @@ pub async fn create(app: &App, actor: &Actor, new: Issuer, mode: Mode) -> Result
 }
 
 async fn create_in(change: &mut Change, new: Issuer) -> Result<Stored<Issuer>, AppError> {
-    let all = change.transaction.issuers().await?;
-    if all.iter().any(|stored| stored.value.id == new.id) {
+    let all = change.transaction.list::<Issuer>().await?;
+    if change.transaction.get::<Issuer>(&new.id).await?.is_some() {
         return Err(AppError::AlreadyExists(new.id.to_resource_name()));
     }
     rules::can_add("issuers", all.len(), ISSUERS_MAX)?;
     let place = ranked(new.place, all.iter().map(|stored| &stored.value));
-    Ok(change.transaction.put_issuer(None, Issuer { place, ..new }).await?)
+    Ok(change.transaction.put(None, Issuer { place, ..new }).await?)
 }
 
 /// Makes Let's Encrypt the issuer, as part of a change that needs one.
@@ -111,7 +111,7 @@ pub(super) async fn create_default_in(change: &mut Change) -> Result<(), AppErro
 pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Option<Email>) -> Result<(), AppError> {
     let known = Issuer::well_known(id).expect("only issuers that are known by their ids are made so");
     let new = Issuer { email, ..known };
-    if change.transaction.issuer(&new.id).await?.is_none() {
+    if change.transaction.get::<Issuer>(&new.id).await?.is_none() {
         create_in(change, new).await?;
     }
     Ok(())
@@ -133,13 +133,13 @@ pub async fn update(
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
     let new = patch.apply(&old.value).map_err(|error| AppError::invalid_change("issuer", &error))?;
-    let others = change.transaction.issuers().await?;
+    let others = change.transaction.list::<Issuer>().await?;
     let others = others.iter().map(|stored| &stored.value).filter(|other| other.id != *id);
     let new = Issuer { place: ranked(new.place, others), ..new };
     if new == old.value {
         return Ok(old);
     }
-    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -162,7 +162,7 @@ pub async fn rotate_account(
         return Ok(old);
     }
     let new = Issuer { account: None, ..old.value.clone() };
-    let stored = change.transaction.put_issuer(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
 }
@@ -181,15 +181,15 @@ pub async fn delete(
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
-    if let Some(user) = change.transaction.user_of_issuer(id).await? {
+    if let Some(user) = change.transaction.user_of::<Issuer>(id).await?.and_then(ObjectKey::served) {
         return Err(BrokenRule::IssuerInUse { issuer: id.clone(), user }.into());
     }
-    change.transaction.delete_issuer(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
 async fn existing(change: &mut Change, id: &IssuerId, etag: Option<Revision>) -> Result<Stored<Issuer>, AppError> {
-    let old = change.transaction.issuer(id).await?.ok_or_else(|| not_found(id))?;
+    let old = change.transaction.get::<Issuer>(id).await?.ok_or_else(|| not_found(id))?;
     check_etag(etag, &old)?;
     Ok(old)
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
-    model::{Actor, BackendTrust, Service, Stored, Timestamp, rules},
+    model::{Actor, BackendTrust, ObjectKey, Service, Stored, Timestamp, rules},
     pki,
     store::Transaction,
 };
@@ -48,12 +48,12 @@ pub fn get(app: &App, actor: &Actor, id: &ServiceId) -> Result<Arc<Stored<Servic
 pub async fn create(app: &App, actor: &Actor, service: Service, mode: Mode) -> Result<Stored<Service>, AppError> {
     scope::check_service(actor, &service.id)?;
     let mut change = app.begin(actor, mode).await?;
-    if change.transaction.service(&service.id).await?.is_some() {
+    if change.transaction.get::<Service>(&service.id).await?.is_some() {
         return Err(AppError::AlreadyExists(service.id.to_resource_name()));
     }
     rules::can_add("services", app.feed.state().services().len(), SERVICES_MAX)?;
     check_client_certificate(&service, None, change.now)?;
-    let stored = change.transaction.put_service(None, service).await?;
+    let stored = change.transaction.put(None, service).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
     Ok(stored)
@@ -80,7 +80,7 @@ pub async fn update(
         return Ok(old);
     }
     check_client_certificate(&new, Some(&old.value), change.now)?;
-    let stored = change.transaction.put_service(Some(&old), new).await?;
+    let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     warn_of_insecurity(&stored, mode);
     Ok(stored)
@@ -101,9 +101,9 @@ pub async fn delete(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let user = change.transaction.user_of_service(id).await?;
-    rules::can_delete_service(id, user)?;
-    change.transaction.delete_service(&old).await?;
+    let user = change.transaction.user_of::<Service>(id).await?;
+    rules::can_delete_service(id, user.and_then(ObjectKey::served))?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 
@@ -132,7 +132,7 @@ async fn existing(
     id: &ServiceId,
     etag: Option<Revision>,
 ) -> Result<Stored<Service>, AppError> {
-    let old = transaction.service(id).await?.ok_or_else(|| not_found(id))?;
+    let old = transaction.get::<Service>(id).await?.ok_or_else(|| not_found(id))?;
     check_etag(etag, &old)?;
     Ok(old)
 }

@@ -430,7 +430,7 @@ async fn internal_certificates_are_replaced_at_two_thirds_of_their_life_and_one_
     let mut transaction = app.store.begin(&actor(), NOW).await.unwrap();
     let mut nameless = Certificate { id: Certificate::internal_id(&host("a.example")), ..first.value.clone() };
     nameless.chain.dns_names.clear();
-    transaction.put_certificate(None, nameless).await.unwrap();
+    transaction.put(None, nameless).await.unwrap();
     let revision = transaction.commit().await.unwrap();
     app.feed.reached(revision, HOUR).await.unwrap();
 

@@ -14,21 +14,21 @@ use crate::{
 
 /// Makes sure that there are keys for edges with these labels, as part of the change by which one has them.
 pub(super) async fn begin_in(change: &mut Change, labels: &Labels) -> Result<(), AppError> {
-    if change.transaction.ticket_keys(&TicketKeysId::of(labels)).await?.is_none() {
+    if change.transaction.get::<TicketKeys>(&TicketKeysId::of(labels)).await?.is_none() {
         let keys = TicketKeys::new(labels.clone(), fresh()?, change.now);
-        change.transaction.put_ticket_keys(None, keys).await?;
+        change.transaction.put(None, keys).await?;
     }
     Ok(())
 }
 
 /// Has the keys replaced that an edge had, as part of the change that removes it.
 pub(super) async fn condemn_in(change: &mut Change, labels: &Labels) -> Result<(), AppError> {
-    let Some(old) = change.transaction.ticket_keys(&TicketKeysId::of(labels)).await? else { return Ok(()) };
+    let Some(old) = change.transaction.get::<TicketKeys>(&TicketKeysId::of(labels)).await? else { return Ok(()) };
     if change.transaction.count_edges(labels).await? == 0 {
-        return Ok(change.transaction.delete_ticket_keys(&old).await?);
+        return Ok(change.transaction.delete(&old).await?);
     }
     let condemned = old.value.condemned(fresh()?, change.now);
-    change.transaction.put_ticket_keys(Some(&old), condemned).await?;
+    change.transaction.put(Some(&old), condemned).await?;
     Ok(())
 }
 
@@ -41,12 +41,12 @@ pub(super) async fn condemn_in(change: &mut Change, labels: &Labels) -> Result<(
 pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Option<Revision>) -> Result<(), AppError> {
     let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
     change.transaction.require(lease).await?;
-    let old = change.transaction.ticket_keys(&TicketKeysId::of(labels)).await?;
+    let old = change.transaction.get::<TicketKeys>(&TicketKeysId::of(labels)).await?;
     let is_used = change.transaction.count_edges(labels).await? > 0;
     match old {
         None if is_used => begin_in(&mut change, labels).await?,
         None => return Ok(()),
-        Some(old) if !is_used => change.transaction.delete_ticket_keys(&old).await?,
+        Some(old) if !is_used => change.transaction.delete(&old).await?,
         Some(old) => {
             let keys = &old.value;
             let new = match keys.due(change.now) {
@@ -56,7 +56,7 @@ pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Optio
                 Due::Promote => keys.promoted(change.now),
                 Due::Forget => keys.without_old(change.now),
             };
-            change.transaction.put_ticket_keys(Some(&old), new).await?;
+            change.transaction.put(Some(&old), new).await?;
         }
     }
     let revision = app.finish(change).await?;

@@ -68,13 +68,13 @@ pub async fn create(
     if expires_at.is_some_and(|end| end <= change.now) {
         return Err(AppError::invalid("token.expire_time", "it is past already"));
     }
-    if change.transaction.token(&id).await?.is_some() {
+    if change.transaction.get::<Token>(&id).await?.is_some() {
         return Err(AppError::AlreadyExists(id.to_resource_name()));
     }
     rules::can_add("tokens", app.feed.state().tokens().len(), TOKENS_MAX)?;
     let secret = Secret::generate().ok_or(IssueError::NoRandomness)?;
     let token = Token { id, hash: secret.hash(), access, expires_at };
-    let stored = change.transaction.create_token(token).await?;
+    let stored = change.transaction.put(None, token).await?;
     app.finish(change).await?;
     Ok((stored, secret))
 }
@@ -92,11 +92,11 @@ pub async fn delete(
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
-    let old = change.transaction.token(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
+    let old = change.transaction.get::<Token>(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
     check_etag(etag, &old)?;
-    let all = change.transaction.tokens().await?;
+    let all = change.transaction.list::<Token>().await?;
     rules::can_delete_token(&old.value, all.iter().map(|stored| &stored.value))?;
-    change.transaction.delete_token(&old).await?;
+    change.transaction.delete(&old).await?;
     app.finish(change).await
 }
 

@@ -1,6 +1,6 @@
 //! Resources as edges receive them.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,7 +12,9 @@ use switchyard_proto::{
     vocab::limits::RESOURCE_BYTES_MAX,
 };
 
-use crate::model::{Certificate, CertificateChain, Challenge, Resource, TicketKey, TicketKeyRole, TicketKeys};
+use crate::model::{
+    Certificate, CertificateChain, Challenge, PrivateKey, Resource, Stored, TicketKey, TicketKeyRole, TicketKeys,
+};
 
 /// Encodes a resource. The same version gives the same bytes on every control plane: digests depend on it.
 pub(super) fn encode(resource: &Resource) -> Bytes {
@@ -45,6 +47,20 @@ fn for_edges<R: resource::Resource>(resource: &R, filter: &Filter) -> Vec<u8> {
     filter.apply(&message).expect("what was just encoded is in the wire format")
 }
 
+/// A certificate over the bytes that edges receive: its chain and its key are in memory once.
+pub(super) fn over(encoded: &Bytes, stored: Arc<Stored<Certificate>>) -> Arc<Stored<Certificate>> {
+    let body = wire::Resource::decode(encoded.clone()).map(|resource| resource.body);
+    let Ok(body) = body.and_then(wire::Certificate::decode) else { return stored };
+    let wire::Certificate { dns_names: _, chain, private_key } = body;
+    let Stored { value: Certificate { id, source, chain: old, private_key: _ }, revision, created_at, updated_at } =
+        Arc::unwrap_or_clone(stored);
+    let mut chain = CertificateChain { certificates: chain, ..old };
+    chain.certificates.shrink_to_fit();
+    chain.dns_names.shrink_to_fit();
+    let value = Certificate { id, source, chain, private_key: PrivateKey::from_pkcs8(private_key) };
+    Arc::new(Stored { value, revision, created_at, updated_at })
+}
+
 fn challenge(challenge: &Challenge) -> wire::Challenge {
     let Challenge { host: _, http_01, tls_alpn_01 } = challenge;
     wire::Challenge {
@@ -75,33 +91,29 @@ fn ticket_keys(keys: &TicketKeys) -> wire::TicketKeys {
     wire::TicketKeys { keys: keys.keys().iter().map(key).collect() }
 }
 
-fn der(certificates: &[Vec<u8>]) -> Vec<Bytes> {
-    certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect()
-}
-
 fn certificate(certificate: &Certificate) -> wire::Certificate {
     let Certificate { id: _, source: _, chain, private_key } = certificate;
     // The rest is read from the certificates for people.
-    let CertificateChain { certificates, dns_names, issuer: _, fingerprint_sha256: _, not_before: _, not_after: _ } =
-        chain;
+    let CertificateChain { certificates, dns_names, issuer: _, not_before: _, not_after: _ } = chain;
     wire::Certificate {
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
-        chain: der(certificates),
+        chain: certificates.clone(),
         private_key: Bytes::copy_from_slice(private_key.expose_pkcs8()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use switchyard_proto::{
         resource::{CertificateSource, Domain},
         vocab::{HostPattern, Labels, Revision, ServiceId, Tag},
     };
 
     use super::*;
-    use crate::model::{Stored, Timestamp};
+    use crate::{
+        model::{Stored, Timestamp},
+        store::fixture::values,
+    };
 
     #[test]
     fn a_resource_is_an_envelope_with_what_edges_need_of_it() {
@@ -129,5 +141,18 @@ mod tests {
             ..v1::Domain::default()
         };
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_certificate_is_in_memory_as_edges_receive_it() {
+        let value = values::internal_certificate("shop.example");
+        let at = Timestamp(1);
+        let stored = Arc::new(Stored { value, revision: Revision(7), created_at: at, updated_at: at });
+        let encoded = encode(&Resource::Certificate(stored.clone()));
+        let over = over(&encoded, stored.clone());
+        assert_eq!(over, stored);
+        let is_part = |part: &[u8]| encoded.as_ptr_range().contains(&part.as_ptr());
+        assert!(over.value.chain.certificates.iter().all(|der| is_part(der)));
+        assert!(is_part(over.value.private_key.expose_pkcs8()));
     }
 }

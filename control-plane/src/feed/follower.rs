@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::{Feed, State};
 use crate::{
-    store::{Store, StoreError, Withheld},
+    store::{Changes, Store, StoreError, Withheld},
     telemetry::chain,
 };
 
@@ -38,28 +38,22 @@ impl Follower {
         // What is asked from here on may come too late for this reading.
         let question = *self.feed.shared.asked.borrow();
         let before = self.feed.state();
-        let changes = self.store.changes_after(before.revision()).await?;
-        if changes.head < before.revision() {
+        let mut state = State::clone(&before);
+        let (mut head, mut is_new) = (before.revision(), false);
+        let mut apply = |part: Changes| {
+            head = part.head;
+            part.withheld.iter().for_each(|withheld| warn_of(withheld, &before));
+            is_new |= state.apply(part);
+        };
+        self.store.read_changes(before.revision(), &mut apply).await?;
+        if head < before.revision() {
             warn!(
                 revision = %before.revision(),
-                database = %changes.head,
+                database = %head,
                 "the database is behind what was read from it, as after a restore; everything is read anew"
             );
         }
-        for Withheld { kind, id, revision, reason } in &changes.withheld {
-            // Reading everything anew is no news.
-            if before.withheld_of(kind, id).is_none_or(|known| known.revision != *revision) {
-                warn!(
-                    event = "row_unreadable",
-                    resource = format!("{kind}/{id}"),
-                    %revision,
-                    reason,
-                    "the database has what cannot be read: edges keep what they serve of it, and nobody is sent it"
-                );
-            }
-        }
-        let mut state = State::clone(&before);
-        if state.apply(changes) {
+        if is_new {
             debug!(revision = %state.revision(), "published");
             self.feed.shared.state.send_replace(Arc::new(state));
         }
@@ -113,6 +107,20 @@ impl Follower {
     }
 }
 
+/// Reports what cannot be read, unless it was known before: reading everything anew is no news.
+fn warn_of(withheld: &Withheld, before: &State) {
+    let Withheld { kind, id, revision, reason } = withheld;
+    if before.withheld_of(kind, id).is_none_or(|known| known.revision != *revision) {
+        warn!(
+            event = "row_unreadable",
+            resource = format!("{kind}/{id}"),
+            %revision,
+            reason,
+            "the database has what cannot be read: edges keep what they serve of it, and nobody is sent it"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use switchyard_proto::vocab::{Digest, EdgeId, HostPattern, Labels, ResourceKey, Revision, ServiceId, Tag};
@@ -162,8 +170,8 @@ mod tests {
         /// Puts a service, and a domain that edges see it for.
         async fn put(&self, id: &str) -> Stored<Service> {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
-            let stored = transaction.put_service(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
-            transaction.put_domain(None, domain(&stored.value.id)).await.unwrap();
+            let stored = transaction.put(None, Service::new(ServiceId::parse(id).unwrap())).await.unwrap();
+            transaction.put(None, domain(&stored.value.id)).await.unwrap();
             transaction.commit().await.unwrap();
             stored
         }
@@ -171,9 +179,9 @@ mod tests {
         async fn delete(&self, stored: &Stored<Service>) -> Revision {
             let mut transaction = self.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
             let host = domain(&stored.value.id).host;
-            let domain = transaction.domain(&host).await.unwrap().unwrap();
-            transaction.delete_domain(&domain).await.unwrap();
-            transaction.delete_service(stored).await.unwrap();
+            let domain = transaction.get::<Domain>(&host).await.unwrap().unwrap();
+            transaction.delete(&domain).await.unwrap();
+            transaction.delete(stored).await.unwrap();
             transaction.commit().await.unwrap()
         }
     }
@@ -206,6 +214,28 @@ mod tests {
         ending.cancel();
         follower.await.unwrap();
         assert_eq!(fixture.feed.read(Duration::from_millis(1)).await.unwrap_err(), crate::feed::NotRead);
+    }
+
+    #[tokio::test]
+    async fn a_state_is_whole_though_it_is_read_in_parts() {
+        const SERVICES: usize = 1_500;
+        let fixture = Fixture::new().await;
+        let mut transaction = fixture.store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
+        for number in 0..SERVICES {
+            let id = ServiceId::parse(&format!("s{number}")).unwrap();
+            transaction.put(None, Service::new(id)).await.unwrap();
+        }
+        let revision = transaction.commit().await.unwrap();
+        fixture.follower().catch_up().await.unwrap();
+        let state = fixture.feed.state();
+        assert_eq!((state.revision(), state.services().len()), (revision, SERVICES));
+        // Everything anew, as after a restore.
+        let (restored, feed) = (Fixture::new().await, fixture.feed.clone());
+        restored.put("shop").await;
+        fixture.put("later").await;
+        fixture.follower().catch_up().await.unwrap();
+        Follower::new(feed.clone(), restored.store.clone()).catch_up().await.unwrap();
+        assert_eq!(feed.state().services().len(), 1);
     }
 
     #[tokio::test]
@@ -278,8 +308,9 @@ mod tests {
             fixture.database.execute(value).await;
             fixture.database.execute(revision).await;
         };
+        fixture.database.execute("CREATE TABLE whole AS SELECT id, document FROM object WHERE kind = 'domains'").await;
         write(
-            "UPDATE domain SET minimum_tls_version = '1.4', revision = 4 WHERE host = 'shop.example'",
+            "UPDATE object SET document = X'FF', revision = 4 WHERE kind = 'domains' AND id = 'shop.example'",
             "UPDATE revision SET current = 4",
         )
         .await;
@@ -298,7 +329,8 @@ mod tests {
         }
         // It is written again, so that this version can read it.
         write(
-            "UPDATE domain SET minimum_tls_version = '1.2', revision = 5 WHERE host = 'shop.example'",
+            "UPDATE object SET document = (SELECT document FROM whole WHERE whole.id = object.id), revision = 5 \
+             WHERE kind = 'domains' AND id = 'shop.example'",
             "UPDATE revision SET current = 5",
         )
         .await;
@@ -307,12 +339,13 @@ mod tests {
         assert_eq!((state.withheld().count(), state.domains().len()), (0, 2));
         assert_eq!(told(&state, Some(Revision(4))), (1, vec![], vec![]));
 
-        fixture.database.execute("UPDATE domain SET minimum_tls_version = 'x', revision = 5").await;
+        fixture.database.execute("UPDATE object SET document = X'FF', revision = 5 WHERE kind = 'domains'").await;
         let anew = Feed::new();
         let follower = Follower::new(anew.clone(), fixture.store.clone());
         follower.catch_up().await.unwrap();
         assert_eq!(anew.state().withheld().count(), 2);
-        fixture.database.execute("DELETE FROM domain WHERE host = 'shop.example'").await;
+        fixture.database.execute("DELETE FROM reference WHERE from_id = 'shop.example'").await;
+        fixture.database.execute("DELETE FROM object WHERE kind = 'domains' AND id = 'shop.example'").await;
         fixture.database.execute("INSERT INTO tombstone VALUES ('domains', 'shop.example', 6)").await;
         fixture.database.execute("UPDATE revision SET current = 6").await;
         follower.catch_up().await.unwrap();
@@ -328,11 +361,11 @@ mod tests {
         let follower = tokio::spawn(fixture.follower().run(ending.clone()));
         let before = fixture.put("a").await;
         fixture.feed.reached(before.revision, LONG).await.unwrap();
-        fixture.database.execute("ALTER TABLE certificate RENAME TO elsewhere").await;
+        fixture.database.execute("ALTER TABLE sealed RENAME TO elsewhere").await;
         let during = fixture.put("b").await;
         assert!(fixture.feed.reached(during.revision, Duration::from_millis(50)).await.is_err());
         assert_eq!(fixture.feed.state().revision(), before.revision);
-        fixture.database.execute("ALTER TABLE elsewhere RENAME TO certificate").await;
+        fixture.database.execute("ALTER TABLE elsewhere RENAME TO sealed").await;
         let state = fixture.feed.reached(during.revision, LONG).await.unwrap();
         assert_eq!(state.services().len(), 2);
         ending.cancel();

@@ -1,6 +1,6 @@
 //! The resources that edges serve, and the references by which what a domain uses is found.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
@@ -21,11 +21,13 @@ pub(super) struct Resources {
     pub(super) services: OrdMap<ServiceId, Arc<Stored<Service>>>,
     pub(super) backends: OrdMap<BackendId, Arc<Stored<Backend>>>,
     pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
-    pub(super) challenges: HashMap<HostPattern, Arc<Stored<Challenge>>>,
+    pub(super) challenges: OrdMap<HostPattern, Arc<Stored<Challenge>>>,
     pub(super) ticket_keys: OrdMap<TicketKeysId, Arc<Stored<TicketKeys>>>,
-    encoded: HashMap<ResourceKey, Encoded>,
+    /// In order, not hashed: nodes of hashed maps are mostly empty, and these entries are large.
+    encoded: OrdMap<ResourceKey, Encoded>,
     backends_of: HashMap<ServiceId, OrdSet<BackendId>>,
-    certificates_named: HashMap<HostPattern, OrdSet<CertificateId>>,
+    /// By name; with no id, the place before those of the name.
+    certificates_named: OrdSet<(HostPattern, Option<CertificateId>)>,
     certificate_names: Zones,
     domain_names: Zones,
 }
@@ -43,33 +45,42 @@ impl fmt::Debug for Encoded {
     }
 }
 
-/// Names by the zone right above them: those that a wildcard of that zone covers, and the wildcard itself.
+/// Names in the order of the zones right above them: those that a wildcard of a zone covers follow that wildcard.
 #[derive(Clone, Debug, Default)]
-struct Zones(HashMap<Arc<str>, OrdSet<HostPattern>>);
+struct Zones(OrdSet<InZone>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct InZone(HostPattern);
+
+impl Ord for InZone {
+    fn cmp(&self, other: &Self) -> Ordering {
+        zone(&self.0).cmp(zone(&other.0)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for InZone {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Zones {
     fn insert(&mut self, name: &HostPattern) {
-        self.0.entry(zone(name).into()).or_default().insert(name.clone());
+        self.0.insert(InZone(name.clone()));
     }
 
     fn remove(&mut self, name: &HostPattern) {
-        let zone = zone(name);
-        if let Some(names) = self.0.get_mut(zone) {
-            names.remove(name);
-            if names.is_empty() {
-                self.0.remove(zone);
-            }
-        }
+        self.0.remove(&InZone(name.clone()));
     }
 
     /// The names that have a host in common with this one.
     fn related<'a>(&'a self, name: &'a HostPattern) -> Box<dyn Iterator<Item = &'a HostPattern> + 'a> {
-        let Some(names) = self.0.get(zone(name)) else { return Box::new(std::iter::empty()) };
         if name.wildcard_suffix().is_some() {
-            return Box::new(names.iter());
+            let names = self.0.range(InZone(name.clone())..).map(|InZone(name)| name);
+            return Box::new(names.take_while(move |it| zone(it) == zone(name)));
         }
-        let wildcard = names.get_min().filter(|least| least.wildcard_suffix().is_some());
-        Box::new(names.get(name).into_iter().chain(wildcard))
+        let wildcard = name.wildcard().and_then(|wildcard| self.0.get(&InZone(wildcard)));
+        Box::new(self.0.get(&InZone(name.clone())).into_iter().chain(wildcard).map(|InZone(name)| name))
     }
 }
 
@@ -104,7 +115,7 @@ impl Resources {
             self.forget_certificate(&old.value);
         }
         for name in &stored.value.chain.dns_names {
-            self.certificates_named.entry(name.clone()).or_default().insert(id.clone());
+            self.certificates_named.insert((name.clone(), Some(id.clone())));
             self.certificate_names.insert(name);
         }
     }
@@ -224,7 +235,7 @@ impl Resources {
 
     /// The certificates that have a name in common with a domain.
     pub(super) fn certificates_of(&self, host: &HostPattern) -> OrdSet<CertificateId> {
-        let named = |name| self.certificates_named.get(name).into_iter().flatten();
+        let named = |name| self.certificates_named(name);
         self.certificate_names.related(host).flat_map(named).cloned().collect()
     }
 
@@ -249,12 +260,16 @@ impl Resources {
 
     fn forget_certificate(&mut self, certificate: &Certificate) {
         for name in &certificate.chain.dns_names {
-            let Some(ids) = self.certificates_named.get_mut(name) else { continue };
-            ids.remove(&certificate.id);
-            if ids.is_empty() {
-                self.certificates_named.remove(name);
+            self.certificates_named.remove(&(name.clone(), Some(certificate.id.clone())));
+            if self.certificates_named(name).next().is_none() {
                 self.certificate_names.remove(name);
             }
         }
+    }
+
+    /// The certificates that are for exactly this name.
+    fn certificates_named<'a>(&'a self, name: &'a HostPattern) -> impl Iterator<Item = &'a CertificateId> {
+        let named = self.certificates_named.range((name.clone(), None)..);
+        named.take_while(move |(it, _)| it == name).filter_map(|(_, id)| id.as_ref())
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::HashMap;
+use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
     BackendId, CertificateId, HostPattern, Labels, ResourceKey, ResourceKind, Revision, ServiceId, TicketKeysId,
 };
@@ -27,9 +27,9 @@ struct Class {
     edges: usize,
     visible: VisibleSet,
     /// How many visible domains refer to each visible service.
-    services: HashMap<ServiceId, usize>,
+    services: OrdMap<ServiceId, usize>,
     /// How many visible domains have a name in common with each visible certificate.
-    certificates: HashMap<CertificateId, usize>,
+    certificates: OrdMap<CertificateId, usize>,
 }
 
 impl Classes {
@@ -341,7 +341,7 @@ impl Class {
 }
 
 /// Counts one user less; whether it was the last.
-fn let_go<K: std::hash::Hash + Eq + Clone>(users: &mut HashMap<K, usize>, key: &K) -> bool {
+fn let_go<K: Ord + Clone>(users: &mut OrdMap<K, usize>, key: &K) -> bool {
     let Some(count) = users.get_mut(key) else { return false };
     *count -= 1;
     let is_last = *count == 0;

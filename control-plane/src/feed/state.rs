@@ -6,7 +6,12 @@ use switchyard_proto::vocab::{
     ResourceKind, Revision, ServiceId, TicketKeysId, TokenId,
 };
 
-use super::{encode::encode, resources::Resources, scope::Classes, visible::VisibleSet};
+use super::{
+    encode::{encode, over},
+    resources::Resources,
+    scope::Classes,
+    visible::VisibleSet,
+};
 use crate::{
     model::{
         Backend, Certificate, Challenge, DnsProvider, Domain, EdgeKey, Enrolment, Invite, Issuer, Object, ObjectKey,
@@ -137,13 +142,13 @@ impl State {
         self.classes.certificates(labels)
     }
 
-    /// Applies what was read from the database; whether that was anything new.
+    /// Applies what was read from the database, or a part of that; whether that was anything new. It has the revision with the last part.
     pub(super) fn apply(&mut self, changes: Changes) -> bool {
-        let Changes { head, floor, whole, put, withheld, removed } = changes;
+        let Changes { head, floor, whole, continues, continued, put, withheld, removed } = changes;
         if head == self.revision {
             return false;
         }
-        if whole {
+        if whole && !continues {
             *self = Self::default();
         }
         // What edges with labels that are new saw before is known as far as everything is.
@@ -174,6 +179,9 @@ impl State {
                 ObjectKey { kind: ObjectKind::Served(kind), id } => self.remove(&kind, &id, revision),
                 key => self.remove_object(&key),
             }
+        }
+        if continued {
+            return true;
         }
         self.classes.raise_floor(floor);
         self.revision = head;
@@ -230,7 +238,7 @@ impl State {
         match resource {
             Resource::Service(stored) => classes.put_service(resources, stored, encoded),
             Resource::Backend(stored) => classes.put_backend(resources, stored, encoded),
-            Resource::Certificate(stored) => classes.put_certificate(resources, stored, encoded),
+            Resource::Certificate(stored) => classes.put_certificate(resources, over(&encoded, stored), encoded),
             Resource::Domain(stored) => classes.put_domain(resources, stored, encoded),
             Resource::Challenge(stored) => classes.put_challenge(resources, stored, encoded),
             Resource::TicketKeys(stored) => classes.put_ticket_keys(resources, stored, encoded),

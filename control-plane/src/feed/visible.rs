@@ -1,7 +1,7 @@
 use std::{fmt, ops::Bound};
 
 use bytes::Bytes;
-use imbl::{HashMap, OrdSet};
+use imbl::{OrdMap, OrdSet};
 use switchyard_proto::vocab::{Digest, ResourceKey, ResourceKind, Revision};
 
 use super::batch::Batch;
@@ -14,7 +14,8 @@ const REMOVALS_MAX: usize = 100_000;
 /// Clones share their structure.
 #[derive(Clone, Debug, Default)]
 pub struct VisibleSet {
-    entries: HashMap<ResourceKey, Entry>,
+    /// In order, not hashed: nodes of hashed maps are mostly empty, and entries are large.
+    entries: OrdMap<ResourceKey, Entry>,
     present: OrdSet<Position>,
     removed: OrdSet<Position>,
     withheld: OrdSet<Position>,
@@ -32,7 +33,6 @@ struct Entry {
 enum Content {
     Present {
         encoded: Bytes,
-        digest: Digest,
     },
     Removed,
     /// It is there, and cannot be read: whoever has it keeps what it serves.
@@ -43,7 +43,7 @@ enum Content {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Present { encoded: _, digest } => f.debug_tuple("Present").field(digest).finish(),
+            Self::Present { encoded } => f.debug_tuple("Present").field(&Digest::of(encoded)).finish(),
             Self::Removed => f.write_str("Removed"),
             Self::Withheld => f.write_str("Withheld"),
         }
@@ -80,10 +80,9 @@ impl VisibleSet {
     /// Puts a resource, or a new version of it.
     pub(super) fn put(&mut self, key: ResourceKey, revision: Revision, encoded: Bytes) {
         self.forget(&key);
-        let digest = Digest::of(&encoded);
-        self.digest = self.digest.plus(digest);
+        self.digest = self.digest.plus(Digest::of(&encoded));
         self.present.insert((revision, key.clone()));
-        self.entries.insert(key, Entry { revision, content: Content::Present { encoded, digest } });
+        self.entries.insert(key, Entry { revision, content: Content::Present { encoded } });
     }
 
     /// Whether a resource is there.
@@ -118,9 +117,10 @@ impl VisibleSet {
     fn forget(&mut self, key: &ResourceKey) {
         let Some(Entry { revision, content }) = self.entries.remove(key) else { return };
         match content {
-            Content::Present { digest, .. } => {
+            Content::Present { encoded } => {
                 self.present.remove(&(revision, key.clone()));
-                self.digest = self.digest.minus(digest);
+                // Worked out again: kept, it would be in memory for every resource, for the few that change.
+                self.digest = self.digest.minus(Digest::of(&encoded));
             }
             Content::Removed => {
                 self.removed.remove(&(revision, key.clone()));
@@ -135,7 +135,7 @@ impl VisibleSet {
     pub(super) fn present_from(&self, place: Place) -> impl Iterator<Item = (&Position, &Bytes)> {
         self.present.range((place, Bound::Unbounded)).filter_map(|position| {
             match &self.entries.get(&position.1)?.content {
-                Content::Present { encoded, .. } => Some((position, encoded)),
+                Content::Present { encoded } => Some((position, encoded)),
                 Content::Removed | Content::Withheld => None,
             }
         })

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use tracing::{error, warn};
 
-use crate::{app::AppError, model::rules::BrokenRule, telemetry::chain};
+use crate::{app::AppError, model::rules::BrokenRule, store::StoreError, telemetry::chain};
 
 /// In the domain field of google.rpc.ErrorInfo.
 const ERROR_DOMAIN: &str = "switchyard";
@@ -52,6 +52,16 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
         AppError::Store(store) if store.is_unavailable() => {
             warn!(error = chain(store), "a call failed: the database does not answer");
             return Status::unavailable("the database does not answer; try again");
+        }
+        AppError::Store(StoreError::Unreadable { name, .. } | StoreError::HistoryGone { name, .. }) => {
+            error!(error = chain(&error), "a call failed: an object or its history cannot be read");
+            let mut details = resource_info(ErrorDetails::new(), name, &text);
+            details.set_precondition_failure(vec![PreconditionViolation::new(
+                "UNREADABLE",
+                name.clone(),
+                text.clone(),
+            )]);
+            (Code::FailedPrecondition, details)
         }
         AppError::Store(_) | AppError::Issue(_) => {
             error!(error = chain(&error), "a call failed");

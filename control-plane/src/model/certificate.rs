@@ -1,5 +1,6 @@
+use bytes::Bytes;
 use switchyard_proto::{
-    resource::{CertificateSource, PrivateKey},
+    resource::{CertificateSource, PrivateKey, fingerprint_sha256},
     vocab::{CertificateId, HostPattern},
 };
 
@@ -42,13 +43,11 @@ impl Certificate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateChain {
     /// DER: the certificate, then the intermediates in order. Never empty.
-    pub certificates: Vec<Vec<u8>>,
+    pub certificates: Vec<Bytes>,
     /// The names it is for; at least one.
     pub dns_names: Vec<HostPattern>,
     /// The issuer's distinguished name (RFC 4514).
     pub issuer: String,
-    /// Lower-case hexadecimal SHA-256 of the first certificate.
-    pub fingerprint_sha256: String,
     /// Valid from then.
     pub not_before: Timestamp,
     /// Valid until then.
@@ -59,6 +58,11 @@ pub struct CertificateChain {
 const WARNING_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 impl CertificateChain {
+    /// Lower-case hexadecimal SHA-256 of the first certificate.
+    pub fn fingerprint_sha256(&self) -> String {
+        self.certificates.first().map(|leaf| fingerprint_sha256(leaf)).unwrap_or_default()
+    }
+
     /// Whether it should have been replaced by now: it ends in 30 days, or in a third of a shorter lifetime.
     pub fn is_ending(&self, now: Timestamp) -> bool {
         let lifetime = self.not_after.0 - self.not_before.0;
@@ -77,7 +81,6 @@ mod tests {
             certificates: vec![],
             dns_names: vec![],
             issuer: String::new(),
-            fingerprint_sha256: String::new(),
             not_before: Timestamp(0),
             not_after: Timestamp(days * DAY),
         };

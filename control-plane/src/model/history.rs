@@ -5,14 +5,14 @@ use switchyard_proto::vocab::Revision;
 
 use super::{Door, ObjectKey, Timestamp};
 
-/// What one revision did to one resource, as the history has it. Secrets are not in it.
+/// What one revision did to one resource, as the history has it. Of secrets it only says which they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryEntry {
     /// Where it stands.
     pub place: HistoryPlace,
-    /// The resource.
-    pub key: ObjectKey,
-    /// Its fields before; none if it was created.
+    /// The name of the resource: `domains/shop.example`. It may be of a kind that this version does not know.
+    pub resource: String,
+    /// Its fields before, by their path in the message (`tls.minimum_version`); none if it was created.
     pub old: Option<Map<String, Value>>,
     /// Its fields after; none if it was deleted.
     pub new: Option<Map<String, Value>>,

@@ -23,7 +23,10 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const KNOWN: [Self; 11] = [
+    /// All kinds, each before those that may refer to it.
+    pub const ALL: [Self; 11] = [
+        Self::Issuer,
+        Self::DnsProvider,
         Self::Served(ResourceKind::Service),
         Self::Served(ResourceKind::Backend),
         Self::Served(ResourceKind::Certificate),
@@ -33,8 +36,6 @@ impl ObjectKind {
         Self::Edge,
         Self::Invite,
         Self::Token,
-        Self::Issuer,
-        Self::DnsProvider,
     ];
 
     /// The one word for it everywhere, which is the collection part of the resource name: `domains`.
@@ -49,13 +50,18 @@ impl ObjectKind {
         }
     }
 
+    /// The kind of a collection, if this version knows it.
+    pub fn from_collection(collection: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.collection() == collection)
+    }
+
     /// The kind of a collection; it need not be known to this version.
     ///
     /// # Errors
     ///
     /// It is missing or out of bounds.
     pub fn parse(collection: &str) -> Result<Self, InvalidResourceKey> {
-        match Self::KNOWN.into_iter().find(|kind| kind.collection() == collection) {
+        match Self::from_collection(collection) {
             Some(known) => Ok(known),
             None => Ok(Self::Served(ResourceKind::parse(collection)?)),
         }
@@ -84,27 +90,27 @@ impl ObjectKey {
 
     /// The key of an edge.
     pub fn edge(id: &EdgeId) -> Self {
-        Self { kind: ObjectKind::Edge, id: id.as_str().into() }
+        Self { kind: ObjectKind::Edge, id: id.shared() }
     }
 
     /// The key of an invitation.
     pub fn invite(id: &InviteId) -> Self {
-        Self { kind: ObjectKind::Invite, id: id.as_str().into() }
+        Self { kind: ObjectKind::Invite, id: id.shared() }
     }
 
     /// The key of a token.
     pub fn token(id: &TokenId) -> Self {
-        Self { kind: ObjectKind::Token, id: id.as_str().into() }
+        Self { kind: ObjectKind::Token, id: id.shared() }
     }
 
     /// The key of an issuer.
     pub fn issuer(id: &IssuerId) -> Self {
-        Self { kind: ObjectKind::Issuer, id: id.as_str().into() }
+        Self { kind: ObjectKind::Issuer, id: id.shared() }
     }
 
     /// The key of a DNS provider.
     pub fn dns_provider(id: &DnsProviderId) -> Self {
-        Self { kind: ObjectKind::DnsProvider, id: id.as_str().into() }
+        Self { kind: ObjectKind::DnsProvider, id: id.shared() }
     }
 
     /// The key of a resource that edges serve, if it is one.
@@ -122,7 +128,7 @@ impl ObjectKey {
     /// Parses a name as in the API: `domains/shop.example`.
     pub fn parse_name(name: &str) -> Result<Self, InvalidResourceName> {
         let (collection, id) = name.split_once('/').unwrap_or((name, ""));
-        let kind = ObjectKind::KNOWN.into_iter().find(|kind| kind.collection() == collection);
+        let kind = ObjectKind::from_collection(collection);
         Ok(match kind.ok_or(InvalidResourceName::Collection("domains"))? {
             ObjectKind::Served(ResourceKind::Service) => ResourceKey::service(&ServiceId::parse(id)?).into(),
             ObjectKind::Served(ResourceKind::Backend) => ResourceKey::backend(&BackendId::parse(id)?).into(),

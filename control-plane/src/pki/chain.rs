@@ -1,8 +1,6 @@
+use bytes::Bytes;
 use switchyard_proto::{
-    resource::{
-        InvalidCertificate, PrivateKey, chain_of_pem, check_match, fingerprint_sha256, key_of_pem, parse_certificate,
-        to_pkcs8,
-    },
+    resource::{InvalidCertificate, PrivateKey, chain_of_pem, check_match, key_of_pem, parse_certificate, to_pkcs8},
     vocab::{
         HostPattern,
         limits::{CERTIFICATE_CHAIN_MAX, CERTIFICATE_NAMES_MAX},
@@ -56,8 +54,8 @@ pub fn inspect(certificates: Vec<Vec<u8>>) -> Result<CertificateChain, InvalidCe
     let issuer = leaf.issuer().to_string();
     let validity = leaf.validity();
     let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
-    let fingerprint_sha256 = fingerprint_sha256(first);
-    Ok(CertificateChain { certificates, dns_names, issuer, fingerprint_sha256, not_before, not_after })
+    let certificates = certificates.into_iter().map(Bytes::from).collect();
+    Ok(CertificateChain { certificates, dns_names, issuer, not_before, not_after })
 }
 
 fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCertificate> {
@@ -83,11 +81,11 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<Vec<HostPattern>, InvalidCert
 /// # Errors
 ///
 /// Which certificate is not, and why.
-pub fn check_order(chain: &[Vec<u8>], now: Timestamp) -> Result<(), InvalidCertificate> {
+pub fn check_order(chain: &[impl AsRef<[u8]>], now: Timestamp) -> Result<(), InvalidCertificate> {
     let certificates = chain
         .iter()
         .enumerate()
-        .map(|(index, der)| parse_certificate(der, index + 1))
+        .map(|(index, der)| parse_certificate(der.as_ref(), index + 1))
         .collect::<Result<Vec<_>, _>>()?;
     for (index, certificate) in certificates.iter().enumerate() {
         let position = index + 1;

@@ -1,3 +1,6 @@
+use switchyard_proto::vocab::Revision;
+
+use super::Unreadable;
 use crate::seal::{OpenError, ResealError, SealError};
 
 /// Why the database did not do what it was asked.
@@ -31,6 +34,35 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// An object in it cannot be read by this version. It is left as it is.
+    #[error("{name} cannot be read from the database: {reason}")]
+    Unreadable {
+        /// Which object: `domains/shop.example`.
+        name: String,
+        /// Why.
+        reason: Unreadable,
+    },
+    /// Something would refer to what is not there: a defect of this program.
+    #[error("a change was not made: it would leave a reference to something that is not there")]
+    DanglingReference(#[source] sqlx::Error),
+    /// The history does not reach back so far.
+    #[error("the history of {name} at revision {revision} is gone: it begins after revision {floor}")]
+    HistoryGone {
+        /// Of which object.
+        name: String,
+        /// What was asked for.
+        revision: Revision,
+        /// Up to where the history is gone.
+        floor: Revision,
+    },
+    /// Some secrets do not open, and so were not sealed anew.
+    #[error("{count} secrets do not open and were not sealed under the master key, {subject} among them")]
+    NotResealed {
+        /// How many.
+        count: usize,
+        /// One of them.
+        subject: String,
+    },
     /// A lease is not held any more.
     #[error("another control plane has taken over")]
     LeaseLost,
@@ -54,11 +86,14 @@ impl StoreError {
     /// Whether a row is there and cannot be read: it makes no sense, does not open, or is of a newer version. No other row is worse for it.
     pub fn is_unreadable(&self) -> bool {
         match self {
-            Self::Inconsistent { .. } | Self::Unseal(_) => true,
+            Self::Inconsistent { .. } | Self::Unreadable { .. } | Self::Unseal(_) => true,
             Self::Statement(error) => matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)),
             Self::Unavailable(_)
             | Self::Open { .. }
             | Self::Migrate(_)
+            | Self::DanglingReference(_)
+            | Self::HistoryGone { .. }
+            | Self::NotResealed { .. }
             | Self::LeaseLost
             | Self::WrongMasterKey
             | Self::Seal(_) => false,
@@ -84,6 +119,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            sqlx::Error::Database(database) if database.is_foreign_key_violation() => Self::DanglingReference(error),
             sqlx::Error::Database(database) if is_transient(database.code().as_deref()) => Self::Unavailable(error),
             _ => Self::Statement(error),
         }

@@ -1,14 +1,17 @@
 //! Databases for tests, each of a test's own.
 
+pub(crate) mod values;
+
 use std::{env, sync::Arc};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use switchyard_proto::vocab::{EdgeId, Labels};
 use tempfile::TempDir;
 
+use self::values::edge;
 use super::{Location, Store, open};
 use crate::{
-    model::{Actor, EdgeKey, Enrolment, Timestamp},
+    model::{Actor, Timestamp},
     seal::{MasterKey, Sealer},
 };
 
@@ -43,8 +46,28 @@ impl Fixture {
         open(&self.location, Sealer::new(&self.key)).await.unwrap()
     }
 
+    /// Opens the database with another master key, and with those that it was sealed under before.
+    pub(crate) async fn open_with(&self, key: &MasterKey, previous: &[MasterKey]) -> Arc<dyn Store> {
+        open(&self.location, Sealer::new(key).with_previous(previous)).await.unwrap()
+    }
+
+    /// The master key.
+    pub(crate) fn key(&self) -> &MasterKey {
+        &self.key
+    }
+
+    /// Bytes as a literal of the database's.
+    pub(crate) fn literal(&self, bytes: &[u8]) -> String {
+        let digits = crate::seal::hex(bytes);
+        match &self.location {
+            Location::Sqlite(_) => format!("X'{digits}'"),
+            Location::Postgres(_) => format!("'\\x{digits}'::bytea"),
+        }
+    }
+
     /// Does to the tables what this program never does.
-    pub(crate) async fn execute(&self, statement: &'static str) {
+    pub(crate) async fn execute(&self, statement: impl Into<String>) {
+        let statement = AssertSqlSafe(statement.into());
         match &self.location {
             Location::Sqlite(path) => {
                 let mut connection = SqliteConnection::connect(&path.display().to_string()).await.unwrap();
@@ -55,6 +78,35 @@ impl Fixture {
                 let mut connection = PgConnection::connect(url).await.unwrap();
                 connection.execute(statement).await.unwrap();
                 connection.close().await.unwrap();
+            }
+        }
+    }
+
+    /// What a query for one number says.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        match &self.location {
+            Location::Sqlite(path) => {
+                let mut connection = SqliteConnection::connect(&path.display().to_string()).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+            Location::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
+    /// What a query for one value of bytes says.
+    pub(crate) async fn bytes(&self, query: impl Into<String>) -> Vec<u8> {
+        let query = AssertSqlSafe(query.into());
+        match &self.location {
+            Location::Sqlite(path) => {
+                let mut connection = SqliteConnection::connect(&path.display().to_string()).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+            Location::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
             }
         }
     }
@@ -90,7 +142,6 @@ async fn on_server(statement: String) {
 /// Lets an edge belong to the fleet.
 pub(crate) async fn enrol(store: &Arc<dyn Store>, id: &EdgeId) {
     let mut transaction = store.begin(&Actor::system(), Timestamp(1)).await.unwrap();
-    let enrolment = Enrolment { id: id.clone(), key: EdgeKey::of(b"key"), labels: Labels::default() };
-    transaction.put_enrolment(None, enrolment).await.unwrap();
+    transaction.put(None, edge(id.as_str(), &Labels::default())).await.unwrap();
     transaction.commit().await.unwrap();
 }

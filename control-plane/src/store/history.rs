@@ -1,205 +1,178 @@
-//! The values in the history: readable without this program, and without secrets.
+//! What the history shows of documents: field by field, for every kind alike, by the descriptors of their messages.
 
-use std::time::Duration;
+use bytes::Bytes;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions};
+use serde_json::{Map, Value};
+use switchyard_proto::schema::{self, FieldOptions, Output};
 
-use serde_json::{Value, json};
+use super::{document::message_name, vault};
 
-use switchyard_proto::vocab::{BackendHost, Labels};
+/// Hashes of secrets. They tell nobody anything.
+const HASHES: [&str; 1] = ["secret_sha256"];
 
-use super::rows::limits_column;
-use crate::model::{
-    Access, Backend, BackendTrust, Certificate, CertificateChain, Challenge, ChallengeKind, DnsProvider, Domain,
-    Enrolment, Invite, Issuer, Name, Pattern, Service, TicketKey, TicketKeys, Token, fingerprint_sha256,
-};
-
-/// A resource as the history shows it.
-pub(super) trait Recorded {
-    fn recorded(&self) -> Value;
-}
-
-impl Recorded for Domain {
-    fn recorded(&self) -> Value {
-        let Self {
-            host,
-            service,
-            active_tag,
-            previous_tag,
-            certificate_source,
-            http_to_https,
-            edge_selector,
-            client_authentication,
-            minimum_tls_version,
-            acme,
-        } = self;
-        json!({
-            "host": host.as_str(),
-            "service": service.as_str(),
-            "active_tag": active_tag.as_str(),
-            "previous_tag": previous_tag.as_ref().map(|tag| tag.as_str()),
-            "certificate_source": certificate_source.as_str(),
-            "http_to_https": http_to_https,
-            "edge_selector": labels_value(edge_selector),
-            "minimum_tls_version": minimum_tls_version.as_str(),
-            "acme_challenge": acme.challenge.map(ChallengeKind::as_str),
-            "acme_issuers": acme.issuers().iter().map(|id| id.as_str()).collect::<Vec<_>>(),
-            "on_demand_hook": acme.on_demand.as_ref().map(|it| it.hook.as_str()),
-            "client_certificates": client_authentication.as_ref().map(|it| it.mode.as_str()),
-            "client_authorities_sha256": client_authentication.as_ref().map(|it| fingerprints(it.authorities.certificates())),
-        })
+/// The fields of a document by their path (`tls.minimum_version`), those that are set; of a secret, which one it is. What cannot be read
+/// is said under `document`.
+pub(super) fn fields(kind: &str, document: Vec<u8>) -> Map<String, Value> {
+    match read(kind, document.into()) {
+        Ok(fields) => fields,
+        Err(reason) => Map::from_iter([("document".to_owned(), format!("cannot be read: {reason}").into())]),
     }
 }
 
-impl Recorded for Service {
-    fn recorded(&self) -> Value {
-        let Self { id, balancing, protocol, timeouts, tls } = self;
-        let millis = |duration: Duration| duration.as_millis() as u64;
-        let name = |name: Option<&BackendHost>| name.map(ToString::to_string);
-        json!({
-            "id": id.as_str(),
-            "balancing": balancing.as_str(),
-            "protocol": protocol.as_str(),
-            "connect_timeout_ms": millis(timeouts.connect()),
-            "first_byte_timeout_ms": millis(timeouts.first_byte()),
-            "idle_timeout_ms": millis(timeouts.idle()),
-            "tls": tls.as_ref().map(|tls| tls.trust.as_str()),
-            "tls_authorities_sha256": tls.as_ref().and_then(|tls| match &tls.trust {
-                BackendTrust::Authorities(bundle) => Some(fingerprints(bundle.certificates())),
-                BackendTrust::System | BackendTrust::Anybody => None,
-            }),
-            "tls_server_name": name(tls.as_ref().and_then(|tls| tls.server_name.as_ref())),
-            "tls_alternative_name": name(tls.as_ref().and_then(|tls| tls.alternative_name.as_ref())),
-            "tls_client_chain_sha256":
-                tls.as_ref().and_then(|tls| tls.client_certificate.as_ref()).map(|it| fingerprints(&it.chain)),
-        })
+fn read(kind: &str, document: Bytes) -> Result<Map<String, Value>, String> {
+    let envelope = vault::envelope(document).map_err(|error| error.to_string())?;
+    let descriptor = message_name(kind).and_then(|name| schema::pool().get_message_by_name(name));
+    let descriptor = descriptor.ok_or("it is of a kind that this version does not know")?;
+    let message = DynamicMessage::decode(descriptor.clone(), envelope.message).map_err(|error| error.to_string())?;
+    let options =
+        SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false).stringify_64_bit_integers(false);
+    let json = message.serialize_with_options(serde_json::value::Serializer, &options).map_err(|it| it.to_string())?;
+    let mut fields = Map::new();
+    if let Value::Object(json) = json {
+        flatten(&descriptor, "", json, &mut fields);
+    }
+    // The ref stands for the secret: it is another exactly if that is.
+    let secrets = envelope.secrets.into_iter().map(|(path, reference)| (path, format!("secret {reference}").into()));
+    fields.extend(secrets);
+    Ok(fields)
+}
+
+/// Adds the fields of a message by their path.
+fn flatten(descriptor: &MessageDescriptor, prefix: &str, json: Map<String, Value>, fields: &mut Map<String, Value>) {
+    for (name, value) in json {
+        let Some(field) = descriptor.get_field_by_name(&name) else { continue };
+        let is_hidden = HASHES.contains(&&*name) || FieldOptions::of(&field).output == Some(Output::Computed);
+        if is_hidden || is_unset(&field, &value) {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        match (nested(&field), value) {
+            (Some(nested), Value::Object(json)) => {
+                let before = fields.len();
+                flatten(&nested, &format!("{path}."), json, fields);
+                // That it is there says something as well.
+                if fields.len() == before {
+                    fields.insert(path, Value::Object(Map::new()));
+                }
+            }
+            (_, value) => drop(fields.insert(path, value)),
+        }
     }
 }
 
-fn fingerprints(certificates: &[Vec<u8>]) -> Vec<String> {
-    certificates.iter().map(|der| fingerprint_sha256(der)).collect()
-}
-
-impl Recorded for Backend {
-    fn recorded(&self) -> Value {
-        let Self { id, service, address, tags, state } = self;
-        json!({
-            "id": id.as_str(),
-            "service": service.as_str(),
-            "address": address.to_string(),
-            "tags": tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(),
-            "state": state.as_str(),
-        })
+/// The message of a field that is shown field by field: no list, no map, and none that has a form of its own in JSON.
+fn nested(field: &FieldDescriptor) -> Option<MessageDescriptor> {
+    match field.kind() {
+        Kind::Message(message) if field.cardinality() != prost_reflect::Cardinality::Repeated => {
+            (message.package_name() != "google.protobuf").then_some(message)
+        }
+        _ => None,
     }
 }
 
-impl Recorded for Certificate {
-    fn recorded(&self) -> Value {
-        let Self { id, source, chain, private_key: _ } = self;
-        let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
-        json!({
-            "id": id.as_str(),
-            "source": source.as_str(),
-            "dns_names": dns_names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
-            "issuer": issuer,
-            "fingerprint_sha256": fingerprint_sha256,
-            "not_before": not_before.0,
-            "not_after": not_after.0,
-        })
+/// Whether a field is as if it had not been given. Flags and numbers always have a value.
+fn is_unset(field: &FieldDescriptor, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => match field.kind() {
+            Kind::Enum(words) => words.default_value().name() == text,
+            _ => text.is_empty(),
+        },
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty() && field.is_map(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
-impl Recorded for Challenge {
-    fn recorded(&self) -> Value {
-        let Self { host, http_01, tls_alpn_01 } = self;
-        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        json!({
-            "host": host.as_str(),
-            "http_01_thumbprint": http_01.as_ref().map(|thumbprint| thumbprint.as_str()),
-            "tls_alpn_01_digest": tls_alpn_01.as_ref().map(|digest| hexadecimal(digest.as_bytes())),
-        })
-    }
-}
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use serde_json::json;
+    use switchyard_proto::{store::v1 as wire, v1};
 
-impl Recorded for DnsProvider {
-    fn recorded(&self) -> Value {
-        let Self { id, zones, settings } = self;
-        json!({
-            "id": id.as_str(),
-            "zones": zones.iter().map(|zone| zone.as_str()).collect::<Vec<_>>(),
-            "provider": settings.provider(),
-        })
-    }
-}
+    use super::*;
+    use crate::store::document::{Encoded, Secrets};
 
-impl Recorded for TicketKeys {
-    fn recorded(&self) -> Value {
-        let key = |key: &TicketKey| {
-            let TicketKey { name, secret: _, role, created_at, since } = key;
-            json!({ "name": name.to_string(), "role": role.as_str(), "created_at": created_at.0, "since": since.0 })
+    fn shown(kind: &str, message: &impl Message, secrets: &[(&str, &str)]) -> Value {
+        let encoded = Encoded { message: message.encode_to_vec(), secrets: Secrets::default() };
+        let refs = secrets.iter().map(|(path, reference)| ((*path).to_owned(), (*reference).to_owned()));
+        fields(kind, vault::document(&encoded, refs)).into()
+    }
+
+    #[test]
+    fn fields_are_shown_by_their_path() {
+        let domain = v1::Domain {
+            name: "domains/shop.example".into(),
+            service: "services/shop".into(),
+            active_tag: "a".into(),
+            tls: Some(v1::DomainTls { minimum_version: v1::TlsVersion::V13.into(), ..Default::default() }),
+            edge_selector: [("region".to_owned(), "eu".to_owned())].into(),
+            ..v1::Domain::default()
         };
-        json!({
-            "id": self.id().as_str(),
-            "labels": labels_value(self.labels()),
-            "keys": self.keys().iter().map(key).collect::<Vec<_>>(),
-        })
+        let expected = json!({
+            "name": "domains/shop.example",
+            "service": "services/shop",
+            "active_tag": "a",
+            "tls.minimum_version": "TLS_VERSION_V1_3",
+            "edge_selector": { "region": "eu" },
+            "http_to_https": false,
+        });
+        assert_eq!(shown("domains", &domain, &[]), expected);
     }
-}
 
-impl Recorded for Issuer {
-    fn recorded(&self) -> Value {
-        let Self { id, directory, roots, email, external_account, profile, preferred_chain, place: _, limits, account } =
-            self;
-        json!({
-            "id": id.as_str(),
-            "directory": directory.as_str(),
-            "roots_sha256": roots.as_ref().map(|roots| fingerprints(roots.certificates())),
-            "email": email.as_ref().map(|email| email.as_str()),
-            "external_account": external_account.as_ref().map(|it| it.key_id.as_str()),
-            "profile": profile.as_ref().map(Name::as_str),
-            "preferred_chain": preferred_chain.as_ref().map(Name::as_str),
-            "rank": self.rank(),
-            "limits": serde_json::from_str::<Value>(&limits_column(limits)).unwrap_or_default(),
-            "account": account.as_ref().map(|account| &account.url),
-            "account_thumbprint": account.as_ref().map(|account| account.thumbprint.as_str()),
-        })
+    #[test]
+    fn moments_and_durations_are_shown_as_in_the_api() {
+        let second = pbjson_types::Duration { seconds: 1, nanos: 500_000_000 };
+        let service = v1::Service {
+            name: "services/shop".into(),
+            timeouts: Some(v1::ServiceTimeouts { connect: Some(second), ..Default::default() }),
+            ..v1::Service::default()
+        };
+        let expected = json!({ "name": "services/shop", "timeouts.connect": "1.500s" });
+        assert_eq!(shown("services", &service, &[]), expected);
+        let invite = wire::Invite {
+            name: "invites/k7".into(),
+            secret_sha256: vec![7; 32].into(),
+            uses: 2,
+            expire_time: Some(pbjson_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            ..wire::Invite::default()
+        };
+        let expected = json!({ "name": "invites/k7", "uses": 2, "expire_time": "2027-01-15T08:00:00Z" });
+        assert_eq!(shown("invites", &invite, &[]), expected);
     }
-}
 
-impl Recorded for Token {
-    fn recorded(&self) -> Value {
-        let Self { id, hash: _, access, expires_at } = self;
-        let Access { role, scope } = access;
-        let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (domains, services) = scope.patterns();
-        json!({
-            "id": id.as_str(),
-            "role": role.as_str(),
-            "domains": texts(domains),
-            "services": texts(services),
-            "expires_at": expires_at.map(|at| at.0),
-        })
+    #[test]
+    fn of_a_secret_is_shown_which_one_it_is() {
+        let provider = v1::DnsProvider {
+            name: "dnsProviders/home".into(),
+            settings: Some(v1::dns_provider::Settings::Exec(v1::Exec { program: "set-txt".into(), raw: true })),
+            ..v1::DnsProvider::default()
+        };
+        let expected = json!({
+            "name": "dnsProviders/home",
+            "exec.program": "set-txt",
+            "exec.raw": true,
+            "cloudflare.api_token": "secret 0123",
+        });
+        assert_eq!(shown("dnsProviders", &provider, &[("cloudflare.api_token", "0123")]), expected);
     }
-}
 
-impl Recorded for Enrolment {
-    fn recorded(&self) -> Value {
-        let Self { id, key, labels } = self;
-        json!({ "id": id.as_str(), "key_sha256": key.to_string(), "labels": labels_value(labels) })
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let message = v1::Exec::default();
+        assert_eq!(
+            shown("rollouts", &message, &[]),
+            json!({ "document": "cannot be read: it is of a kind that this version does not know" })
+        );
+        let damaged = Value::from(fields("domains", b"no message".to_vec()));
+        assert!(damaged["document"].as_str().unwrap().starts_with("cannot be read: "), "{damaged}");
     }
-}
 
-impl Recorded for Invite {
-    fn recorded(&self) -> Value {
-        let Self { id, hash: _, labels, uses, expires_at } = self;
-        json!({
-            "id": id.as_str(),
-            "labels": labels_value(labels),
-            "uses": uses,
-            "expires_at": expires_at.0,
-        })
+    #[test]
+    fn every_kind_has_a_message() {
+        for kind in crate::model::ObjectKind::ALL {
+            let name = message_name(kind.collection()).unwrap_or_else(|| panic!("{kind:?}"));
+            assert!(schema::pool().get_message_by_name(name).is_some(), "{name}");
+        }
     }
-}
-
-/// Labels as a JSON object.
-pub(super) fn labels_value(labels: &Labels) -> Value {
-    labels.iter().collect()
 }

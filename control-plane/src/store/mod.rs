@@ -1,14 +1,17 @@
 //! The database: what is declared and derived, the history of every change, and what is remembered about edges.
 //!
 //! What always holds: every change of the configuration is one [`Transaction`], which takes its revision in its first
-//! statement and writes what it changed with the old and the new value. So revisions have no gaps, commit order is
-//! revision order, and what a transaction reads cannot change before it commits. Secrets are sealed before they are
-//! written. Both databases run the statements of `sql/`, which is compiled once for each, and pass the same tests.
+//! statement and writes the whole new document of what it changed. So revisions have no gaps, commit order is
+//! revision order, and what a transaction reads cannot change before it commits. Every kind is kept in the same tables, as a
+//! [`Document`]; nothing refers to what is not there. Secrets are sealed before they are written. A document that cannot be read
+//! is [`Withheld`]: it stops nobody from reading the others, and is never written over. Both databases run the statements of
+//! `sql/`, which is compiled once for each, and pass the same tests.
 //!
 //! It decides nothing: that is `app`'s.
 
 #[cfg(test)]
 mod conformance;
+mod document;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -16,29 +19,34 @@ mod history;
 mod postgres;
 mod rows;
 mod sqlite;
+mod transaction;
+mod vault;
 mod wakeup;
 
 use std::{fmt, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{
-    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey, Revision,
-    ServiceId, TicketKeysId, TokenId,
-};
+use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, TokenId};
 use tokio::sync::watch;
 
-pub use self::error::StoreError;
+pub use self::{
+    document::{Document, Unreadable},
+    error::StoreError,
+    transaction::{Objects, Transaction},
+};
 use crate::{
     model::{
-        Actor, Backend, Certificate, Challenge, DnsProvider, Domain, EdgeRecord, Enrolment, Exhausted, HistoryEntry,
-        HistoryFilter, Invite, Issuance, Issuer, IssuerUse, Lease, Limit, Object, ObjectKey, RateLimits, Service,
-        Stored, TicketKeys, Timestamp, Token, Used,
+        Actor, EdgeRecord, Exhausted, HistoryEntry, HistoryFilter, Issuance, IssuerUse, Lease, Limit, Object,
+        ObjectKey, RateLimits, Timestamp, Used,
     },
     seal::Sealer,
 };
 
 /// Tombstones that are kept. An edge that was away for more deletions than that is sent everything.
 pub const TOMBSTONES_MAX: u32 = 100_000;
+
+/// Changes that the history has, beside the last entry before them of each object.
+pub const HISTORY_MAX: u32 = 100_000;
 
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,13 +86,28 @@ pub trait Store: Debug + Send + Sync {
     /// Begins a change of the configuration, which takes the next revision. It waits for the change before it to end.
     async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Box<dyn Transaction>, StoreError>;
 
-    /// Everything that was changed after a revision, as it is now, read at one moment.
-    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError>;
+    /// Gives everything that was changed after a revision, as it is now, read at one moment, to `take`: in parts, so that not all of it
+    /// is in memory twice.
+    async fn read_changes(&self, after: Revision, take: &mut (dyn FnMut(Changes) + Send)) -> Result<(), StoreError>;
+
+    /// The same at once.
+    async fn changes_after(&self, after: Revision) -> Result<Changes, StoreError> {
+        let mut all = Changes::default();
+        let mut take = |part: Changes| {
+            let Changes { head, floor, whole, continues: _, continued: _, put, withheld, removed } = part;
+            (all.head, all.floor, all.whole) = (head, floor, whole);
+            all.put.extend(put);
+            all.withheld.extend(withheld);
+            all.removed.extend(removed);
+        };
+        self.read_changes(after, &mut take).await?;
+        Ok(all)
+    }
 
     /// What the change of this number put and deleted.
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError>;
 
-    /// What the history has, the newest first: at most `limit` entries.
+    /// What the history has, the newest first: at most `limit` entries. It ends after [`HISTORY_MAX`] changes.
     async fn history(&self, filter: &HistoryFilter, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;
 
     /// Marked as changed whenever there may be something new: after a commit of this process, and after one of another
@@ -150,14 +173,22 @@ pub trait Store: Debug + Send + Sync {
     /// somebody did.
     async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError>;
 
+    /// Deletes for good what a secret of an object was before, by the path of its field; how many records those were. The one that it is
+    /// now stays: replace it first. What the history has of the object is refused from then on where it needs one of them.
+    async fn purge_secret(&self, object: &ObjectKey, path: &str) -> Result<usize, StoreError>;
+
     /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Some do not open; all others are sealed anew.
     async fn reseal(&self) -> Result<usize, StoreError>;
 
     /// Ends all connections. SQLite then has everything in its one file, for whoever copies it.
     async fn close(&self);
 }
 
-/// What was changed after some revision.
+/// What was changed after some revision, or a part of that.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// The newest revision: everything up to it is contained.
@@ -166,9 +197,13 @@ pub struct Changes {
     pub floor: Revision,
     /// Everything is contained, also what is older: what is not in it is gone.
     pub whole: bool,
+    /// A part came before this one, which has what is referred to.
+    pub continues: bool,
+    /// Another part follows.
+    pub continued: bool,
     /// What was put and is there, those first that others refer to.
     pub put: Vec<Object>,
-    /// What is there and cannot be read.
+    /// What was put and is there, and cannot be read.
     pub withheld: Vec<Withheld>,
     /// What was deleted, and when. If `whole`, every deletion that is known one by one: edges may still have to be told.
     pub removed: Vec<(ObjectKey, Revision)>,
@@ -186,158 +221,4 @@ pub struct Withheld {
     pub revision: Revision,
     /// Why it cannot be read.
     pub reason: String,
-}
-
-/// One change of the configuration. Nothing of it is there before [`Transaction::commit`]; dropped, it never was.
-#[async_trait]
-pub trait Transaction: Send {
-    /// The revision it makes.
-    fn revision(&self) -> Revision;
-
-    /// Makes it durable, and wakes the followers. When this fails with [`StoreError::Unavailable`], it is not known
-    /// whether it was made.
-    async fn commit(self: Box<Self>) -> Result<Revision, StoreError>;
-
-    /// Whether nothing was ever declared but the default service.
-    async fn is_pristine(&mut self) -> Result<bool, StoreError>;
-
-    /// A domain.
-    async fn domain(&mut self, host: &HostPattern) -> Result<Option<Stored<Domain>>, StoreError>;
-    /// Creates a domain (`old` is `None`), or replaces the one that was read.
-    async fn put_domain(&mut self, old: Option<&Stored<Domain>>, new: Domain) -> Result<Stored<Domain>, StoreError>;
-    /// Deletes the domain that was read.
-    async fn delete_domain(&mut self, old: &Stored<Domain>) -> Result<(), StoreError>;
-
-    /// A service.
-    async fn service(&mut self, id: &ServiceId) -> Result<Option<Stored<Service>>, StoreError>;
-    /// One of the domains and backends that refer to a service.
-    async fn user_of_service(&mut self, id: &ServiceId) -> Result<Option<ResourceKey>, StoreError>;
-    /// Creates a service (`old` is `None`), or replaces the one that was read.
-    async fn put_service(&mut self, old: Option<&Stored<Service>>, new: Service)
-    -> Result<Stored<Service>, StoreError>;
-    /// Deletes the service that was read.
-    async fn delete_service(&mut self, old: &Stored<Service>) -> Result<(), StoreError>;
-
-    /// A backend.
-    async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError>;
-    /// The backends of a service.
-    async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError>;
-    /// How many backends a service has.
-    async fn count_backends(&mut self, id: &ServiceId) -> Result<usize, StoreError>;
-    /// Creates a backend (`old` is `None`), or replaces the one that was read.
-    async fn put_backend(&mut self, old: Option<&Stored<Backend>>, new: Backend)
-    -> Result<Stored<Backend>, StoreError>;
-    /// Deletes the backend that was read.
-    async fn delete_backend(&mut self, old: &Stored<Backend>) -> Result<(), StoreError>;
-
-    /// A certificate.
-    async fn certificate(&mut self, id: &CertificateId) -> Result<Option<Stored<Certificate>>, StoreError>;
-    /// Creates a certificate (`old` is `None`), or replaces the one that was read.
-    async fn put_certificate(
-        &mut self,
-        old: Option<&Stored<Certificate>>,
-        new: Certificate,
-    ) -> Result<Stored<Certificate>, StoreError>;
-    /// Deletes the certificate that was read.
-    async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError>;
-
-    /// What edges answer a CA that asks for a domain.
-    async fn challenge(&mut self, host: &HostPattern) -> Result<Option<Stored<Challenge>>, StoreError>;
-    /// Creates an answer (`old` is `None`), or replaces the one that was read.
-    async fn put_challenge(
-        &mut self,
-        old: Option<&Stored<Challenge>>,
-        new: Challenge,
-    ) -> Result<Stored<Challenge>, StoreError>;
-    /// Deletes the answer that was read.
-    async fn delete_challenge(&mut self, old: &Stored<Challenge>) -> Result<(), StoreError>;
-
-    /// What edges with the same labels issue session tickets with.
-    async fn ticket_keys(&mut self, id: &TicketKeysId) -> Result<Option<Stored<TicketKeys>>, StoreError>;
-    /// Creates ticket keys (`old` is `None`), or replaces those that were read.
-    async fn put_ticket_keys(
-        &mut self,
-        old: Option<&Stored<TicketKeys>>,
-        new: TicketKeys,
-    ) -> Result<Stored<TicketKeys>, StoreError>;
-    /// Deletes the ticket keys that were read.
-    async fn delete_ticket_keys(&mut self, old: &Stored<TicketKeys>) -> Result<(), StoreError>;
-
-    /// An issuer.
-    async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError>;
-    /// All issuers, by id.
-    async fn issuers(&mut self) -> Result<Vec<Stored<Issuer>>, StoreError>;
-    /// One of the domains that name an issuer.
-    async fn user_of_issuer(&mut self, id: &IssuerId) -> Result<Option<ResourceKey>, StoreError>;
-    /// Creates an issuer (`old` is `None`), or replaces the one that was read.
-    async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError>;
-    /// Deletes the issuer that was read.
-    async fn delete_issuer(&mut self, old: &Stored<Issuer>) -> Result<(), StoreError>;
-
-    /// A DNS provider.
-    async fn dns_provider(&mut self, id: &DnsProviderId) -> Result<Option<Stored<DnsProvider>>, StoreError>;
-    /// All DNS providers, by id.
-    async fn dns_providers(&mut self) -> Result<Vec<Stored<DnsProvider>>, StoreError>;
-    /// Creates a DNS provider (`old` is `None`), or replaces the one that was read.
-    async fn put_dns_provider(
-        &mut self,
-        old: Option<&Stored<DnsProvider>>,
-        new: DnsProvider,
-    ) -> Result<Stored<DnsProvider>, StoreError>;
-    /// Deletes the DNS provider that was read.
-    async fn delete_dns_provider(&mut self, old: &Stored<DnsProvider>) -> Result<(), StoreError>;
-
-    /// How far a domain is with its certificate.
-    async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError>;
-    /// Writes that, whatever was there.
-    async fn put_issuance(&mut self, issuance: &Issuance) -> Result<(), StoreError>;
-    /// Forgets that.
-    async fn delete_issuance(&mut self, host: &HostPattern) -> Result<(), StoreError>;
-    /// How many names have their certificates from a domain on demand.
-    async fn count_on_demand(&mut self, domain: &HostPattern) -> Result<usize, StoreError>;
-    /// Retires the names that have their certificates from a domain on demand, and forgets those that have none yet.
-    async fn retire_on_demand(
-        &mut self,
-        domain: &HostPattern,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
-    /// Goes on with the names that were retired with a domain.
-    async fn revive_on_demand(&mut self, domain: &HostPattern, now: Timestamp) -> Result<(), StoreError>;
-    /// Makes sure that nobody else has the lease before this has ended.
-    async fn require(&mut self, lease: &Lease) -> Result<(), StoreError>;
-
-    /// An edge that belongs to the fleet.
-    async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError>;
-    /// How many edges have exactly these labels.
-    async fn count_edges(&mut self, labels: &Labels) -> Result<usize, StoreError>;
-    /// Lets an edge belong to the fleet (`old` is `None`), or replaces what was read of it.
-    async fn put_enrolment(
-        &mut self,
-        old: Option<&Stored<Enrolment>>,
-        new: Enrolment,
-    ) -> Result<Stored<Enrolment>, StoreError>;
-    /// Removes the edge that was read, and what is remembered about it.
-    async fn delete_enrolment(&mut self, old: &Stored<Enrolment>) -> Result<(), StoreError>;
-
-    /// An invitation.
-    async fn invite(&mut self, id: &InviteId) -> Result<Option<Stored<Invite>>, StoreError>;
-    /// Creates an invitation (`old` is `None`), or replaces the one that was read.
-    async fn put_invite(&mut self, old: Option<&Stored<Invite>>, new: Invite) -> Result<Stored<Invite>, StoreError>;
-    /// Deletes the invitation that was read.
-    async fn delete_invite(&mut self, old: &Stored<Invite>) -> Result<(), StoreError>;
-
-    /// A token of the API.
-    async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError>;
-    /// All tokens of the API.
-    async fn tokens(&mut self) -> Result<Vec<Stored<Token>>, StoreError>;
-    /// Creates a token.
-    async fn create_token(&mut self, new: Token) -> Result<Stored<Token>, StoreError>;
-    /// Deletes the token that was read.
-    async fn delete_token(&mut self, old: &Stored<Token>) -> Result<(), StoreError>;
-
-    /// A secret of the system, by name.
-    async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Creates or replaces a secret of the system.
-    async fn put_secret(&mut self, name: &str, secret: &[u8]) -> Result<(), StoreError>;
 }

@@ -46,6 +46,8 @@ pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlSto
         .filename(path)
         .create_if_missing(true)
         .foreign_keys(true)
+        // What was purged is overwritten, where that costs no other access to the disk.
+        .pragma("secure_delete", "fast")
         .journal_mode(SqliteJournalMode::Wal)
         // Without it the last commits can be lost with the power, though they were acknowledged.
         .synchronous(SqliteSynchronous::Full)

@@ -10,6 +10,7 @@ use aws_lc_rs::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
     },
 };
+use bytes::Bytes;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::{
     RootCertStore,
@@ -90,12 +91,12 @@ pub fn fingerprint_sha256(der: &[u8]) -> String {
 
 /// A private key: DER, PKCS #8. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(Vec<u8>);
+pub struct PrivateKey(Bytes);
 
 impl PrivateKey {
     /// Takes a PKCS #8 document.
-    pub fn from_pkcs8(der: Vec<u8>) -> Self {
-        Self(der)
+    pub fn from_pkcs8(der: impl Into<Bytes>) -> Self {
+        Self(der.into())
     }
 
     /// The PKCS #8 document, to be sealed or sent to an edge.
@@ -171,8 +172,8 @@ pub fn certificate_pem(der: &[u8]) -> String {
 }
 
 /// Certificates as PEM, in their order.
-pub fn certificates_pem(certificates: &[Vec<u8>]) -> String {
-    certificates.iter().map(|der| certificate_pem(der)).collect()
+pub fn certificates_pem(certificates: &[impl AsRef<[u8]>]) -> String {
+    certificates.iter().map(|der| certificate_pem(der.as_ref())).collect()
 }
 
 fn encode_pem(tag: &str, der: &[u8]) -> String {
@@ -385,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_private_key_is_never_shown() {
-        let key = PrivateKey::from_pkcs8(b"secret".to_vec());
+        let key = PrivateKey::from_pkcs8(b"secret".as_slice());
         assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
     }
 }

@@ -56,6 +56,17 @@ impl HostPattern {
         self.0.strip_prefix("*.")
     }
 
+    /// The wildcard that stands for this name, among others; `None` for a wildcard, and for a name of one label.
+    pub fn wildcard(&self) -> Option<Self> {
+        let (label, zone) = self.0.split_once('.')?;
+        (label != "*").then(|| Self(format!("*.{zone}").into()))
+    }
+
+    /// The text, shared with everybody who asks.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// Whether `host` (normalized, see [`normalize_host`]) is one of the names this stands for.
     pub fn matches(&self, host: &str) -> bool {
         match self.wildcard_suffix() {
@@ -141,6 +152,14 @@ mod tests {
 
     fn pattern(text: &str) -> String {
         HostPattern::parse(text).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_the_names_right_below_its_zone() {
+        let name = |text: &str| HostPattern::parse(text).unwrap();
+        assert_eq!(name("a.shop.example").wildcard(), Some(name("*.shop.example")));
+        assert_eq!(name("shop.example").wildcard(), Some(name("*.example")));
+        assert_eq!((name("localhost").wildcard(), name("*.example").wildcard()), (None, None));
     }
 
     #[test]

@@ -63,6 +63,11 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The text, shared with everybody who asks.
+            pub fn shared(&self) -> Arc<str> {
+                self.0.clone()
+            }
         }
 
         impl fmt::Display for $name {
@@ -144,6 +149,11 @@ impl TicketKeysId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, shared with everybody who asks.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 }
 

@@ -97,32 +97,32 @@ impl ResourceKey {
 
     /// The key of a service.
     pub fn service(id: &ServiceId) -> Self {
-        Self { kind: ResourceKind::Service, id: id.as_str().into() }
+        Self { kind: ResourceKind::Service, id: id.shared() }
     }
 
     /// The key of a backend.
     pub fn backend(id: &BackendId) -> Self {
-        Self { kind: ResourceKind::Backend, id: id.as_str().into() }
+        Self { kind: ResourceKind::Backend, id: id.shared() }
     }
 
     /// The key of a certificate.
     pub fn certificate(id: &CertificateId) -> Self {
-        Self { kind: ResourceKind::Certificate, id: id.as_str().into() }
+        Self { kind: ResourceKind::Certificate, id: id.shared() }
     }
 
     /// The key of a domain.
     pub fn domain(host: &HostPattern) -> Self {
-        Self { kind: ResourceKind::Domain, id: host.as_str().into() }
+        Self { kind: ResourceKind::Domain, id: host.shared() }
     }
 
     /// The key of what a CA is answered that asks for a domain.
     pub fn challenge(host: &HostPattern) -> Self {
-        Self { kind: ResourceKind::Challenge, id: host.as_str().into() }
+        Self { kind: ResourceKind::Challenge, id: host.shared() }
     }
 
     /// The key of what edges with the same labels issue session tickets with.
     pub fn ticket_keys(id: &TicketKeysId) -> Self {
-        Self { kind: ResourceKind::TicketKeys, id: id.as_str().into() }
+        Self { kind: ResourceKind::TicketKeys, id: id.shared() }
     }
 
     /// The key in a message of the change feed.

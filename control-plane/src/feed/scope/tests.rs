@@ -86,10 +86,9 @@ fn stored<T>(value: T, revision: Revision) -> Arc<Stored<T>> {
 
 fn certificate(id: u8, names: BTreeSet<u8>) -> Certificate {
     let chain = CertificateChain {
-        certificates: vec![vec![id]],
+        certificates: vec![vec![id].into()],
         dns_names: names.into_iter().map(host).collect(),
         issuer: String::new(),
-        fingerprint_sha256: String::new(),
         not_before: Timestamp(0),
         not_after: Timestamp(0),
     };

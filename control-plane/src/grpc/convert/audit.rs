@@ -39,7 +39,7 @@ pub(in crate::grpc) fn filter(
 
 /// An entry of the history as a message.
 pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
-    let HistoryEntry { place, key, old, new, actor, door, address, method, at } = entry;
+    let HistoryEntry { place, resource, old, new, actor, door, address, method, at } = entry;
     let kind = match (&old, &new) {
         (None, _) => wire::ChangeKind::Created,
         (Some(_), Some(_)) => wire::ChangeKind::Updated,
@@ -53,7 +53,7 @@ pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
     };
     wire::Change {
         revision: place.revision.0,
-        resource: key.to_string(),
+        resource,
         kind: kind.into(),
         fields: differences(old, new),
         actor,

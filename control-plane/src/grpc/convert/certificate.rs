@@ -14,14 +14,14 @@ use crate::{
 pub(in crate::grpc) fn message(stored: &Stored<Certificate>, now: Timestamp) -> wire::Certificate {
     let Stored { value, revision, created_at, updated_at } = stored;
     let Certificate { id, source: from, chain, private_key: _ } = value;
-    let CertificateChain { certificates: _, dns_names, issuer, fingerprint_sha256, not_before, not_after } = chain;
+    let CertificateChain { certificates: _, dns_names, issuer, not_before, not_after } = chain;
     wire::Certificate {
         name: id.to_resource_name(),
         source: from.to_message(),
         chain_pem: pki::certificates_pem(&chain.certificates),
         dns_names: dns_names.iter().map(ToString::to_string).collect(),
         issuer: issuer.clone(),
-        fingerprint_sha256: fingerprint_sha256.clone(),
+        fingerprint_sha256: chain.fingerprint_sha256(),
         not_before_time: Some(timestamp(*not_before)),
         not_after_time: Some(timestamp(*not_after)),
         revision: revision.0,

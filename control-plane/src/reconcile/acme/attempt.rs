@@ -311,7 +311,7 @@ impl Attempt {
         let private_key = pki::new_key().map_err(AppError::from)?;
         self.spend(issuer).await?;
         let replaces = certificate.filter(|_| self.issuance.issuer.as_ref() == Some(id));
-        let replaces = replaces.map(|it| it.value.chain.certificates[0].as_slice());
+        let replaces = replaces.map(|it| &it.value.chain.certificates[0][..]);
         let profile = issuer.value.profile.as_ref().map(|profile| profile.as_str());
         let open = session.order(&self.issuance.host, profile, replaces).await?;
         let order = Order { issuer: id.clone(), url: open.url().to_owned(), private_key, began_at: self.now() };

@@ -78,10 +78,9 @@ mod tests {
 
     fn chain(days: i64) -> CertificateChain {
         CertificateChain {
-            certificates: vec![vec![0]],
+            certificates: vec![vec![0].into()],
             dns_names: vec![],
             issuer: String::new(),
-            fingerprint_sha256: String::new(),
             not_before: NOW,
             not_after: Timestamp(NOW.0 + days * DAY),
         }

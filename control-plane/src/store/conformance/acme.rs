@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use switchyard_proto::vocab::{DnsProviderId, HostPattern, IssuerId, Revision};
+use switchyard_proto::vocab::{HostPattern, IssuerId};
 
 use super::{Fixture, NOW, actor};
 use crate::{
     model::{
-        Account, Challenge, Directory, DnsProvider, DnsSettings, Email, Exhausted, ExternalAccount, HistoryFilter,
-        Issuance, Issuer, IssuerUse, KeyAuthorizationDigest, Lease, Name, Order, Phase, PrivateKey, Rate, RateLimits,
-        Renewal, Thumbprint, Timestamp, UseKind, Zones,
+        Exhausted, Issuance, IssuerUse, Lease, Order, Phase, PrivateKey, Rate, RateLimits, Renewal, Timestamp, UseKind,
     },
-    store::{Store, StoreError, Transaction},
+    store::{Store, StoreError},
 };
 
 conformance!(
     a_lease_has_one_holder_at_a_time,
     an_issuance_is_written_by_who_read_it_and_holds_the_lease,
     what_is_due_comes_first_and_the_next_moment_is_known,
-    issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_are_in_no_history,
     what_a_ca_allows_is_counted_in_windows_that_move,
 );
 
@@ -101,77 +98,6 @@ async fn what_is_due_comes_first_and_the_next_moment_is_known(fixture: Fixture) 
     assert_eq!(store.next_issuance_at(Timestamp(3)).await.unwrap(), Some(Timestamp(9)));
     assert_eq!(store.next_issuance_at(Timestamp(9)).await.unwrap(), None);
     assert_eq!(names(store.issuances("a.example", 2).await.unwrap()), ["b.example", "c.example"]);
-}
-
-fn issuer() -> Issuer {
-    Issuer {
-        id: IssuerId::parse("ca").unwrap(),
-        directory: Directory::parse("https://ca.example/directory").unwrap(),
-        roots: None,
-        email: Some(Email::parse("admin@shop.example").unwrap()),
-        external_account: Some(
-            ExternalAccount::new(Name::parse("kid-1").unwrap(), b"external-secret".to_vec()).unwrap(),
-        ),
-        profile: Some(Name::parse("shortlived").unwrap()),
-        preferred_chain: None,
-        place: crate::model::Place::Rank(1),
-        limits: RateLimits {
-            orders: Some(Rate { count: 300, window: Duration::from_secs(10_800) }),
-            ..RateLimits::default()
-        },
-        account: Some(Account {
-            url: "https://ca.example/account/1".to_owned(),
-            key: PrivateKey::from_pkcs8(b"account-secret".to_vec()),
-            thumbprint: Thumbprint::parse(&"a".repeat(43)).unwrap(),
-        }),
-    }
-}
-
-fn challenge() -> Challenge {
-    Challenge {
-        host: host("shop.example"),
-        http_01: Some(Thumbprint::parse(&"b".repeat(43)).unwrap()),
-        tls_alpn_01: KeyAuthorizationDigest::from_bytes(&[7; 32]),
-    }
-}
-
-fn dns_provider() -> DnsProvider {
-    DnsProvider {
-        id: DnsProviderId::parse("home").unwrap(),
-        zones: Zones::parse(&["shop.example".to_owned()]).unwrap(),
-        settings: DnsSettings::cloudflare("provider-secret", None).unwrap(),
-    }
-}
-
-/// Puts an issuer, a challenge and a DNS provider.
-pub(super) async fn put_each(transaction: &mut dyn Transaction) {
-    transaction.put_issuer(None, issuer()).await.unwrap();
-    transaction.put_challenge(None, challenge()).await.unwrap();
-    transaction.put_dns_provider(None, dns_provider()).await.unwrap();
-}
-
-async fn issuers_challenges_and_dns_providers_are_read_back_and_their_secrets_are_in_no_history(fixture: Fixture) {
-    let store = fixture.open().await;
-    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
-    let issuer = transaction.put_issuer(None, issuer()).await.unwrap();
-    let challenge = transaction.put_challenge(None, challenge()).await.unwrap();
-    let provider = transaction.put_dns_provider(None, dns_provider()).await.unwrap();
-    transaction.commit().await.unwrap();
-    drop(store);
-
-    let store = fixture.open().await;
-    assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().put.len(), 3);
-    let history = format!("{:?}", store.history(&HistoryFilter::default(), 10).await.unwrap());
-    assert!(history.contains("kid-1") && history.contains("cloudflare") && !history.contains("secret"), "{history}");
-    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
-    assert_eq!(transaction.issuers().await.unwrap(), std::slice::from_ref(&issuer));
-    assert_eq!(transaction.challenge(&challenge.value.host).await.unwrap(), Some(challenge.clone()));
-    assert_eq!(transaction.dns_providers().await.unwrap(), std::slice::from_ref(&provider));
-    assert_eq!(transaction.user_of_issuer(&issuer.value.id).await.unwrap(), None);
-    transaction.delete_issuer(&issuer).await.unwrap();
-    transaction.delete_challenge(&challenge).await.unwrap();
-    transaction.delete_dns_provider(&provider).await.unwrap();
-    assert_eq!(transaction.issuer(&issuer.value.id).await.unwrap(), None);
 }
 
 async fn what_a_ca_allows_is_counted_in_windows_that_move(fixture: Fixture) {

@@ -103,7 +103,7 @@ pub(super) async fn retire_on_demand(
 ) -> Result<(), StoreError> {
     sqlx::query::<Database>(
         "DELETE FROM issuance WHERE on_demand_domain = $1 \
-         AND NOT EXISTS (SELECT 1 FROM certificate WHERE certificate.id = $2 || issuance.host)",
+         AND NOT EXISTS (SELECT 1 FROM object WHERE kind = 'certificates' AND id = $2 || issuance.host)",
     )
     .bind(domain.as_str())
     .bind(Certificate::ACME_PREFIX)

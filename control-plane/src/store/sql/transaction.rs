@@ -1,44 +1,31 @@
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use switchyard_proto::vocab::{
-    BackendId, CertificateId, DnsProviderId, EdgeId, HostPattern, InviteId, IssuerId, Labels, ResourceKey,
-    ResourceKind, Revision, ServiceId, TicketKeysId, TokenId,
-};
+use switchyard_proto::vocab::{HostPattern, Revision};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Database, NOTIFY, acme};
+use super::{Database, NOTIFY, acme, history, objects};
 use crate::{
-    model::{
-        Actor, Backend, Certificate, Challenge, ChallengeKind, DnsProvider, Domain, Enrolment, Invite, Issuance,
-        Issuer, Lease, ObjectKey, Service, Stored, TicketKeys, Timestamp, Token,
-    },
-    seal::Sealer,
+    model::{Actor, Issuance, Lease, ObjectKey, ObjectKind, Timestamp},
     store::{
-        StoreError, TOMBSTONES_MAX, Transaction,
-        history::Recorded,
-        rows::{
-            BackendRow, CertificateRow, ChallengeRow, DnsProviderRow, DomainRow, EnrolmentRow, InviteRow, IssuerRow,
-            ServiceRow, TicketKeysRow, TlsColumns, TokenRow, account_key_identity, dns_settings_column,
-            external_account_key_identity, issuers_column, labels_column, limits_column, millis_column, names_column,
-            patterns_column, private_key_identity, revision_column, secret_identity, tags_column, ticket_keys_columns,
-            ticket_secrets_identity, zones_column,
-        },
+        Objects, StoreError, Transaction,
+        document::{Encoded, Record},
+        rows::{SealedRow, secret_identity},
+        transaction::Write,
+        vault::{Vault, document},
     },
 };
 
-/// Tombstones are counted, and the oldest dropped, once in so many revisions.
+/// Tombstones and changes are counted, and the oldest dropped, once in so many revisions.
 const PRUNE_INTERVAL: i64 = 1_000;
 
 /// An open transaction that holds the revision's row.
 pub(super) struct SqlTransaction {
     transaction: sqlx::Transaction<'static, Database>,
     revision: i64,
-    /// How many resources it has changed.
+    /// How many objects it has changed.
     changes: i64,
     actor: Actor,
     now: Timestamp,
-    sealer: Arc<Sealer>,
+    vault: Vault,
     wakeup: watch::Sender<()>,
     /// Given back when the transaction has ended: fields are dropped in order.
     _turn: OwnedSemaphorePermit,
@@ -50,65 +37,148 @@ impl SqlTransaction {
         revision: i64,
         actor: Actor,
         now: Timestamp,
-        sealer: Arc<Sealer>,
+        vault: Vault,
         wakeup: watch::Sender<()>,
         turn: OwnedSemaphorePermit,
     ) -> Self {
-        Self { transaction, revision, changes: 0, actor, now, sealer, wakeup, _turn: turn }
+        Self { transaction, revision, changes: 0, actor, now, vault, wakeup, _turn: turn }
     }
 
-    /// What `new` becomes by being written in this transaction.
-    fn stored<T>(&self, old: Option<&Stored<T>>, new: T) -> Stored<T> {
-        Stored {
-            value: new,
-            revision: self.revision(),
-            created_at: old.map_or(self.now, |old| old.created_at),
-            updated_at: self.now,
-        }
+    /// Executes a statement about an object, whose first two values are its kind and id.
+    async fn execute(&mut self, statement: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
+        sqlx::query::<Database>(statement)
+            .bind(key.kind.collection())
+            .bind(&*key.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
     }
 
-    /// Writes the history of one put, and takes away the tombstone of what was there before.
-    async fn record_put<T: Recorded>(
+    /// Executes a statement about an object, whose third value is the revision.
+    async fn execute_at(&mut self, statement: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
+        sqlx::query::<Database>(statement)
+            .bind(key.kind.collection())
+            .bind(&*key.id)
+            .bind(self.revision)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_object(&mut self, key: &ObjectKey, document: &[u8], replaces: bool) -> Result<(), StoreError> {
+        let statement = if replaces {
+            "UPDATE object SET document = $3, revision = $4, updated_at = $5 WHERE kind = $1 AND id = $2"
+        } else {
+            "INSERT INTO object (kind, id, document, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)"
+        };
+        let written = sqlx::query::<Database>(statement)
+            .bind(key.kind.collection())
+            .bind(&*key.id)
+            .bind(document)
+            .bind(self.revision)
+            .bind(self.now.0)
+            .execute(&mut *self.transaction)
+            .await?;
+        // Nobody else writes between its reading and this.
+        if written.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound.into()) }
+    }
+
+    /// Writes the secrets of an object; the ref of each, by its path. One that is as it was keeps its record.
+    async fn write_secrets(
         &mut self,
         key: &ObjectKey,
-        old: Option<&Stored<T>>,
-        new: &T,
-    ) -> Result<(), StoreError> {
-        if old.is_none() {
-            sqlx::query::<Database>("DELETE FROM tombstone WHERE kind = $1 AND id = $2")
-                .bind(key.kind.collection())
-                .bind(&*key.id)
-                .execute(&mut *self.transaction)
-                .await?;
-        }
-        self.record(key, old.map(|old| old.value.recorded().to_string()), Some(new.recorded().to_string())).await
-    }
-
-    /// Writes the history of one deletion, and its tombstone.
-    async fn record_delete<T: Recorded>(&mut self, key: &ObjectKey, old: &Stored<T>) -> Result<(), StoreError> {
-        sqlx::query::<Database>(
-            "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
-             ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision",
+        encoded: &Encoded,
+        is_derived: bool,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let mut before: Vec<SealedRow> = sqlx::query_as::<Database, _>(
+            "SELECT ref, path, fingerprint, blob IS NULL AS is_purged FROM sealed \
+             WHERE kind = $1 AND id = $2 AND released_at IS NULL",
         )
         .bind(key.kind.collection())
         .bind(&*key.id)
-        .bind(self.revision)
-        .execute(&mut *self.transaction)
+        .fetch_all(&mut *self.transaction)
         .await?;
-        self.record(key, Some(old.value.recorded().to_string()), None).await
+        let mut refs = Vec::new();
+        for (path, secret) in encoded.secrets.iter() {
+            let fingerprint = self.vault.fingerprint(key, path, secret);
+            let is_same = |it: &SealedRow| it.path == path && it.fingerprint == fingerprint && !it.is_purged;
+            let reference = match before.iter().position(is_same) {
+                Some(place) => before.swap_remove(place).reference,
+                None => self.seal(key, path, secret, &fingerprint).await?,
+            };
+            refs.push((path.to_owned(), reference));
+        }
+        for SealedRow { reference, .. } in &before {
+            sqlx::query::<Database>("UPDATE sealed SET released_at = $2 WHERE ref = $1")
+                .bind(reference)
+                .bind(self.revision)
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        if is_derived && !before.is_empty() {
+            self.purge_released(key).await?;
+        }
+        Ok(refs)
     }
 
-    async fn record(&mut self, key: &ObjectKey, old: Option<String>, new: Option<String>) -> Result<(), StoreError> {
+    /// Writes the record of a secret; its ref.
+    async fn seal(
+        &mut self,
+        key: &ObjectKey,
+        path: &str,
+        secret: &[u8],
+        fingerprint: &[u8],
+    ) -> Result<String, StoreError> {
+        let sealed = self.vault.seal(key, path, secret)?;
         sqlx::query::<Database>(
-            "INSERT INTO change (revision, seq, kind, id, old_value, new_value, actor, door, address, method, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            "INSERT INTO sealed (ref, kind, id, path, fingerprint, blob) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&sealed.reference)
+        .bind(key.kind.collection())
+        .bind(&*key.id)
+        .bind(path)
+        .bind(fingerprint)
+        .bind(sealed.blob)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(sealed.reference)
+    }
+
+    /// Purges the secrets that an object has no more.
+    async fn purge_released(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
+        let statement = "UPDATE sealed SET blob = NULL \
+                         WHERE kind = $1 AND id = $2 AND released_at IS NOT NULL AND blob IS NOT NULL";
+        self.execute(statement, key).await
+    }
+
+    async fn write_references(&mut self, from: &ObjectKey, to: &[ObjectKey]) -> Result<(), StoreError> {
+        self.execute("DELETE FROM reference WHERE from_kind = $1 AND from_id = $2", from).await?;
+        for to in to {
+            sqlx::query::<Database>(
+                "INSERT INTO reference (from_kind, from_id, to_kind, to_id) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(from.kind.collection())
+            .bind(&*from.id)
+            .bind(to.kind.collection())
+            .bind(&*to.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes an entry of the history: what the object is from now on.
+    async fn record(&mut self, key: &ObjectKey, document: Option<&[u8]>) -> Result<(), StoreError> {
+        sqlx::query::<Database>(
+            "INSERT INTO change (revision, seq, kind, id, document, actor, door, address, method, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(self.revision)
         .bind(self.changes)
         .bind(key.kind.collection())
         .bind(&*key.id)
-        .bind(old)
-        .bind(new)
+        .bind(document)
         .bind(&self.actor.name)
         .bind(self.actor.door.as_str())
         .bind(self.actor.address.map(|address| address.to_string()))
@@ -119,26 +189,75 @@ impl SqlTransaction {
         self.changes += 1;
         Ok(())
     }
+}
 
-    /// Drops the oldest tombstones beyond [`TOMBSTONES_MAX`].
-    async fn prune_tombstones(&mut self) -> Result<(), StoreError> {
-        let oldest: Option<i64> = sqlx::query_scalar::<Database, _>(
-            "SELECT revision FROM tombstone ORDER BY revision DESC LIMIT 1 OFFSET $1",
-        )
-        .bind(i64::from(TOMBSTONES_MAX))
-        .fetch_optional(&mut *self.transaction)
-        .await?;
-        if let Some(oldest) = oldest {
-            sqlx::query::<Database>("DELETE FROM tombstone WHERE revision <= $1")
-                .bind(oldest)
-                .execute(&mut *self.transaction)
-                .await?;
-            sqlx::query::<Database>("UPDATE revision SET tombstone_floor = $1 WHERE id = 1")
-                .bind(oldest)
-                .execute(&mut *self.transaction)
-                .await?;
+#[async_trait]
+impl Objects for SqlTransaction {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    async fn read(&mut self, key: &ObjectKey) -> Result<Option<Record>, StoreError> {
+        objects::read(&mut self.transaction, &self.vault, key).await
+    }
+
+    async fn read_at(&mut self, key: &ObjectKey, revision: Revision) -> Result<Option<Record>, StoreError> {
+        objects::read_at(&mut self.transaction, &self.vault, key, revision).await
+    }
+
+    async fn read_all(
+        &mut self,
+        kind: &ObjectKind,
+        referring_to: Option<&ObjectKey>,
+    ) -> Result<Vec<Record>, StoreError> {
+        objects::read_all(&mut self.transaction, &self.vault, kind, referring_to).await
+    }
+
+    async fn write(&mut self, write: Write) -> Result<(), StoreError> {
+        let Write { key, replaces, encoded, has_secrets, references, is_derived } = write;
+        let refs = match has_secrets {
+            true => self.write_secrets(&key, &encoded, is_derived).await?,
+            false => Vec::new(),
+        };
+        let document = document(&encoded, refs.into_iter());
+        self.write_object(&key, &document, replaces).await?;
+        if let Some(references) = references {
+            self.write_references(&key, &references).await?;
         }
-        Ok(())
+        if !replaces {
+            self.execute("DELETE FROM tombstone WHERE kind = $1 AND id = $2", &key).await?;
+        }
+        self.record(&key, Some(&document)).await
+    }
+
+    async fn remove(&mut self, key: &ObjectKey, is_derived: bool) -> Result<(), StoreError> {
+        self.execute("DELETE FROM reference WHERE from_kind = $1 AND from_id = $2", key).await?;
+        self.execute("DELETE FROM object WHERE kind = $1 AND id = $2", key).await?;
+        let release = "UPDATE sealed SET released_at = $3 WHERE kind = $1 AND id = $2 AND released_at IS NULL";
+        self.execute_at(release, key).await?;
+        if is_derived {
+            self.purge_released(key).await?;
+        }
+        let remembered = match key.kind {
+            ObjectKind::Edge => Some("DELETE FROM edge WHERE id = $1"),
+            ObjectKind::Token => Some("DELETE FROM token_use WHERE id = $1"),
+            _ => None,
+        };
+        if let Some(statement) = remembered {
+            sqlx::query::<Database>(statement).bind(&*key.id).execute(&mut *self.transaction).await?;
+        }
+        let tombstone = "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
+                         ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision";
+        self.execute_at(tombstone, key).await?;
+        self.record(key, None).await
+    }
+
+    async fn count_all(&mut self, kind: &ObjectKind, referring_to: Option<&ObjectKey>) -> Result<usize, StoreError> {
+        objects::count_all(&mut self.transaction, kind, referring_to).await
+    }
+
+    async fn user(&mut self, key: &ObjectKey) -> Result<Option<ObjectKey>, StoreError> {
+        objects::user(&mut self.transaction, key).await
     }
 }
 
@@ -150,7 +269,8 @@ impl Transaction for SqlTransaction {
 
     async fn commit(mut self: Box<Self>) -> Result<Revision, StoreError> {
         if self.revision % PRUNE_INTERVAL == 0 {
-            self.prune_tombstones().await?;
+            history::prune_tombstones(&mut self.transaction).await?;
+            history::prune_changes(&mut self.transaction).await?;
         }
         if let Some(notify) = NOTIFY {
             sqlx::query::<Database>(notify).execute(&mut *self.transaction).await?;
@@ -163,511 +283,22 @@ impl Transaction for SqlTransaction {
     }
 
     async fn is_pristine(&mut self) -> Result<bool, StoreError> {
-        let by_people: i64 = sqlx::query_scalar::<Database, _>(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM change WHERE door <> 'system' LIMIT 1) AS declared",
+        // What the history has lost, somebody has declared.
+        let declared: i64 = sqlx::query_scalar::<Database, _>(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM change WHERE door <> 'system' \
+             UNION ALL SELECT 1 FROM revision WHERE history_floor > 0 LIMIT 1) AS declared",
         )
         .fetch_one(&mut *self.transaction)
         .await?;
-        Ok(by_people == 0)
-    }
-
-    async fn domain(&mut self, host: &HostPattern) -> Result<Option<Stored<Domain>>, StoreError> {
-        sqlx::query_as::<Database, DomainRow>("SELECT * FROM domain WHERE host = $1")
-            .bind(host.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(DomainRow::domain)
-            .transpose()
-    }
-
-    async fn put_domain(&mut self, old: Option<&Stored<Domain>>, new: Domain) -> Result<Stored<Domain>, StoreError> {
-        let stored = self.stored(old, new);
-        let Domain {
-            host,
-            service,
-            active_tag,
-            previous_tag,
-            certificate_source,
-            http_to_https,
-            edge_selector,
-            client_authentication,
-            minimum_tls_version,
-            acme,
-        } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO domain (host, service, active_tag, previous_tag, certificate_source, http_to_https, edge_selector, \
-             client_authorities, client_certificate_mode, minimum_tls_version, acme_challenge, acme_issuers, \
-             on_demand_hook, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
-             ON CONFLICT (host) DO UPDATE SET service = excluded.service, active_tag = excluded.active_tag, \
-             previous_tag = excluded.previous_tag, certificate_source = excluded.certificate_source, \
-             http_to_https = excluded.http_to_https, edge_selector = excluded.edge_selector, \
-             client_authorities = excluded.client_authorities, \
-             client_certificate_mode = excluded.client_certificate_mode, \
-             minimum_tls_version = excluded.minimum_tls_version, acme_challenge = excluded.acme_challenge, \
-             acme_issuers = excluded.acme_issuers, on_demand_hook = excluded.on_demand_hook, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(host.as_str())
-        .bind(service.as_str())
-        .bind(active_tag.as_str())
-        .bind(previous_tag.as_ref().map(|tag| tag.as_str()))
-        .bind(certificate_source.as_str())
-        .bind(http_to_https)
-        .bind(labels_column(edge_selector))
-        .bind(client_authentication.as_ref().map(|it| it.authorities.certificates().concat()))
-        .bind(client_authentication.as_ref().map(|it| it.mode.as_str()))
-        .bind(minimum_tls_version.as_str())
-        .bind(acme.challenge.map(ChallengeKind::as_str))
-        .bind(issuers_column(acme))
-        .bind(acme.on_demand.as_ref().map(|on_demand| on_demand.hook.as_str()))
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::domain(host).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_domain(&mut self, old: &Stored<Domain>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM domain WHERE host = $1")
-            .bind(old.value.host.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::domain(&old.value.host).into(), old).await
-    }
-
-    async fn service(&mut self, id: &ServiceId) -> Result<Option<Stored<Service>>, StoreError> {
-        sqlx::query_as::<Database, ServiceRow>("SELECT * FROM service WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(|row| row.service(&self.sealer))
-            .transpose()
-    }
-
-    async fn user_of_service(&mut self, id: &ServiceId) -> Result<Option<ResourceKey>, StoreError> {
-        let domain: Option<String> =
-            sqlx::query_scalar::<Database, _>("SELECT host FROM domain WHERE service = $1 ORDER BY host LIMIT 1")
-                .bind(id.as_str())
-                .fetch_optional(&mut *self.transaction)
-                .await?;
-        if let Some(host) = domain {
-            return Ok(Some(ResourceKey { kind: ResourceKind::Domain, id: host.into() }));
-        }
-        let backend: Option<String> =
-            sqlx::query_scalar::<Database, _>("SELECT id FROM backend WHERE service = $1 ORDER BY id LIMIT 1")
-                .bind(id.as_str())
-                .fetch_optional(&mut *self.transaction)
-                .await?;
-        Ok(backend.map(|id| ResourceKey { kind: ResourceKind::Backend, id: id.into() }))
-    }
-
-    async fn put_service(
-        &mut self,
-        old: Option<&Stored<Service>>,
-        new: Service,
-    ) -> Result<Stored<Service>, StoreError> {
-        let stored = self.stored(old, new);
-        let Service { id, balancing, protocol, timeouts, tls } = &stored.value;
-        let tls = TlsColumns::of(id, tls.as_ref(), &self.sealer)?;
-        sqlx::query::<Database>(
-            "INSERT INTO service (id, balancing, protocol, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, \
-             tls_trust, tls_authorities, tls_server_name, tls_alternative_name, tls_client_chain, tls_sealed_client_key, \
-             revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-             ON CONFLICT (id) DO UPDATE SET balancing = excluded.balancing, protocol = excluded.protocol, \
-             connect_timeout_ms = excluded.connect_timeout_ms, first_byte_timeout_ms = excluded.first_byte_timeout_ms, \
-             idle_timeout_ms = excluded.idle_timeout_ms, tls_trust = excluded.tls_trust, \
-             tls_authorities = excluded.tls_authorities, tls_server_name = excluded.tls_server_name, \
-             tls_alternative_name = excluded.tls_alternative_name, \
-             tls_client_chain = excluded.tls_client_chain, \
-             tls_sealed_client_key = excluded.tls_sealed_client_key, revision = excluded.revision, \
-             updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(balancing.as_str())
-        .bind(protocol.as_str())
-        .bind(millis_column(timeouts.connect()))
-        .bind(millis_column(timeouts.first_byte()))
-        .bind(millis_column(timeouts.idle()))
-        .bind(tls.trust)
-        .bind(tls.authorities)
-        .bind(tls.server_name)
-        .bind(tls.alternative_name)
-        .bind(tls.client_chain)
-        .bind(tls.sealed_client_key)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::service(id).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_service(&mut self, old: &Stored<Service>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM service WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::service(&old.value.id).into(), old).await
-    }
-
-    async fn backend(&mut self, id: &BackendId) -> Result<Option<Stored<Backend>>, StoreError> {
-        sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(BackendRow::backend)
-            .transpose()
-    }
-
-    async fn count_backends(&mut self, id: &ServiceId) -> Result<usize, StoreError> {
-        let count: i64 = sqlx::query_scalar::<Database, _>("SELECT COUNT(*) FROM backend WHERE service = $1")
-            .bind(id.as_str())
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        Ok(usize::try_from(count).unwrap_or(0))
-    }
-
-    async fn backends_of_service(&mut self, id: &ServiceId) -> Result<Vec<Stored<Backend>>, StoreError> {
-        sqlx::query_as::<Database, BackendRow>("SELECT * FROM backend WHERE service = $1 ORDER BY id")
-            .bind(id.as_str())
-            .fetch_all(&mut *self.transaction)
-            .await?
-            .into_iter()
-            .map(BackendRow::backend)
-            .collect()
-    }
-
-    async fn put_backend(
-        &mut self,
-        old: Option<&Stored<Backend>>,
-        new: Backend,
-    ) -> Result<Stored<Backend>, StoreError> {
-        let stored = self.stored(old, new);
-        let Backend { id, service, address, tags, state } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO backend (id, service, address, tags, state, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (id) DO UPDATE SET service = excluded.service, address = excluded.address, \
-             tags = excluded.tags, state = excluded.state, revision = excluded.revision, \
-             updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(service.as_str())
-        .bind(address.to_string())
-        .bind(tags_column(tags))
-        .bind(state.as_str())
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::backend(id).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_backend(&mut self, old: &Stored<Backend>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM backend WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::backend(&old.value.id).into(), old).await
-    }
-
-    async fn certificate(&mut self, id: &CertificateId) -> Result<Option<Stored<Certificate>>, StoreError> {
-        sqlx::query_as::<Database, CertificateRow>("SELECT * FROM certificate WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(|row| row.certificate(&self.sealer))
-            .transpose()
-    }
-
-    async fn put_certificate(
-        &mut self,
-        old: Option<&Stored<Certificate>>,
-        new: Certificate,
-    ) -> Result<Stored<Certificate>, StoreError> {
-        let stored = self.stored(old, new);
-        let Certificate { id, source, chain, private_key } = &stored.value;
-        let sealed = self.sealer.seal(&private_key_identity(id.as_str()), private_key.expose_pkcs8())?;
-        sqlx::query::<Database>(
-            "INSERT INTO certificate (id, source, chain, dns_names, issuer, fingerprint_sha256, not_before, not_after, \
-             sealed_private_key, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-             ON CONFLICT (id) DO UPDATE SET source = excluded.source, chain = excluded.chain, \
-             dns_names = excluded.dns_names, issuer = excluded.issuer, \
-             fingerprint_sha256 = excluded.fingerprint_sha256, not_before = excluded.not_before, \
-             not_after = excluded.not_after, sealed_private_key = excluded.sealed_private_key, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(source.as_str())
-        .bind(chain.certificates.concat())
-        .bind(names_column(&chain.dns_names))
-        .bind(&chain.issuer)
-        .bind(&chain.fingerprint_sha256)
-        .bind(chain.not_before.0)
-        .bind(chain.not_after.0)
-        .bind(sealed)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::certificate(id).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_certificate(&mut self, old: &Stored<Certificate>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM certificate WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::certificate(&old.value.id).into(), old).await
-    }
-
-    async fn challenge(&mut self, host: &HostPattern) -> Result<Option<Stored<Challenge>>, StoreError> {
-        sqlx::query_as::<Database, ChallengeRow>("SELECT * FROM challenge WHERE host = $1")
-            .bind(host.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(ChallengeRow::challenge)
-            .transpose()
-    }
-
-    async fn put_challenge(
-        &mut self,
-        old: Option<&Stored<Challenge>>,
-        new: Challenge,
-    ) -> Result<Stored<Challenge>, StoreError> {
-        let stored = self.stored(old, new);
-        let Challenge { host, http_01, tls_alpn_01 } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO challenge (host, http_01_thumbprint, tls_alpn_01_digest, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (host) DO UPDATE SET http_01_thumbprint = excluded.http_01_thumbprint, \
-             tls_alpn_01_digest = excluded.tls_alpn_01_digest, revision = excluded.revision, \
-             updated_at = excluded.updated_at",
-        )
-        .bind(host.as_str())
-        .bind(http_01.as_ref().map(|thumbprint| thumbprint.as_str()))
-        .bind(tls_alpn_01.as_ref().map(|digest| digest.as_bytes()))
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::challenge(host).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_challenge(&mut self, old: &Stored<Challenge>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM challenge WHERE host = $1")
-            .bind(old.value.host.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::challenge(&old.value.host).into(), old).await
-    }
-
-    async fn ticket_keys(&mut self, id: &TicketKeysId) -> Result<Option<Stored<TicketKeys>>, StoreError> {
-        sqlx::query_as::<Database, TicketKeysRow>("SELECT * FROM ticket_keys WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(|row| row.ticket_keys(&self.sealer))
-            .transpose()
-    }
-
-    async fn put_ticket_keys(
-        &mut self,
-        old: Option<&Stored<TicketKeys>>,
-        new: TicketKeys,
-    ) -> Result<Stored<TicketKeys>, StoreError> {
-        let stored = self.stored(old, new);
-        let id = stored.value.id();
-        let (keys, secrets) = ticket_keys_columns(stored.value.keys());
-        sqlx::query::<Database>(
-            "INSERT INTO ticket_keys (id, labels, keys, sealed_secrets, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT (id) DO UPDATE SET keys = excluded.keys, sealed_secrets = excluded.sealed_secrets, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(labels_column(stored.value.labels()))
-        .bind(keys)
-        .bind(self.sealer.seal(&ticket_secrets_identity(id.as_str()), &secrets)?)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ResourceKey::ticket_keys(id).into(), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_ticket_keys(&mut self, old: &Stored<TicketKeys>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM ticket_keys WHERE id = $1")
-            .bind(old.value.id().as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ResourceKey::ticket_keys(old.value.id()).into(), old).await
-    }
-
-    async fn issuer(&mut self, id: &IssuerId) -> Result<Option<Stored<Issuer>>, StoreError> {
-        sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(|row| row.issuer(&self.sealer))
-            .transpose()
-    }
-
-    async fn issuers(&mut self) -> Result<Vec<Stored<Issuer>>, StoreError> {
-        sqlx::query_as::<Database, IssuerRow>("SELECT * FROM issuer ORDER BY id")
-            .fetch_all(&mut *self.transaction)
-            .await?
-            .into_iter()
-            .map(|row| row.issuer(&self.sealer))
-            .collect()
-    }
-
-    async fn user_of_issuer(&mut self, id: &IssuerId) -> Result<Option<ResourceKey>, StoreError> {
-        let host: Option<String> = sqlx::query_scalar::<Database, _>(
-            "SELECT host FROM domain WHERE REPLACE(acme_issuers, '\"' || $1 || '\"', '') <> acme_issuers \
-             ORDER BY host LIMIT 1",
-        )
-        .bind(id.as_str())
-        .fetch_optional(&mut *self.transaction)
-        .await?;
-        Ok(host.map(|host| ResourceKey { kind: ResourceKind::Domain, id: host.into() }))
-    }
-
-    async fn put_issuer(&mut self, old: Option<&Stored<Issuer>>, new: Issuer) -> Result<Stored<Issuer>, StoreError> {
-        let stored = self.stored(old, new);
-        let Issuer {
-            id,
-            directory,
-            roots,
-            email,
-            external_account,
-            profile,
-            preferred_chain,
-            place: _,
-            limits,
-            account,
-        } = &stored.value;
-        let external_key = external_account
-            .as_ref()
-            .map(|it| self.sealer.seal(&external_account_key_identity(id.as_str()), it.expose_key()))
-            .transpose()?;
-        let account_key = account
-            .as_ref()
-            .map(|it| self.sealer.seal(&account_key_identity(id.as_str()), it.key.expose_pkcs8()))
-            .transpose()?;
-        sqlx::query::<Database>(
-            "INSERT INTO issuer (id, directory, roots, email, profile, preferred_chain, rank, limits, \
-             external_account_key_id, sealed_external_account_key, account_url, account_thumbprint, sealed_account_key, \
-             revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
-             ON CONFLICT (id) DO UPDATE SET directory = excluded.directory, roots = excluded.roots, \
-             email = excluded.email, profile = excluded.profile, preferred_chain = excluded.preferred_chain, \
-             rank = excluded.rank, limits = excluded.limits, \
-             external_account_key_id = excluded.external_account_key_id, \
-             sealed_external_account_key = excluded.sealed_external_account_key, account_url = excluded.account_url, \
-             account_thumbprint = excluded.account_thumbprint, sealed_account_key = excluded.sealed_account_key, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(directory.as_str())
-        .bind(roots.as_ref().map(|roots| roots.certificates().concat()))
-        .bind(email.as_ref().map(|email| email.as_str()))
-        .bind(profile.as_ref().map(|name| name.as_str()))
-        .bind(preferred_chain.as_ref().map(|name| name.as_str()))
-        .bind(stored.value.rank().map(i64::from))
-        .bind(limits_column(limits))
-        .bind(external_account.as_ref().map(|it| it.key_id.as_str()))
-        .bind(external_key)
-        .bind(account.as_ref().map(|account| account.url.as_str()))
-        .bind(account.as_ref().map(|account| account.thumbprint.as_str()))
-        .bind(account_key)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ObjectKey::issuer(id), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_issuer(&mut self, old: &Stored<Issuer>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM issuer WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ObjectKey::issuer(&old.value.id), old).await
-    }
-
-    async fn dns_provider(&mut self, id: &DnsProviderId) -> Result<Option<Stored<DnsProvider>>, StoreError> {
-        sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(|row| row.provider(&self.sealer))
-            .transpose()
-    }
-
-    async fn dns_providers(&mut self) -> Result<Vec<Stored<DnsProvider>>, StoreError> {
-        sqlx::query_as::<Database, DnsProviderRow>("SELECT * FROM dns_provider ORDER BY id")
-            .fetch_all(&mut *self.transaction)
-            .await?
-            .into_iter()
-            .map(|row| row.provider(&self.sealer))
-            .collect()
-    }
-
-    async fn put_dns_provider(
-        &mut self,
-        old: Option<&Stored<DnsProvider>>,
-        new: DnsProvider,
-    ) -> Result<Stored<DnsProvider>, StoreError> {
-        let stored = self.stored(old, new);
-        let DnsProvider { id, zones, settings } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO dns_provider (id, zones, sealed_settings, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (id) DO UPDATE SET zones = excluded.zones, sealed_settings = excluded.sealed_settings, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(zones_column(zones))
-        .bind(dns_settings_column(id, settings, &self.sealer)?)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ObjectKey::dns_provider(id), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_dns_provider(&mut self, old: &Stored<DnsProvider>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM dns_provider WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ObjectKey::dns_provider(&old.value.id), old).await
+        Ok(declared == 0)
     }
 
     async fn issuance(&mut self, host: &HostPattern) -> Result<Option<Issuance>, StoreError> {
-        acme::issuance(&mut *self.transaction, &self.sealer, host).await
+        acme::issuance(&mut *self.transaction, self.vault.sealer(), host).await
     }
 
     async fn put_issuance(&mut self, issuance: &Issuance) -> Result<(), StoreError> {
-        acme::put_issuance(&mut self.transaction, &self.sealer, issuance).await
+        acme::put_issuance(&mut self.transaction, self.vault.sealer(), issuance).await
     }
 
     async fn delete_issuance(&mut self, host: &HostPattern) -> Result<(), StoreError> {
@@ -699,154 +330,16 @@ impl Transaction for SqlTransaction {
         acme::require(&mut self.transaction, lease).await
     }
 
-    async fn enrolment(&mut self, id: &EdgeId) -> Result<Option<Stored<Enrolment>>, StoreError> {
-        sqlx::query_as::<Database, EnrolmentRow>("SELECT * FROM enrolment WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(EnrolmentRow::enrolment)
-            .transpose()
-    }
-
-    async fn count_edges(&mut self, labels: &Labels) -> Result<usize, StoreError> {
-        let count: i64 = sqlx::query_scalar::<Database, _>("SELECT COUNT(*) FROM enrolment WHERE labels = $1")
-            .bind(labels_column(labels))
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        Ok(usize::try_from(count).unwrap_or(0))
-    }
-
-    async fn put_enrolment(
-        &mut self,
-        old: Option<&Stored<Enrolment>>,
-        new: Enrolment,
-    ) -> Result<Stored<Enrolment>, StoreError> {
-        let stored = self.stored(old, new);
-        let Enrolment { id, key, labels } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO enrolment (id, key_sha256, labels, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (id) DO UPDATE SET key_sha256 = excluded.key_sha256, labels = excluded.labels, \
-             revision = excluded.revision, updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(key.as_bytes())
-        .bind(labels_column(labels))
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ObjectKey::edge(id), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_enrolment(&mut self, old: &Stored<Enrolment>) -> Result<(), StoreError> {
-        for statement in ["DELETE FROM enrolment WHERE id = $1", "DELETE FROM edge WHERE id = $1"] {
-            sqlx::query::<Database>(statement).bind(old.value.id.as_str()).execute(&mut *self.transaction).await?;
-        }
-        self.record_delete(&ObjectKey::edge(&old.value.id), old).await
-    }
-
-    async fn invite(&mut self, id: &InviteId) -> Result<Option<Stored<Invite>>, StoreError> {
-        sqlx::query_as::<Database, InviteRow>("SELECT * FROM invite WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(InviteRow::invite)
-            .transpose()
-    }
-
-    async fn put_invite(&mut self, old: Option<&Stored<Invite>>, new: Invite) -> Result<Stored<Invite>, StoreError> {
-        let stored = self.stored(old, new);
-        let Invite { id, hash, labels, uses, expires_at } = &stored.value;
-        sqlx::query::<Database>(
-            "INSERT INTO invite (id, secret_sha256, labels, uses, expires_at, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (id) DO UPDATE SET secret_sha256 = excluded.secret_sha256, labels = excluded.labels, \
-             uses = excluded.uses, expires_at = excluded.expires_at, revision = excluded.revision, \
-             updated_at = excluded.updated_at",
-        )
-        .bind(id.as_str())
-        .bind(hash.as_bytes())
-        .bind(labels_column(labels))
-        .bind(i64::from(*uses))
-        .bind(expires_at.0)
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ObjectKey::invite(id), old, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_invite(&mut self, old: &Stored<Invite>) -> Result<(), StoreError> {
-        sqlx::query::<Database>("DELETE FROM invite WHERE id = $1")
-            .bind(old.value.id.as_str())
-            .execute(&mut *self.transaction)
-            .await?;
-        self.record_delete(&ObjectKey::invite(&old.value.id), old).await
-    }
-
-    async fn token(&mut self, id: &TokenId) -> Result<Option<Stored<Token>>, StoreError> {
-        sqlx::query_as::<Database, TokenRow>("SELECT * FROM token WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *self.transaction)
-            .await?
-            .map(TokenRow::token)
-            .transpose()
-    }
-
-    async fn tokens(&mut self) -> Result<Vec<Stored<Token>>, StoreError> {
-        sqlx::query_as::<Database, TokenRow>("SELECT * FROM token ORDER BY id")
-            .fetch_all(&mut *self.transaction)
-            .await?
-            .into_iter()
-            .map(TokenRow::token)
-            .collect()
-    }
-
-    async fn create_token(&mut self, new: Token) -> Result<Stored<Token>, StoreError> {
-        let stored = self.stored(None, new);
-        let Token { id, hash, access, expires_at } = &stored.value;
-        let (domains, services) = access.scope.patterns();
-        sqlx::query::<Database>(
-            "INSERT INTO token (id, secret_sha256, role, domains, services, expires_at, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(id.as_str())
-        .bind(hash.as_bytes())
-        .bind(access.role.as_str())
-        .bind(patterns_column(domains))
-        .bind(patterns_column(services))
-        .bind(expires_at.map(|at| at.0))
-        .bind(revision_column(stored.revision))
-        .bind(stored.created_at.0)
-        .bind(stored.updated_at.0)
-        .execute(&mut *self.transaction)
-        .await?;
-        self.record_put(&ObjectKey::token(id), None, &stored.value).await?;
-        Ok(stored)
-    }
-
-    async fn delete_token(&mut self, old: &Stored<Token>) -> Result<(), StoreError> {
-        for statement in ["DELETE FROM token WHERE id = $1", "DELETE FROM token_use WHERE id = $1"] {
-            sqlx::query::<Database>(statement).bind(old.value.id.as_str()).execute(&mut *self.transaction).await?;
-        }
-        self.record_delete(&ObjectKey::token(&old.value.id), old).await
-    }
-
     async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let sealed: Option<Vec<u8>> = sqlx::query_scalar::<Database, _>("SELECT sealed FROM secret WHERE name = $1")
             .bind(name)
             .fetch_optional(&mut *self.transaction)
             .await?;
-        Ok(sealed.map(|sealed| self.sealer.open(&secret_identity(name), &sealed)).transpose()?)
+        Ok(sealed.map(|sealed| self.vault.sealer().open(&secret_identity(name), &sealed)).transpose()?)
     }
 
     async fn put_secret(&mut self, name: &str, secret: &[u8]) -> Result<(), StoreError> {
-        let sealed = self.sealer.seal(&secret_identity(name), secret)?;
+        let sealed = self.vault.sealer().seal(&secret_identity(name), secret)?;
         sqlx::query::<Database>(
             "INSERT INTO secret (name, sealed) VALUES ($1, $2) \
              ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",

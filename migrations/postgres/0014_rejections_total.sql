@@ -1,2 +1,0 @@
--- How many resources an edge could not apply; rejections names the newest of them.
-ALTER TABLE edge ADD COLUMN rejections_total BIGINT NOT NULL DEFAULT 0;
