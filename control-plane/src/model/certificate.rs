@@ -59,11 +59,6 @@ impl CertificateSource {
             Self::Acme => "acme",
         }
     }
-
-    /// The source that a word stands for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Uploaded, Self::Internal, Self::Acme].into_iter().find(|source| source.as_str() == word)
-    }
 }
 
 /// A chain that was checked by [`crate::pki`], and what its first certificate says.

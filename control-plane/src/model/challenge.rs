@@ -60,9 +60,4 @@ impl ChallengeKind {
             Self::Dns01 => "dns-01",
         }
     }
-
-    /// The kind that a word stands for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
 }
