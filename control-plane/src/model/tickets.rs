@@ -215,23 +215,6 @@ impl FreshTicketKey {
 }
 
 impl TicketKeyRole {
-    const ALL: [Self; 4] = [Self::Next, Self::Current, Self::Condemned, Self::Previous];
-
-    /// The one word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Current => "current",
-            Self::Condemned => "condemned",
-            Self::Previous => "previous",
-        }
-    }
-
-    /// The role that a word stands for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == word)
-    }
-
     fn is_issuing(self) -> bool {
         matches!(self, Self::Current | Self::Condemned)
     }

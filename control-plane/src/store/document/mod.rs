@@ -309,3 +309,6 @@ fn optional<T, E: fmt::Display>(text: &str, parse: impl FnOnce(&str) -> Result<T
 fn word<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, Invalid> {
     T::try_from(number).map_err(|_| format!("{field} has a value that this version does not know: {number}").into())
 }
+
+#[cfg(test)]
+mod tests;
