@@ -166,7 +166,7 @@ async fn an_unknown_field_at_any_level_of_any_kind_is_rejected() -> Result<()> {
             world.feed.put(kind, id, variant.encoded);
             world.rejects(&format!("{name}, {}", variant.path), &name).await?;
             world.feed.put(kind, id, body.clone());
-            ensure!(world.apply_with_a_good_change().await? == [], "{name} is as it was");
+            ensure!(world.apply_with_a_good_change().await?.is_empty(), "{name} is as it was");
         }
     }
     Ok(())
@@ -186,7 +186,7 @@ async fn an_unknown_number_in_any_enum_is_rejected_by_the_name_of_its_field() ->
             ensure!(rejected == [(name.clone(), reason)], "{}: {rejected:?}", variant.path);
             world.serves_on().await.with_context(|| variant.path.clone())?;
             world.feed.put(kind, id, body.clone());
-            ensure!(world.apply_with_a_good_change().await? == [], "{name} is as it was");
+            ensure!(world.apply_with_a_good_change().await?.is_empty(), "{name} is as it was");
             fields += 1;
         }
     }
@@ -203,7 +203,7 @@ async fn an_unknown_kind_id_or_envelope_is_kept_rejected_and_survives_a_restart(
     ensure!(hello.rejections.len() == 1 && hello.rejections_total == 1, "it says so again: {hello:?}");
     world.serves_on().await?;
     world.feed.remove("gadgets", "Any Thing");
-    ensure!(world.apply_with_a_good_change().await? == [], "it is gone");
+    ensure!(world.apply_with_a_good_change().await?.is_empty(), "it is gone");
 
     // Another spelling of a name that is served is not that name.
     let body = world.good.iter().find(|good| good.kind == "domains").context("a domain")?.body.clone();
@@ -211,7 +211,7 @@ async fn an_unknown_kind_id_or_envelope_is_kept_rejected_and_survives_a_restart(
     let rejected = world.apply_with_a_good_change().await?;
     ensure!(rejected.len() == 1 && rejected[0].0 == "domains/SHOP.example", "{rejected:?}");
     world.feed.remove("domains", "SHOP.example");
-    ensure!(world.apply_with_a_good_change().await? == [], "it is gone");
+    ensure!(world.apply_with_a_good_change().await?.is_empty(), "it is gone");
     world.serves_on().await?;
 
     let key = ResourceKey { kind: "domains".to_owned(), id: HOST.to_owned() };
@@ -222,7 +222,7 @@ async fn an_unknown_kind_id_or_envelope_is_kept_rejected_and_survives_a_restart(
     ensure!(hello.rejections_total == 1, "{hello:?}");
     world.serves_on().await?;
     world.feed.put("domains", HOST, body);
-    ensure!(world.apply_with_a_good_change().await? == [], "the good one goes live");
+    ensure!(world.apply_with_a_good_change().await?.is_empty(), "the good one goes live");
     Ok(())
 }
 
@@ -233,7 +233,7 @@ async fn what_the_control_plane_cannot_read_serves_on_with_all_it_uses() -> Resu
     for (kind, id) in &all {
         world.feed.withhold(kind, id);
     }
-    ensure!(world.apply_with_a_good_change().await? == [], "it is no rejection");
+    ensure!(world.apply_with_a_good_change().await?.is_empty(), "it is no rejection");
     world.serves_on().await?;
     let hello = world.restart().await?;
     ensure!(hello.rejections_total == 0 && hello.withheld_total == all.len() as u64, "{hello:?}");
@@ -249,7 +249,7 @@ async fn what_the_control_plane_cannot_read_serves_on_with_all_it_uses() -> Resu
     world.restart().await?;
     world.serves_on().await?;
     world.feed.remove("domains", HOST);
-    ensure!(world.apply_with_a_good_change().await? == [], "with the domain goes all it used");
+    ensure!(world.apply_with_a_good_change().await?.is_empty(), "with the domain goes all it used");
     let answer = Client::http(world.edge.http).get(&format!("http://{HOST}/")).await?;
     ensure!(answer.status == 404, "{answer:?}");
     Ok(())
