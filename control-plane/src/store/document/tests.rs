@@ -101,12 +101,12 @@ fn what_has_no_place_in_a_message_is_refused() {
     let encoded = encode(&values::service("shop"));
     let mut more = encoded.secrets.clone();
     more.insert("tls.session_key", b"secret".to_vec());
-    let error = decode::<Service>("shop", encoded.message.clone().into(), more).unwrap_err();
+    let error = decode::<Service>("shop", encoded.message.clone().into(), &more).unwrap_err();
     assert_eq!(error, Unreadable::UnknownSecret { path: "tls.session_key".into() });
-    let error = decode::<Service>("other", encoded.message.clone().into(), encoded.secrets.clone()).unwrap_err();
+    let error = decode::<Service>("other", encoded.message.clone().into(), &encoded.secrets).unwrap_err();
     assert_eq!(error.to_string(), "it is of the name services/shop");
-    let error = decode::<Service>("shop", encoded.message.into(), Secrets::default()).unwrap_err();
-    assert_eq!(error.to_string(), "it has not a private key where it belongs");
+    let error = decode::<Service>("shop", encoded.message.into(), &Secrets::default()).unwrap_err();
+    assert_eq!(error.to_string(), "tls.client_certificate.private_key_pem: the certificate's PEM private key is required");
     let shown = format!("{:?}", encoded.secrets);
     assert_eq!(shown, "{\"tls.client_certificate.private_key_pem\"}");
 }
