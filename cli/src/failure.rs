@@ -2,6 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
+use switchyard_proto::schema::{InvalidAssignment, InvalidText};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -25,6 +26,9 @@ pub(crate) enum Failure {
     /// A file that was named cannot be used.
     #[error("{}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
+    /// What `--set` or `--unset` says cannot be.
+    #[error(transparent)]
+    Assignment(#[from] InvalidAssignment),
     /// The command does not say enough, or asks for what cannot be.
     #[error("{0}")]
     Usage(String),
@@ -72,7 +76,8 @@ impl Failure {
     /// The exit code of the program: 2 for wrong usage, 1 for all else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Assignment(InvalidAssignment::Value { error: InvalidText::Read(..), .. }) => 1,
+            Self::Usage(_) | Self::Assignment(_) => 2,
             _ => 1,
         }
     }

@@ -4,11 +4,13 @@
 //! not live everywhere.
 
 mod args;
+mod assignments;
 mod client;
 mod commands;
 mod contexts;
 mod failure;
 mod files;
+mod listing;
 mod login;
 mod names;
 mod output;

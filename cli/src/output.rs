@@ -14,12 +14,12 @@ use pbjson_types::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{args::Format, failure::Failure};
+use crate::{args::Format, failure::Failure, listing};
 
 /// Spaces between two columns.
 const COLUMN_GAP: u16 = 3;
 
-/// A resource as people see it.
+/// A resource as people see it in a list.
 pub(crate) trait Show: Serialize {
     /// The field of a response that lists several.
     const PLURAL: &'static str;
@@ -29,9 +29,6 @@ pub(crate) trait Show: Serialize {
 
     /// Its cells in a list, one for each column.
     fn row(&self, now: SystemTime) -> Vec<String>;
-
-    /// Everything about it, as pairs of title and text.
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)>;
 }
 
 /// Prints results in the format asked for.
@@ -63,23 +60,24 @@ impl Output {
         }
     }
 
-    /// Prints one resource: for people everything about it, else the message.
-    pub(crate) fn item(&self, item: &impl Show) -> Result<(), Failure> {
+    /// Prints one resource: for people all of its fields, else the message.
+    pub(crate) fn item(&self, item: &(impl Serialize + prost::Name)) -> Result<(), Failure> {
         self.item_with(item, |_| Vec::new())
     }
 
     /// As [`Output::item`]; people are told more of it.
     pub(crate) fn item_with(
         &self,
-        item: &impl Show,
+        item: &(impl Serialize + prost::Name),
         more: impl FnOnce(SystemTime) -> Vec<(&'static str, String)>,
     ) -> Result<(), Failure> {
         if !self.is_for_people() {
             return self.document(item);
         }
         let now = SystemTime::now();
-        let details = item.details(now).into_iter().chain(more(now));
-        let rows = details.map(|(title, text)| vec![format!("{title}:"), text]).collect();
+        let more = more(now).into_iter().map(|(title, text)| (title.to_owned(), text));
+        let rows = listing::of(item, now).into_iter().chain(more);
+        let rows = rows.map(|(title, text)| vec![format!("{title}:"), text]).collect();
         self.text(&columns(None, rows))
     }
 

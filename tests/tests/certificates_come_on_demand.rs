@@ -150,7 +150,10 @@ async fn the_first_handshake_of_an_approved_name_waits_for_its_certificate() -> 
     ensure!(sites.hook.calls("two.sites.test") == 1);
 
     let shown = sites.fleet.cli().run(&["domain", "get", "*.sites.test"]).await?;
-    ensure!(shown.stdout.contains("on demand:") && shown.stdout.contains(&sites.hook.url), "{shown:?}");
+    ensure!(
+        shown.stdout.contains("tls.acme.on_demand.hook_url:") && shown.stdout.contains(&sites.hook.url),
+        "{shown:?}"
+    );
     let names = sites.fleet.cli().run(&["certificate", "list"]).await?;
     ensure!(names.stdout.contains("acme-one.sites.test") && !names.stdout.contains("*.sites.test"), "{names:?}");
 

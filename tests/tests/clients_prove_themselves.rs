@@ -188,7 +188,7 @@ on_both_databases! {
         fleet.control_plane.terminate().await?;
         fleet.control_plane.start().await?;
         let shown = fleet.cli().run(&["domain", "get", STRICT]).await?.stdout;
-        ensure!(shown.lines().any(|line| line.starts_with("client certificates:") && line.ends_with("required")), "{shown}");
+        ensure!(shown.lines().any(|line| line.starts_with("tls.client_authentication.mode:") && line.ends_with("required")), "{shown}");
         let revision = fleet.api()?.list_edges().await?.revision;
         eventually("the edge is back", async || fleet.live(revision).await).await?;
         let without = client(&fleet, None, "h2").await?;

@@ -43,7 +43,7 @@ on_both_databases! {
         ensure!(old.exchange(by_another).await?.status == 421, "nor by the connection of another domain");
 
         let shown = cli.run(&["domain", "get", "modern.example"]).await?.stdout;
-        ensure!(shown.lines().any(|line| line.starts_with("minimum tls:") && line.ends_with("1.3")), "{shown}");
+        ensure!(shown.lines().any(|line| line.starts_with("tls.minimum_version:") && line.ends_with("1.3")), "{shown}");
         let updated = cli.run(&["domain", "update", "modern.example", "--minimum-tls", "1.2", "--wait"]).await?;
         ensure!(updated.code == 0, "{updated:?}");
         ensure!(old.get("https://modern.example/").await?.tag() == "a", "it is asked for no more");

@@ -7,7 +7,7 @@ use switchyard_proto::v1::{Change, ChangeKind, FieldChange, ListChangesRequest, 
 use super::Session;
 use crate::{
     failure::Failure,
-    output::{Show, age, moment, or_dash, timestamp, word},
+    output::{Show, age, or_dash, timestamp, word},
     wait::Outcome,
 };
 
@@ -73,18 +73,6 @@ impl Show for Change {
             or_dash(&self.method),
             self.resource.clone(),
             self.summary(),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
-            ("revision", self.revision.to_string()),
-            ("when", moment(self.change_time.as_ref(), now)),
-            ("actor", self.actor.clone()),
-            ("from", self.origin()),
-            ("method", or_dash(&self.method)),
-            ("resource", self.resource.clone()),
-            ("change", self.summary()),
         ]
     }
 }

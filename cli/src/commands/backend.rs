@@ -1,7 +1,6 @@
 use std::time::{Instant, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
-use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     Backend, BackendState, CreateBackendRequest, DeleteBackendRequest, DrainBackendRequest, GetBackendRequest,
     ListBackendsResponse, UpdateBackendRequest,
@@ -10,9 +9,10 @@ use switchyard_proto::v1::{
 use super::{Change, Session};
 use crate::{
     args::{EtagArg, WriteArgs},
+    assignments::{Flags, SetArgs},
     failure::Failure,
     names,
-    output::{Show, age, moment, word},
+    output::{Show, age, word},
     wait::Outcome,
 };
 
@@ -47,19 +47,22 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     service: Option<String>,
     /// `host:port`; the host is an IPv4 address, an IPv6 address in brackets, or a name that each edge resolves
-    #[arg(long)]
-    address: String,
+    #[arg(long, required_unless_present = "set")]
+    address: Option<String>,
     /// A tag that it carries; may be given several times
-    #[arg(long = "tag", value_name = "TAG", required = true)]
+    #[arg(long = "tag", value_name = "TAG", required_unless_present = "set")]
     tags: Vec<String>,
     /// Whether it takes requests [default: active]
     #[arg(long, value_enum)]
     state: Option<State>,
     #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  switchyard backend update shop-1 --set address=10.0.0.6:3000 --set tags=a,b")]
 pub(crate) struct UpdateArgs {
     /// The id of the backend
     #[arg(value_name = "BACKEND")]
@@ -67,13 +70,17 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
     write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
+    .args(["service", "address", "tags", "state", "set", "unset"]))]
+#[group(skip)]
 struct Changes {
     /// The service that it belongs to
     #[arg(long)]
@@ -122,6 +129,29 @@ impl State {
     }
 }
 
+impl Changes {
+    /// Writes what is given into the backend.
+    fn apply(self, flags: &mut Flags<Backend>) {
+        let Self { service, address, tags, state } = self;
+        if let Some(service) = service {
+            flags.name("--service", "service");
+            flags.message.service = names::service(&service);
+        }
+        if let Some(address) = address {
+            flags.name("--address", "address");
+            flags.message.address = address;
+        }
+        if !tags.is_empty() {
+            flags.name("--tag", "tags");
+            flags.message.tags = tags;
+        }
+        if let Some(state) = state {
+            flags.name("--state", "state");
+            flags.message.set_state(state.to_message());
+        }
+    }
+}
+
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Create(args) => return create(session, args).await,
@@ -142,15 +172,10 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, address, tags, state, write } = args;
-    let backend = Backend {
-        name: names::backend(&name),
-        service: service.map(|service| names::service(&service)).unwrap_or_default(),
-        address,
-        tags,
-        state: state.map(State::to_message).unwrap_or_default().into(),
-        ..Backend::default()
-    };
+    let CreateArgs { name, service, address, tags, state, assignments, write } = args;
+    let mut flags = Flags::new(Backend { name: names::backend(&name), ..Backend::default() });
+    Changes { service, address, tags, state }.apply(&mut flags);
+    let (backend, _) = assignments.join(flags)?;
     let look = look(&backend.name);
     let request = CreateBackendRequest { backend: Some(backend), validate_only: write.dry_run };
     let began = Instant::now();
@@ -160,26 +185,10 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, changes, etag, write } = args;
-    let Changes { service, address, tags, state } = changes;
-    let mut backend = Backend { name: names::backend(&name), etag: etag.etag, ..Backend::default() };
-    let mut mask = FieldMask::default();
-    if let Some(service) = service {
-        mask.paths.push("service".to_owned());
-        backend.service = names::service(&service);
-    }
-    if let Some(address) = address {
-        mask.paths.push("address".to_owned());
-        backend.address = address;
-    }
-    if !tags.is_empty() {
-        mask.paths.push("tags".to_owned());
-        backend.tags = tags;
-    }
-    if let Some(state) = state {
-        mask.paths.push("state".to_owned());
-        backend.set_state(state.to_message());
-    }
+    let UpdateArgs { name, changes, assignments, etag, write } = args;
+    let mut flags = Flags::new(Backend { name: names::backend(&name), etag: etag.etag, ..Backend::default() });
+    changes.apply(&mut flags);
+    let (backend, mask) = assignments.join(flags)?;
     let look = look(&backend.name);
     let request =
         UpdateBackendRequest { backend: Some(backend), update_mask: Some(mask), validate_only: write.dry_run };
@@ -235,20 +244,6 @@ impl Show for Backend {
             word(self.state().as_str_name(), "BACKEND_STATE_"),
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
-            ("backend", names::id(&self.name).to_owned()),
-            ("service", names::id(&self.service).to_owned()),
-            ("address", self.address.clone()),
-            ("tags", self.tags.join(", ")),
-            ("state", word(self.state().as_str_name(), "BACKEND_STATE_")),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
         ]
     }
 }

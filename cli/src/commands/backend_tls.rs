@@ -1,10 +1,9 @@
-use std::{path::PathBuf, time::SystemTime};
+use std::path::PathBuf;
 
 use clap::Args;
-use pbjson_types::FieldMask;
 use switchyard_proto::v1::{BackendClientCertificate, BackendTls, Service};
 
-use crate::{failure::Failure, files, output::moment};
+use crate::{assignments::Flags, failure::Failure, files};
 
 /// How TLS is spoken to the backends of a service. Each of them but `no_tls` turns it on; what is not
 /// given stays.
@@ -47,8 +46,8 @@ pub(super) struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Writes what is given into `service`, and its paths into the mask.
-    pub(super) fn apply(self, service: &mut Service, mask: &mut FieldMask) -> Result<(), Failure> {
+    /// Writes what is given into the service.
+    pub(super) fn apply(self, flags: &mut Flags<Service>) -> Result<(), Failure> {
         let Self {
             tls,
             no_tls,
@@ -62,41 +61,46 @@ impl TlsArgs {
             no_tls_client,
         } = self;
         if no_tls {
-            mask.paths.push("tls".to_owned());
+            flags.name("--no-tls", "tls");
             return Ok(());
         }
         let mut message = BackendTls::default();
-        let mut paths = Vec::new();
-        if tls_ca_file.is_some() || tls_system_ca || tls_insecure_skip_verify {
-            paths.extend(["tls.ca_bundle_pem", "tls.insecure_skip_verify"]);
+        let mut named = Vec::new();
+        let trust = [
+            ("--tls-ca-file", tls_ca_file.is_some()),
+            ("--tls-system-ca", tls_system_ca),
+            ("--tls-insecure-skip-verify", tls_insecure_skip_verify),
+        ];
+        if let Some((flag, _)) = trust.into_iter().find(|(_, is_given)| *is_given) {
+            named.extend([(flag, "tls.ca_bundle_pem"), (flag, "tls.insecure_skip_verify")]);
             message.insecure_skip_verify = tls_insecure_skip_verify;
             message.ca_bundle_pem = tls_ca_file.as_deref().map(files::read_text).transpose()?.unwrap_or_default();
         }
         if let Some(name) = tls_server_name {
-            paths.push("tls.server_name");
+            named.push(("--tls-server-name", "tls.server_name"));
             message.server_name = if name == "default" { String::new() } else { name };
         }
         if let Some(name) = tls_alternative_name {
-            paths.push("tls.alternative_name");
+            named.push(("--tls-alternative-name", "tls.alternative_name"));
             message.alternative_name = if name == "none" { String::new() } else { name };
         }
         if let (Some(chain), Some(key)) = (&tls_client_chain, &tls_client_key) {
-            paths.push("tls.client_certificate");
+            named.push(("--tls-client-chain", "tls.client_certificate"));
             message.client_certificate = Some(BackendClientCertificate {
                 chain_pem: files::read_text(chain)?,
                 private_key_pem: files::read_text(key)?,
                 ..BackendClientCertificate::default()
             });
         } else if no_tls_client {
-            paths.push("tls.client_certificate");
+            named.push(("--no-tls-client", "tls.client_certificate"));
         }
         if tls {
-            paths = vec!["tls"];
+            named = vec![("--tls", "tls")];
         }
-        if !paths.is_empty() {
-            service.tls = Some(message);
-            mask.paths.extend(paths.into_iter().map(str::to_owned));
+        if !named.is_empty() {
+            flags.message.tls = Some(message);
         }
+        named.into_iter().for_each(|(flag, path)| flags.name(flag, path));
         Ok(())
     }
 }
@@ -111,21 +115,8 @@ pub(super) fn short(tls: Option<&BackendTls>) -> &'static str {
     }
 }
 
-/// The rest of it.
-pub(super) fn details(tls: &BackendTls, now: SystemTime) -> Vec<(&'static str, String)> {
-    let name = if tls.server_name.is_empty() { "of each backend's address" } else { &tls.server_name };
-    let mut details = vec![("tls server name", name.to_owned())];
-    if !tls.alternative_name.is_empty() {
-        details.push(("tls alternative name", tls.alternative_name.clone()));
-    }
-    if let Some(certificate) = &tls.client_certificate {
-        details.push(("tls client certificate", certificate.fingerprint_sha256.clone()));
-        details.push(("tls client certificate ends", moment(certificate.not_after_time.as_ref(), now)));
-    }
-    if tls.insecure_skip_verify {
-        let warning =
-            "the backends' certificates are not verified: whoever can come between can read and change everything";
-        details.push(("WARNING", warning.to_owned()));
-    }
-    details
+/// What people have to know of it beside its fields.
+pub(super) fn warning(tls: Option<&BackendTls>) -> Option<(&'static str, String)> {
+    let text = "the backends' certificates are NOT VERIFIED: whoever can come between can read and change everything";
+    tls.filter(|tls| tls.insecure_skip_verify).map(|_| ("WARNING", text.to_owned()))
 }

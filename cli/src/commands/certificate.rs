@@ -15,7 +15,7 @@ use crate::{
     args::{EtagArg, WriteArgs, duration},
     failure::Failure,
     files, names,
-    output::{Show, age, moment, or_dash, word},
+    output::{Show, age, word},
     wait::Outcome,
 };
 
@@ -236,23 +236,6 @@ impl Show for Certificate {
             self.issuer.clone(),
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
-            ("certificate", names::id(&self.name).to_owned()),
-            ("source", word(self.source().as_str_name(), "CERTIFICATE_SOURCE_")),
-            ("names", self.dns_names.join(", ")),
-            ("issuer", self.issuer.clone()),
-            ("valid from", moment(self.not_before_time.as_ref(), now)),
-            ("expires", moment(self.not_after_time.as_ref(), now)),
-            ("sha-256", self.fingerprint_sha256.clone()),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
-            ("warning", or_dash(&self.warning)),
         ]
     }
 }

@@ -13,21 +13,20 @@ use switchyard_proto::v1::{
 use super::{Change, Session};
 use crate::{
     args::{EtagArg, WriteArgs},
+    assignments::{Flags, SetArgs, paths_of_oneof},
     failure::Failure,
     files, names,
-    output::{Show, age, moment, or_dash},
+    output::{Show, age, or_dash},
     wait::Outcome,
 };
+
+/// The path of its zones.
+const ZONES: &str = "zones";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Makes a DNS provider
-    Create {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(subcommand)]
-        settings: SettingArgs,
-    },
+    Create(SetupArgs),
     /// Lists all DNS providers
     List,
     /// Shows one DNS provider, without what is secret
@@ -37,12 +36,9 @@ pub(crate) enum Command {
         name: String,
     },
     /// Replaces the zones and the settings of a DNS provider
-    Replace {
-        #[command(flatten)]
-        name: NameArgs,
-        #[command(subcommand)]
-        settings: SettingArgs,
-    },
+    Replace(SetupArgs),
+    /// Changes what is given, and nothing else
+    Update(UpdateArgs),
     /// Deletes a DNS provider
     Delete {
         /// The name of the DNS provider
@@ -56,13 +52,37 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct NameArgs {
+pub(crate) struct SetupArgs {
     /// The name of the DNS provider
     #[arg(value_name = "PROVIDER")]
     name: String,
     /// A zone that it sets records in, with everything below; may be given again
-    #[arg(long = "zone", value_name = "ZONE", required = true)]
+    #[arg(long = "zone", value_name = "ZONE", required_unless_present = "set")]
     zones: Vec<String>,
+    #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+    #[command(subcommand)]
+    settings: Option<SettingArgs>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["zones", "set", "unset"]))]
+#[command(
+    after_help = "Example:\n  switchyard dns-provider update home --set rfc2136.server=192.0.2.2 --set rfc2136.key_secret=@key"
+)]
+pub(crate) struct UpdateArgs {
+    /// The name of the DNS provider
+    #[arg(value_name = "PROVIDER")]
+    name: String,
+    /// A zone that it sets records in, in place of those before; may be given again
+    #[arg(long = "zone", value_name = "ZONE")]
+    zones: Vec<String>,
+    #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
+    etag: EtagArg,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -169,8 +189,9 @@ impl SettingArgs {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::Create { name, settings } => return create(session, name, &settings).await,
-        Command::Replace { name, settings } => return replace(session, name, &settings).await,
+        Command::Create(args) => return create(session, args).await,
+        Command::Replace(args) => return replace(session, args).await,
+        Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
         Command::List => {
             let dns_providers = session.client.all_dns_providers().await?;
@@ -185,14 +206,24 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
     Ok(Outcome::Done)
 }
 
-fn message(name: &str, zones: Vec<String>, settings: &SettingArgs) -> Result<DnsProvider, Failure> {
-    let settings = Some(settings.to_message()?);
-    Ok(DnsProvider { name: names::dns_provider(name), zones, settings, ..DnsProvider::default() })
+/// What the flags of a new provider, and its settings, say.
+fn flags(name: &str, zones: Vec<String>, settings: Option<&SettingArgs>) -> Result<Flags<DnsProvider>, Failure> {
+    let mut flags = Flags::new(DnsProvider { name: names::dns_provider(name), ..DnsProvider::default() });
+    if let Some(settings) = settings {
+        flags.message.settings = Some(settings.to_message()?);
+        flags.name_given("an argument");
+    }
+    if !zones.is_empty() {
+        flags.name("--zone", ZONES);
+        flags.message.zones = zones;
+    }
+    Ok(flags)
 }
 
-async fn create(session: &Session, args: NameArgs, settings: &SettingArgs) -> Result<Outcome, Failure> {
-    let NameArgs { name, zones, write } = args;
-    let provider = message(&name, zones, settings)?;
+async fn create(session: &Session, args: SetupArgs) -> Result<Outcome, Failure> {
+    let SetupArgs { name, zones, assignments, write, settings } = args;
+    let (provider, _) = assignments.join(flags(&name, zones, settings.as_ref())?)?;
+    check_settings(&provider)?;
     let look = look(&provider.name);
     let request = CreateDnsProviderRequest { dns_provider: Some(provider), validate_only: write.dry_run };
     let began = Instant::now();
@@ -201,16 +232,55 @@ async fn create(session: &Session, args: NameArgs, settings: &SettingArgs) -> Re
     session.finish(change(&provider, "created", began), &write).await
 }
 
-async fn replace(session: &Session, args: NameArgs, settings: &SettingArgs) -> Result<Outcome, Failure> {
-    let NameArgs { name, zones, write } = args;
-    let provider = message(&name, zones, settings)?;
+async fn replace(session: &Session, args: SetupArgs) -> Result<Outcome, Failure> {
+    let SetupArgs { name, zones, assignments, write, settings } = args;
+    let (provider, mut mask) = assignments.join(flags(&name, zones, settings.as_ref())?)?;
+    check_settings(&provider)?;
+    // All of them are named one by one, so that a secret that is not given goes as well.
+    for path in [ZONES.to_owned()].into_iter().chain(paths_of_oneof(&provider, "settings")) {
+        if !mask.paths.contains(&path) {
+            mask.paths.push(path);
+        }
+    }
+    send_update(session, provider, mask, "replaced", &write).await
+}
+
+async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
+    let UpdateArgs { name, zones, assignments, etag, write } = args;
+    let mut flags = flags(&name, zones, None)?;
+    flags.message.etag = etag.etag;
+    let (provider, mask) = assignments.join(flags)?;
+    send_update(session, provider, mask, "updated", &write).await
+}
+
+async fn send_update(
+    session: &Session,
+    provider: DnsProvider,
+    mask: FieldMask,
+    done: &str,
+    write: &WriteArgs,
+) -> Result<Outcome, Failure> {
     let look = look(&provider.name);
-    let update_mask = Some(FieldMask::default());
-    let request = UpdateDnsProviderRequest { dns_provider: Some(provider), update_mask, validate_only: write.dry_run };
+    let request = UpdateDnsProviderRequest {
+        dns_provider: Some(provider),
+        update_mask: Some(mask),
+        validate_only: write.dry_run,
+    };
     let began = Instant::now();
     let provider = session.client.dns_providers().update_dns_provider(request).await;
     let provider = provider.map_err(|status| Failure::of_write(status, &look))?.into_inner();
-    session.finish(change(&provider, "replaced", began), &write).await
+    session.finish(change(&provider, done, began), write).await
+}
+
+/// Says what is missing in the words of the command.
+fn check_settings(provider: &DnsProvider) -> Result<(), Failure> {
+    match provider.settings {
+        Some(_) => Ok(()),
+        None => Err(Failure::Usage(
+            "say how it is told: by rfc2136, cloudflare, acme-dns, httpreq or exec (see --help), or by --set"
+                .to_owned(),
+        )),
+    }
 }
 
 async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
@@ -260,20 +330,6 @@ impl Show for DnsProvider {
             self.zones.join(","),
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let (kind, at) = kind(self);
-        vec![
-            ("provider", names::id(&self.name).to_owned()),
-            ("kind", kind.to_owned()),
-            ("at", or_dash(&at)),
-            ("zones", self.zones.join(", ")),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
         ]
     }
 }

@@ -1,26 +1,23 @@
-use std::{
-    path::PathBuf,
-    time::{Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
-use clap::{Args, Subcommand, ValueEnum};
-use pbjson_types::FieldMask;
+use clap::{Args, Subcommand};
 use switchyard_proto::v1::{
-    AcmeChallenge, AcmeSettings, CertificateSource, ClientAuthentication, ClientCertificateMode, CreateDomainRequest,
-    DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance, IssuanceState, ListDomainsResponse, OnDemand,
-    TlsVersion, UpdateDomainRequest,
+    CertificateSource, CreateDomainRequest, DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance,
+    IssuanceState, ListDomainsResponse, UpdateDomainRequest,
 };
 
 use super::{
     Change, Session,
-    edge::{label, label_text},
+    domain_tls::{AcmeArgs, ClientArgs, MinimumTls, Tls},
+    edge::label,
     issuance,
 };
 use crate::{
     args::{EtagArg, WriteArgs},
+    assignments::{Flags, SetArgs},
     failure::Failure,
-    files, names,
-    output::{Show, age, moment, or_dash, word},
+    names,
+    output::{Show, age, or_dash, word},
     wait::{self, Outcome},
 };
 
@@ -59,15 +56,15 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     service: Option<String>,
     /// Traffic goes to the backends that carry this tag
-    #[arg(long)]
-    tag: String,
+    #[arg(long, required_unless_present = "set")]
+    tag: Option<String>,
     /// Where its certificate comes from [default: uploaded]
     #[arg(long, value_enum, value_name = "SOURCE")]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    #[arg(action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
-    http_to_https: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(hide_possible_values = true)]
+    http_to_https: Option<bool>,
     /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
     edge_labels: Vec<(String, String)>,
@@ -79,10 +76,16 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     acme: AcmeArgs,
     #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  switchyard domain update shop.example --set tls.minimum_version=1.3 --unset tls.acme.on_demand \\\n    \
+                        --set tls.client_authentication.ca_bundle_pem=@ca.pem"
+)]
 pub(crate) struct UpdateArgs {
     /// The host name
     #[arg(value_name = "DOMAIN")]
@@ -90,15 +93,17 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
     .args(["service", "tag", "tls", "http_to_https", "edge_labels", "all_edges", "client_ca_file", "no_client_ca", "minimum_tls",
-        "challenge", "issuers", "any_issuer", "on_demand_hook", "no_on_demand"]))]
+        "challenge", "issuers", "any_issuer", "on_demand_hook", "no_on_demand", "set", "unset"]))]
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
@@ -138,125 +143,50 @@ struct Changes {
     no_client_ca: bool,
 }
 
-/// The oldest version of TLS that clients may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum MinimumTls {
-    /// TLS 1.2.
-    #[value(name = "1.2")]
-    V12,
-    /// TLS 1.3.
-    #[value(name = "1.3")]
-    V13,
-}
-
-impl MinimumTls {
-    fn to_message(self) -> TlsVersion {
-        match self {
-            Self::V12 => TlsVersion::V12,
-            Self::V13 => TlsVersion::V13,
+impl Changes {
+    /// Writes what is given into the domain.
+    fn apply(self, flags: &mut Flags<Domain>) -> Result<(), Failure> {
+        let Self {
+            service,
+            tag,
+            tls,
+            http_to_https,
+            edge_labels,
+            all_edges,
+            minimum_tls,
+            clients,
+            acme,
+            any_issuer,
+            no_on_demand,
+            no_client_ca,
+        } = self;
+        if let Some(service) = service {
+            flags.name("--service", "service");
+            flags.message.service = names::service(&service);
         }
-    }
-}
-
-/// How the certificate of a domain is ordered.
-#[derive(Debug, Args)]
-#[group(skip)]
-struct AcmeArgs {
-    /// How the name proves itself to the CA [default: http-01, then tls-alpn-01; dns-01 for a wildcard]
-    #[arg(long, value_enum, value_name = "CHALLENGE")]
-    challenge: Option<Challenge>,
-    /// The issuer that is asked; may be given again, for one that is asked when the first does not issue [default: by rank]
-    #[arg(long = "issuer", value_name = "ISSUER")]
-    issuers: Vec<String>,
-    /// Of a wildcard: order a certificate for a name below it when a client first asks for it, if this URL answers
-    /// `GET URL?domain=NAME` with 200
-    #[arg(long, value_name = "URL")]
-    on_demand_hook: Option<String>,
-}
-
-impl AcmeArgs {
-    fn is_given(&self) -> bool {
-        self.challenge.is_some() || !self.issuers.is_empty() || self.on_demand_hook.is_some()
-    }
-
-    fn to_message(&self) -> AcmeSettings {
-        AcmeSettings {
-            challenge: self.challenge.map_or(AcmeChallenge::Unspecified, Challenge::to_message).into(),
-            issuers: self.issuers.iter().map(|issuer| names::issuer(issuer)).collect(),
-            on_demand: self.on_demand_hook.as_ref().map(|url| OnDemand { hook_url: url.clone() }),
+        if let Some(tag) = tag {
+            flags.name("--tag", "active_tag");
+            flags.message.active_tag = tag;
         }
-    }
-}
-
-/// How a name proves itself to a CA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Challenge {
-    /// As fits the name
-    Any,
-    /// By an answer over plain HTTP
-    #[value(name = "http-01")]
-    Http01,
-    /// By a certificate over TLS
-    #[value(name = "tls-alpn-01")]
-    TlsAlpn01,
-    /// By a record of its zone
-    #[value(name = "dns-01")]
-    Dns01,
-}
-
-impl Challenge {
-    fn to_message(self) -> AcmeChallenge {
-        match self {
-            Self::Any => AcmeChallenge::Unspecified,
-            Self::Http01 => AcmeChallenge::Http01,
-            Self::TlsAlpn01 => AcmeChallenge::TlsAlpn01,
-            Self::Dns01 => AcmeChallenge::Dns01,
+        if let Some(tls) = tls {
+            flags.name("--tls", "tls.certificate_source");
+            flags.message.tls.get_or_insert_default().set_certificate_source(tls.to_message());
         }
-    }
-}
-
-/// How clients prove themselves to a domain.
-#[derive(Debug, Args)]
-#[group(skip)]
-struct ClientArgs {
-    /// A PEM file: the CAs that clients must have a certificate from
-    #[arg(long, value_name = "FILE")]
-    client_ca_file: Option<PathBuf>,
-    /// Let clients without a certificate in as well; requests of those with one say whose they are
-    #[arg(long, requires = "client_ca_file")]
-    client_certificate_optional: bool,
-}
-
-impl ClientArgs {
-    fn to_message(&self) -> Result<Option<ClientAuthentication>, Failure> {
-        let Some(path) = &self.client_ca_file else { return Ok(None) };
-        let mode = if self.client_certificate_optional {
-            ClientCertificateMode::Optional
-        } else {
-            ClientCertificateMode::Required
-        };
-        Ok(Some(ClientAuthentication { ca_bundle_pem: files::read_text(path)?, mode: mode.into() }))
-    }
-}
-
-/// Where a domain's certificate comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tls {
-    /// It is ordered from a CA by ACME, and renewed; see `switchyard issuer`.
-    Acme,
-    /// The internal CA issues it.
-    Internal,
-    /// `switchyard certificate upload` brings it.
-    Uploaded,
-}
-
-impl Tls {
-    fn to_message(self) -> CertificateSource {
-        match self {
-            Self::Acme => CertificateSource::Acme,
-            Self::Internal => CertificateSource::Internal,
-            Self::Uploaded => CertificateSource::Uploaded,
+        if let Some(version) = minimum_tls {
+            flags.name("--minimum-tls", "tls.minimum_version");
+            flags.message.tls.get_or_insert_default().set_minimum_version(version.to_message());
         }
+        clients.apply(no_client_ca, flags)?;
+        acme.apply(any_issuer, no_on_demand, flags);
+        if let Some(http_to_https) = http_to_https {
+            flags.name("--http-to-https", "http_to_https");
+            flags.message.http_to_https = http_to_https;
+        }
+        if all_edges || !edge_labels.is_empty() {
+            flags.name(if all_edges { "--all-edges" } else { "--edge-label" }, "edge_selector");
+            flags.message.edge_selector = edge_labels.into_iter().collect();
+        }
+        Ok(())
     }
 }
 
@@ -283,24 +213,24 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, service, tag, tls, http_to_https, edge_labels, minimum_tls, clients, acme, write } = args;
-    let clients = clients.to_message()?;
-    let is_given = tls.is_some() || clients.is_some() || minimum_tls.is_some() || acme.is_given();
-    let tls = is_given.then(|| DomainTls {
-        certificate_source: tls.map_or(CertificateSource::Unspecified, Tls::to_message).into(),
-        client_authentication: clients,
-        minimum_version: minimum_tls.map_or(TlsVersion::Unspecified, MinimumTls::to_message).into(),
-        acme: acme.is_given().then(|| acme.to_message()),
-    });
-    let domain = Domain {
-        name: names::domain(&name),
-        service: service.map(|service| names::service(&service)).unwrap_or_default(),
-        active_tag: tag,
+    let CreateArgs {
+        name,
+        service,
+        tag,
         tls,
         http_to_https,
-        edge_selector: edge_labels.into_iter().collect(),
-        ..Domain::default()
-    };
+        edge_labels,
+        minimum_tls,
+        clients,
+        acme,
+        assignments,
+        write,
+    } = args;
+    let changes =
+        Changes { service, tag, tls, http_to_https, edge_labels, minimum_tls, clients, acme, ..Changes::default() };
+    let mut flags = Flags::new(Domain { name: names::domain(&name), ..Domain::default() });
+    changes.apply(&mut flags)?;
+    let (domain, _) = assignments.join(flags)?;
     let look = look(&domain.name);
     let request = CreateDomainRequest { domain: Some(domain), validate_only: write.dry_run };
     let began = Instant::now();
@@ -311,63 +241,10 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, changes, etag, write } = args;
-    let Changes {
-        service,
-        tag,
-        tls,
-        http_to_https,
-        edge_labels,
-        all_edges,
-        minimum_tls,
-        clients,
-        acme,
-        any_issuer,
-        no_on_demand,
-        no_client_ca,
-    } = changes;
-    let mut domain = Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() };
-    let mut mask = FieldMask::default();
-    if let Some(service) = service {
-        mask.paths.push("service".to_owned());
-        domain.service = names::service(&service);
-    }
-    if let Some(tag) = tag {
-        mask.paths.push("active_tag".to_owned());
-        domain.active_tag = tag;
-    }
-    if let Some(tls) = tls {
-        mask.paths.push("tls.certificate_source".to_owned());
-        domain.tls.get_or_insert_default().set_certificate_source(tls.to_message());
-    }
-    if let Some(version) = minimum_tls {
-        mask.paths.push("tls.minimum_version".to_owned());
-        domain.tls.get_or_insert_default().set_minimum_version(version.to_message());
-    }
-    if no_client_ca || clients.client_ca_file.is_some() {
-        mask.paths.push("tls.client_authentication".to_owned());
-        domain.tls.get_or_insert_default().client_authentication = clients.to_message()?;
-    }
-    if acme.challenge.is_some() {
-        mask.paths.push("tls.acme.challenge".to_owned());
-    }
-    if any_issuer || !acme.issuers.is_empty() {
-        mask.paths.push("tls.acme.issuers".to_owned());
-    }
-    if no_on_demand || acme.on_demand_hook.is_some() {
-        mask.paths.push("tls.acme.on_demand".to_owned());
-    }
-    if acme.is_given() {
-        domain.tls.get_or_insert_default().acme = Some(acme.to_message());
-    }
-    if let Some(http_to_https) = http_to_https {
-        mask.paths.push("http_to_https".to_owned());
-        domain.http_to_https = http_to_https;
-    }
-    if all_edges || !edge_labels.is_empty() {
-        mask.paths.push("edge_selector".to_owned());
-        domain.edge_selector = edge_labels.into_iter().collect();
-    }
+    let UpdateArgs { name, changes, assignments, etag, write } = args;
+    let mut flags = Flags::new(Domain { name: names::domain(&name), etag: etag.etag, ..Domain::default() });
+    changes.apply(&mut flags)?;
+    let (domain, mask) = assignments.join(flags)?;
     let look = look(&domain.name);
     let request = UpdateDomainRequest { domain: Some(domain), update_mask: Some(mask), validate_only: write.dry_run };
     let began = Instant::now();
@@ -446,21 +323,6 @@ fn hook(domain: &Domain) -> Option<&str> {
     Some(&domain.tls.as_ref()?.acme.as_ref()?.on_demand.as_ref()?.hook_url)
 }
 
-fn clients_word(domain: &Domain) -> String {
-    let clients = domain.tls.as_ref().and_then(|tls| tls.client_authentication.as_ref());
-    clients.map_or_else(
-        || "not asked for".to_owned(),
-        |clients| word(clients.mode().as_str_name(), "CLIENT_CERTIFICATE_MODE_"),
-    )
-}
-
-fn minimum_word(domain: &Domain) -> &'static str {
-    match domain.tls.as_ref().map(DomainTls::minimum_version) {
-        Some(TlsVersion::V13) => "1.3",
-        _ => "1.2",
-    }
-}
-
 fn redirect_word(domain: &Domain) -> String {
     if domain.http_to_https { "yes" } else { "no" }.to_owned()
 }
@@ -481,27 +343,5 @@ impl Show for Domain {
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
         ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let mut details = vec![
-            ("domain", names::id(&self.name).to_owned()),
-            ("service", names::id(&self.service).to_owned()),
-            ("active tag", self.active_tag.clone()),
-            ("previous tag", or_dash(&self.previous_tag)),
-            ("certificate", tls_word(self)),
-            ("minimum tls", minimum_word(self).to_owned()),
-            ("client certificates", clients_word(self)),
-            ("http to https", redirect_word(self)),
-            ("edges", if self.edge_selector.is_empty() { "all".to_owned() } else { label_text(&self.edge_selector) }),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
-        ];
-        if let Some(hook) = hook(self) {
-            details.push(("on demand", format!("each name below it that {hook} approves")));
-        }
-        details
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     args::{WriteArgs, duration},
     failure::Failure,
     names,
-    output::{Output, Show, age, clean, moment, note, or_dash, timestamp, word},
+    output::{Output, Show, age, clean, note, or_dash, timestamp, word},
     wait::{Outcome, unnamed},
 };
 
@@ -105,9 +105,6 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
             let request = GetEdgeRequest { name: names::edge(&name) };
             let edge = session.client.edges().get_edge(request).await?.into_inner();
             session.output.item(&edge)?;
-            if session.output.is_for_people() {
-                rejections(&session.output, &[edge])?;
-            }
         }
     }
     Ok(Outcome::Done)
@@ -195,10 +192,6 @@ impl Show for Invite {
             age(self.create_time.as_ref(), now),
         ]
     }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        Self::COLUMNS.iter().copied().zip(self.row(now)).collect()
-    }
 }
 
 /// Prints what the edges could not apply, and why: a line each.
@@ -232,24 +225,6 @@ impl Show for Edge {
             or_dash(&self.version),
             age(self.last_contact_time.as_ref(), now),
             or_dash(&self.peer_address),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let persisted = if self.not_persisted { "no: its disk refuses; see its log" } else { "yes" };
-        vec![
-            ("edge", names::id(&self.name).to_owned()),
-            ("state", word(self.state().as_str_name(), "EDGE_STATE_")),
-            ("labels", label_text(&self.labels)),
-            ("version", or_dash(&self.version)),
-            ("address", or_dash(&self.peer_address)),
-            ("last contact", moment(self.last_contact_time.as_ref(), now)),
-            ("acknowledged revision", self.acknowledged_revision.to_string()),
-            ("acknowledged", moment(self.acknowledge_time.as_ref(), now)),
-            ("on its disk", persisted.to_owned()),
-            ("rejected", self.rejections_total.max(self.rejections.len() as u64).to_string()),
-            ("deltas sent", self.deltas_sent.to_string()),
-            ("snapshots sent", self.snapshots_sent.to_string()),
         ]
     }
 }

@@ -147,10 +147,4 @@ impl Show for Issuance {
             or_dash(&self.failure),
         ]
     }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let mut all = vec![("domain", names::id(&self.domain).to_owned())];
-        all.extend(details(self, now));
-        all
-    }
 }

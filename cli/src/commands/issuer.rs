@@ -4,7 +4,6 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     Budget, CreateIssuerRequest, DeleteIssuerRequest, ExternalAccount, GetBudgetRequest, GetIssuerRequest, Issuer,
     ListIssuersResponse, Rate, RateLimits, RotateAccountRequest, UpdateIssuerRequest,
@@ -13,9 +12,10 @@ use switchyard_proto::v1::{
 use super::{Change, Session};
 use crate::{
     args::{EtagArg, WriteArgs, duration},
+    assignments::{Flags, SetArgs},
     failure::Failure,
     files, names,
-    output::{Show, age, moment, or_dash},
+    output::{Show, age, or_dash},
     wait::Outcome,
 };
 
@@ -75,18 +75,27 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     settings: SettingArgs,
     #[command(flatten)]
+    assignments: SetArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
-    .args(["root_ca_file", "profile", "preferred_chain", "rank", "only_where_named", "limit_orders", "limit_domain", "limit_names"]))]
+    .args(["root_ca_file", "profile", "preferred_chain", "rank", "only_where_named", "limit_orders", "limit_domain", "limit_names",
+        "set", "unset"]))]
+#[command(
+    after_help = "Example:\n  switchyard issuer update letsencrypt --set profile=shortlived --set rate_limits.orders.count=200 \\\n    \
+                        --unset preferred_chain"
+)]
 pub(crate) struct UpdateArgs {
     /// The name of the issuer
     #[arg(value_name = "ISSUER")]
     name: String,
     #[command(flatten)]
     settings: SettingArgs,
+    #[command(flatten)]
+    assignments: SetArgs,
     #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
@@ -130,43 +139,50 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 impl SettingArgs {
-    fn limits(&self) -> Option<RateLimits> {
-        let Self { limit_orders, limit_domain, limit_names, .. } = self;
-        let is_given = limit_orders.is_some() || limit_domain.is_some() || limit_names.is_some();
-        is_given.then_some(RateLimits {
-            orders: *limit_orders,
-            certificates_per_registered_domain: *limit_domain,
-            certificates_per_exact_names: *limit_names,
-            failures_per_name: None,
-        })
-    }
-
-    /// As fields of the issuer, and their paths.
-    fn fill(self, issuer: &mut Issuer) -> Result<FieldMask, Failure> {
-        let mut mask = FieldMask::default();
-        let mut covers = |path: &str| mask.paths.push(path.to_owned());
-        if let Some(limits) = self.limits() {
-            covers("rate_limits");
-            issuer.rate_limits = Some(limits);
+    /// Writes what is given into the issuer.
+    fn apply(self, flags: &mut Flags<Issuer>) -> Result<(), Failure> {
+        let Self {
+            root_ca_file,
+            profile,
+            preferred_chain,
+            rank,
+            only_where_named,
+            limit_orders,
+            limit_domain,
+            limit_names,
+        } = self;
+        let limits =
+            [("--limit-orders", limit_orders), ("--limit-domain", limit_domain), ("--limit-names", limit_names)];
+        if let Some((flag, _)) = limits.into_iter().find(|(_, limit)| limit.is_some()) {
+            flags.name(flag, "rate_limits");
+            flags.message.rate_limits = Some(RateLimits {
+                orders: limit_orders,
+                certificates_per_registered_domain: limit_domain,
+                certificates_per_exact_names: limit_names,
+                failures_per_name: None,
+            });
         }
-        if let Some(path) = &self.root_ca_file {
-            covers("root_ca_pem");
-            issuer.root_ca_pem = files::read_text(path)?;
+        if let Some(path) = &root_ca_file {
+            flags.name("--root-ca-file", "root_ca_pem");
+            flags.message.root_ca_pem = files::read_text(path)?;
         }
-        if let Some(profile) = self.profile {
-            covers("profile");
-            issuer.profile = profile;
+        if let Some(profile) = profile {
+            flags.name("--profile", "profile");
+            flags.message.profile = profile;
         }
-        if let Some(chain) = self.preferred_chain {
-            covers("preferred_chain");
-            issuer.preferred_chain = chain;
+        if let Some(chain) = preferred_chain {
+            flags.name("--preferred-chain", "preferred_chain");
+            flags.message.preferred_chain = chain;
         }
-        if self.rank.is_some() || self.only_where_named {
-            covers("rank");
-            issuer.rank = self.rank;
-            issuer.only_where_named = self.only_where_named;
+        if rank.is_some() || only_where_named {
+            // Each excludes the other, and takes its place.
+            let flag = if only_where_named { "--only-where-named" } else { "--rank" };
+            flags.name(flag, "rank");
+            flags.name(flag, "only_where_named");
+            flags.message.rank = rank;
+            flags.message.only_where_named = only_where_named;
         }
-        Ok(mask)
+        Ok(())
     }
 }
 
@@ -190,20 +206,32 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure> {
-    let CreateArgs { name, directory, email, external_account_key_id, external_account_key_file, settings, write } =
-        args;
-    let external_account = match external_account_key_id.zip(external_account_key_file) {
-        Some((key_id, path)) => Some(ExternalAccount { key_id, key: files::read_text(&path)?.trim().to_owned() }),
-        None => None,
-    };
-    let mut issuer = Issuer {
-        name: names::issuer(&name),
-        directory: directory.unwrap_or_default(),
-        email: email.unwrap_or_default(),
-        external_account,
-        ..Issuer::default()
-    };
-    settings.fill(&mut issuer)?;
+    let CreateArgs {
+        name,
+        directory,
+        email,
+        external_account_key_id,
+        external_account_key_file,
+        settings,
+        assignments,
+        write,
+    } = args;
+    let mut flags = Flags::new(Issuer { name: names::issuer(&name), ..Issuer::default() });
+    if let Some(directory) = directory {
+        flags.name("--directory", "directory");
+        flags.message.directory = directory;
+    }
+    if let Some(email) = email {
+        flags.name("--email", "email");
+        flags.message.email = email;
+    }
+    if let Some((key_id, path)) = external_account_key_id.zip(external_account_key_file) {
+        flags.name("--external-account-key-id", "external_account");
+        let key = files::read_text(&path)?.trim().to_owned();
+        flags.message.external_account = Some(ExternalAccount { key_id, key });
+    }
+    settings.apply(&mut flags)?;
+    let (issuer, _) = assignments.join(flags)?;
     let look = look(&issuer.name);
     let request = CreateIssuerRequest { issuer: Some(issuer), validate_only: write.dry_run };
     let began = Instant::now();
@@ -213,9 +241,10 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, settings, etag, write } = args;
-    let mut issuer = Issuer { name: names::issuer(&name), etag: etag.etag, ..Issuer::default() };
-    let mask = settings.fill(&mut issuer)?;
+    let UpdateArgs { name, settings, assignments, etag, write } = args;
+    let mut flags = Flags::new(Issuer { name: names::issuer(&name), etag: etag.etag, ..Issuer::default() });
+    settings.apply(&mut flags)?;
+    let (issuer, mask) = assignments.join(flags)?;
     let look = look(&issuer.name);
     let request = UpdateIssuerRequest { issuer: Some(issuer), update_mask: Some(mask), validate_only: write.dry_run };
     let began = Instant::now();
@@ -264,11 +293,6 @@ impl Show for Budget {
             age(self.free_time.as_ref(), now),
         ]
     }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let titles = ["issuer", "limit", "of", "used", "allowed", "next free"];
-        titles.into_iter().zip(self.row(now)).collect()
-    }
 }
 
 fn change<'a>(issuer: &'a Issuer, done: &'a str, began: Instant) -> Change<'a, Issuer> {
@@ -307,29 +331,32 @@ impl Show for Issuer {
             age(self.update_time.as_ref(), now),
         ]
     }
+}
 
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let limits = self.rate_limits.unwrap_or_default();
-        let external = self.external_account.as_ref().map(|account| account.key_id.clone()).unwrap_or_default();
-        vec![
-            ("issuer", names::id(&self.name).to_owned()),
-            ("directory", self.directory.clone()),
-            ("trusted by", if self.root_ca_pem.is_empty() { "the system's CAs" } else { "CAs of its own" }.to_owned()),
-            ("rank", rank_text(self)),
-            ("profile", or_dash(&self.profile)),
-            ("preferred chain", or_dash(&self.preferred_chain)),
-            ("email", or_dash(&self.email)),
-            ("external account", or_dash(&external)),
-            ("account", or_dash(&self.account)),
-            ("account key", or_dash(&self.account_thumbprint)),
-            ("orders", rate_text(limits.orders.as_ref())),
-            ("per registered domain", rate_text(limits.certificates_per_registered_domain.as_ref())),
-            ("per exact names", rate_text(limits.certificates_per_exact_names.as_ref())),
-            ("failures per name", rate_text(limits.failures_per_name.as_ref())),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
-        ]
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args;
+
+    /// What `issuer update pebble` and these arguments say.
+    fn update(arguments: &[&str]) -> (Issuer, Vec<String>) {
+        let cli = args::Cli::parse_from([&["switchyard", "issuer", "update", "pebble"], arguments].concat());
+        let args::Command::Issuer(Command::Update(update)) = cli.command else { panic!("{arguments:?}") };
+        let mut flags = Flags::new(Issuer::default());
+        update.settings.apply(&mut flags).unwrap();
+        let (issuer, mask) = update.assignments.join(flags).unwrap();
+        (issuer, mask.paths)
+    }
+
+    #[test]
+    fn a_rank_and_only_where_named_take_each_others_place() {
+        let (issuer, paths) = update(&["--only-where-named"]);
+        assert_eq!((issuer.rank, issuer.only_where_named), (None, true));
+        assert_eq!(paths, ["rank", "only_where_named"]);
+        let (issuer, paths) = update(&["--rank", "3", "--set", "rate_limits.orders.count=2"]);
+        assert_eq!((issuer.rank, issuer.only_where_named), (Some(3), false));
+        assert_eq!(paths, ["rank", "only_where_named", "rate_limits.orders.count"]);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod dns_provider;
 pub(crate) mod domain;
+mod domain_tls;
 pub(crate) mod edge;
 mod issuance;
 pub(crate) mod issuer;

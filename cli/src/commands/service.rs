@@ -1,9 +1,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
-use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
-    BackendProtocol, BalancingPolicy, CreateServiceRequest, DeleteServiceRequest, GetServiceRequest,
+    BackendProtocol, BackendTls, BalancingPolicy, CreateServiceRequest, DeleteServiceRequest, GetServiceRequest,
     ListServicesResponse, Service, ServiceTimeouts, UpdateServiceRequest,
 };
 
@@ -13,9 +12,10 @@ use super::{
 };
 use crate::{
     args::{EtagArg, WriteArgs, duration},
+    assignments::{Flags, SetArgs},
     failure::Failure,
     names,
-    output::{Show, age, moment, word},
+    output::{Show, age, word},
     wait::Outcome,
 };
 
@@ -28,6 +28,8 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         policy: Policy,
+        #[command(flatten)]
+        assignments: SetArgs,
         #[command(flatten)]
         write: WriteArgs,
     },
@@ -56,13 +58,19 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true)
     .args(["balancing", "protocol", "connect_timeout", "first_byte_timeout", "idle_timeout", "tls", "no_tls", "tls_ca_file",
-        "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name", "tls_alternative_name", "tls_client_chain", "no_tls_client"]))]
+        "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name", "tls_alternative_name", "tls_client_chain", "no_tls_client", "set", "unset"]))]
+#[command(
+    after_help = "Example:\n  switchyard service update shop --set timeouts.connect=1s --unset timeouts.idle \\\n    \
+                        --set tls.ca_bundle_pem=@ca.pem"
+)]
 pub(crate) struct UpdateArgs {
     /// The id of the service
     #[arg(value_name = "SERVICE")]
     name: String,
     #[command(flatten)]
     policy: Policy,
+    #[command(flatten)]
+    assignments: SetArgs,
     #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
@@ -134,43 +142,44 @@ impl Timeout {
 }
 
 impl Policy {
-    /// Writes what is given into `service`; returns the paths of the fields.
-    fn apply(self, service: &mut Service) -> Result<FieldMask, Failure> {
+    /// Writes what is given into the service.
+    fn apply(self, flags: &mut Flags<Service>) -> Result<(), Failure> {
         let Self { balancing, protocol, connect_timeout, first_byte_timeout, idle_timeout, tls } = self;
-        let mut mask = FieldMask::default();
         if let Some(balancing) = balancing {
-            mask.paths.push("balancing".to_owned());
-            service.set_balancing(match balancing {
+            flags.name("--balancing", "balancing");
+            flags.message.set_balancing(match balancing {
                 Balancing::RoundRobin => BalancingPolicy::RoundRobin,
             });
         }
         if let Some(protocol) = protocol {
-            mask.paths.push("protocol".to_owned());
-            service.set_protocol(match protocol {
+            flags.name("--protocol", "protocol");
+            flags.message.set_protocol(match protocol {
                 Protocol::Automatic => BackendProtocol::Automatic,
                 Protocol::Http1 => BackendProtocol::Http1,
                 Protocol::Http2 => BackendProtocol::Http2,
             });
         }
-        let timeouts = service.timeouts.get_or_insert_default();
-        for (timeout, field, path) in [
-            (connect_timeout, &mut timeouts.connect, "timeouts.connect"),
-            (first_byte_timeout, &mut timeouts.first_byte, "timeouts.first_byte"),
-            (idle_timeout, &mut timeouts.idle, "timeouts.idle"),
+        let mut timeouts = ServiceTimeouts::default();
+        for (timeout, field, flag, path) in [
+            (connect_timeout, &mut timeouts.connect, "--connect-timeout", "timeouts.connect"),
+            (first_byte_timeout, &mut timeouts.first_byte, "--first-byte-timeout", "timeouts.first_byte"),
+            (idle_timeout, &mut timeouts.idle, "--idle-timeout", "timeouts.idle"),
         ] {
             if let Some(timeout) = timeout {
-                mask.paths.push(path.to_owned());
+                flags.name(flag, path);
                 *field = timeout.to_message();
             }
         }
-        tls.apply(service, &mut mask)?;
-        Ok(mask)
+        flags.message.timeouts = (timeouts != ServiceTimeouts::default()).then_some(timeouts);
+        tls.apply(flags)
     }
 }
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::Create { name, policy, write } => return create(session, &name, policy, write).await,
+        Command::Create { name, policy, assignments, write } => {
+            return create(session, &name, policy, &assignments, write).await;
+        }
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
         Command::List => {
@@ -180,15 +189,23 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
         Command::Get { name } => {
             let request = GetServiceRequest { name: names::service(&name) };
-            session.output.item(&session.client.services().get_service(request).await?.into_inner())?;
+            let service = session.client.services().get_service(request).await?.into_inner();
+            session.output.item_with(&service, |_| backend_tls::warning(service.tls.as_ref()).into_iter().collect())?;
         }
     }
     Ok(Outcome::Done)
 }
 
-async fn create(session: &Session, name: &str, policy: Policy, write: WriteArgs) -> Result<Outcome, Failure> {
-    let mut service = Service { name: names::service(name), ..Service::default() };
-    policy.apply(&mut service)?;
+async fn create(
+    session: &Session,
+    name: &str,
+    policy: Policy,
+    assignments: &SetArgs,
+    write: WriteArgs,
+) -> Result<Outcome, Failure> {
+    let mut flags = Flags::new(Service { name: names::service(name), ..Service::default() });
+    policy.apply(&mut flags)?;
+    let (service, _) = assignments.join(flags)?;
     let look = look(&service.name);
     let request = CreateServiceRequest { service: Some(service), validate_only: write.dry_run };
     let began = Instant::now();
@@ -198,9 +215,11 @@ async fn create(session: &Session, name: &str, policy: Policy, write: WriteArgs)
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, policy, etag, write } = args;
-    let mut service = Service { name: names::service(&name), etag: etag.etag, ..Service::default() };
-    let mask = policy.apply(&mut service)?;
+    let UpdateArgs { name, policy, assignments, etag, write } = args;
+    let mut flags = Flags::new(Service { name: names::service(&name), etag: etag.etag, ..Service::default() });
+    policy.apply(&mut flags)?;
+    turn_tls_on(session, &mut flags).await?;
+    let (service, mask) = assignments.join(flags)?;
     let look = look(&service.name);
     let request =
         UpdateServiceRequest { service: Some(service), update_mask: Some(mask), validate_only: write.dry_run };
@@ -208,6 +227,23 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     let service = session.client.services().update_service(request).await;
     let service = service.map_err(|status| Failure::of_write(status, &look))?.into_inner();
     session.finish(change(&service, "updated", began), &write).await
+}
+
+/// Has TLS turned on where the flags say nothing of it but defaults: a path to a default would leave a service without TLS as it is.
+async fn turn_tls_on(session: &Session, flags: &mut Flags<Service>) -> Result<(), Failure> {
+    if flags.message.tls != Some(BackendTls::default()) || flags.is_named("tls") {
+        return Ok(());
+    }
+    let request = GetServiceRequest { name: flags.message.name.clone() };
+    let stored = session.client.services().get_service(request).await?.into_inner();
+    if stored.tls.is_none() {
+        flags.name("a flag of TLS", "tls");
+        if flags.message.etag.is_empty() {
+            // What somebody else says of TLS meanwhile is not replaced.
+            flags.message.etag = stored.etag;
+        }
+    }
+    Ok(())
 }
 
 async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
@@ -257,24 +293,5 @@ impl Show for Service {
             self.revision.to_string(),
             age(self.update_time.as_ref(), now),
         ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let ServiceTimeouts { connect, first_byte, idle } = self.timeouts.unwrap_or_default();
-        let mut details = vec![
-            ("service", names::id(&self.name).to_owned()),
-            ("balancing", word(self.balancing().as_str_name(), "BALANCING_POLICY_")),
-            ("protocol", word(self.protocol().as_str_name(), "BACKEND_PROTOCOL_")),
-            ("tls", backend_tls::short(self.tls.as_ref()).to_owned()),
-            ("connect timeout", timeout_text(connect.as_ref())),
-            ("first byte timeout", timeout_text(first_byte.as_ref())),
-            ("idle timeout", timeout_text(idle.as_ref())),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("changed", moment(self.update_time.as_ref(), now)),
-        ];
-        details.extend(self.tls.iter().flat_map(|tls| backend_tls::details(tls, now)));
-        details
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     args::duration,
     failure::Failure,
     names,
-    output::{Show, age, moment, note, or_dash, timestamp, word},
+    output::{Show, age, moment, note, timestamp, word},
     wait::Outcome,
 };
 
@@ -131,18 +131,6 @@ impl Show for Token {
             end(self, now),
             age(self.last_use_time.as_ref(), now),
             age(self.create_time.as_ref(), now),
-        ]
-    }
-
-    fn details(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
-            ("name", names::id(&self.name).to_owned()),
-            ("role", word(self.role().as_str_name(), "ROLE_")),
-            ("scope", scope(self)),
-            ("expires", end(self, now)),
-            ("last use", moment(self.last_use_time.as_ref(), now)),
-            ("created", moment(self.create_time.as_ref(), now)),
-            ("etag", or_dash(&self.etag)),
         ]
     }
 }

@@ -73,10 +73,7 @@ async fn certificates_come_on_demand_as_the_flags_say() {
 async fn services_and_backends_are_created_as_the_flags_say() {
     let fake = Fake::start().await;
     let request = fake.request_of("CreateService", &["service", "create", "shop", "--protocol", "http2"]).await;
-    assert_eq!(
-        request,
-        json!({"service": {"name": "services/shop", "protocol": "BACKEND_PROTOCOL_HTTP2", "timeouts": {}}})
-    );
+    assert_eq!(request, json!({"service": {"name": "services/shop", "protocol": "BACKEND_PROTOCOL_HTTP2"}}));
     let args = ["backend", "create", "shop-1", "--service", "shop", "--address", "10.0.0.5:3000", "--tag", "a"];
     assert_eq!(
         fake.request_of("CreateBackend", &args).await,
@@ -156,7 +153,7 @@ async fn wrong_usage_ends_with_2_before_anything_is_asked() {
 }
 
 /// As pbjson writes a field mask.
-fn mask(paths: &[&str]) -> serde_json::Value {
+pub(crate) fn mask(paths: &[&str]) -> serde_json::Value {
     let mask = pbjson_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
     serde_json::to_value(mask).unwrap()
 }

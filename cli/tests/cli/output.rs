@@ -84,8 +84,10 @@ async fn one_resource_is_shown_whole() {
     let fake = Fake::start().await;
     fake.state.domains.lock().unwrap().push(domain("shop.example"));
     let shown = fake.run(&["domain", "get", "shop.example"]).await.stdout;
-    assert!(shown.contains("active tag:            a\n"), "{shown}");
-    assert!(shown.contains("changed:               1970-01-12T13:46:40Z ("), "{shown}");
+    assert!(shown.contains("active_tag:                  a\n"), "{shown}");
+    assert!(shown.contains("tls.certificate_source:      internal\n"), "{shown}");
+    assert!(shown.contains("tls.client_authentication:   -\n"), "{shown}");
+    assert!(shown.contains("update_time:                 1970-01-12T13:46:40Z ("), "{shown}");
     let json = fake.run(&["domain", "get", "shop.example", "-o", "json"]).await.stdout;
     assert_eq!(serde_json::from_str::<Domain>(&json).unwrap(), domain("shop.example"));
 }
@@ -94,7 +96,10 @@ async fn one_resource_is_shown_whole() {
 async fn edges_are_listed_with_what_they_reject_and_why() {
     let fake = Fake::start().await;
     fake.state.edges.lock().unwrap().push(rejecting_edge());
-    for args in [&["edge", "list"][..], &["edge", "get", "edge-1"], &["status"]] {
+    let shown = fake.run(&["edge", "get", "edge-1"]).await.stdout;
+    assert!(shown.contains("rejections[0].reason:     address: \\u{1b}[2Jbad\n"), "{shown}");
+    assert!(shown.contains("rejections_total:         120\n"), "{shown}");
+    for args in [&["edge", "list"][..], &["status"]] {
         let shown = fake.run(args).await.stdout;
         let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\nedge-1 rejects 119 more\n";
         assert!(shown.contains(reason), "{args:?}: {shown}");

@@ -1,8 +1,5 @@
-use prost::Message;
-use prost_reflect::{DynamicMessage, ReflectMessage as _};
-
 use super::{Defaults, InvalidResource, Resource};
-use crate::schema::{self, InvalidPatch, Mask, descriptor};
+use crate::schema::{self, InvalidPatch, Mask, dynamic, typed};
 
 /// A change of a resource, as somebody asks for it. The same for every way to ask.
 #[derive(Clone, Debug)]
@@ -49,17 +46,6 @@ const NAME: &str = "name";
 /// Every field that is wrong, by its path in the message.
 pub fn new<R: Resource>(message: &R::Message) -> Result<R, InvalidResource> {
     R::parse(typed(&schema::input(&dynamic(message))))
-}
-
-fn dynamic<M: Message + prost::Name>(message: &M) -> DynamicMessage {
-    let descriptor = descriptor::<M>();
-    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
-        .expect("what was just encoded is in the wire format")
-}
-
-fn typed<M: Message + prost::Name + Default>(message: &DynamicMessage) -> M {
-    debug_assert_eq!(message.descriptor(), descriptor::<M>());
-    M::decode(message.encode_to_vec().as_slice()).expect("what was just encoded is in the wire format")
 }
 
 /// Why a resource cannot be changed so.

@@ -19,7 +19,7 @@ pub struct Assignment {
 
 /// What `--set PATH=VALUE` and `--unset PATH` say of a resource.
 ///
-/// A value is written as its field has it: `true`, `30s`, `v1-3` of an enum, `a,b` of a list, `key=value,other=value` of a map, JSON of a
+/// A value is written as its field has it: `true`, `30s`, `1.3` of an enum, `a,b` of a list, `key=value,other=value` of a map, JSON of a
 /// message, a list or a map. `@name` stands for what `read` makes of `name`, without a line break at its end, and `@@` for an `@`.
 /// Secrets are read alone, so that none is left in a shell's history.
 ///

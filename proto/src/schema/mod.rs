@@ -16,7 +16,9 @@ mod wire;
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
+};
 
 pub use assign::{Assignment, InvalidAssignment, assign};
 pub use filter::{Filter, MalformedMessage};
@@ -26,7 +28,7 @@ pub use path::{InvalidPath, paths};
 #[doc(hidden)]
 pub use populated::{Material, Populate, dynamic_variants, variants};
 pub use secrets::{InvalidSecrets, Secret, Secrets};
-pub use text::InvalidText;
+pub use text::{InvalidText, word};
 
 use crate::DESCRIPTORS;
 
@@ -46,6 +48,18 @@ pub fn pool() -> &'static DescriptorPool {
 /// The descriptor of a message that this crate has code for.
 pub fn descriptor<M: prost::Name>() -> MessageDescriptor {
     pool().get_message_by_name(&M::full_name()).expect("code and descriptors are made from the same files")
+}
+
+/// A message of a type that this crate has code for, by its descriptor.
+pub fn dynamic<M: prost::Name>(message: &M) -> DynamicMessage {
+    DynamicMessage::decode(descriptor::<M>(), message.encode_to_vec().as_slice())
+        .expect("what was just encoded is in the wire format")
+}
+
+/// A message by its descriptor as the type that this crate has code for.
+pub fn typed<M: prost::Name + Default>(message: &DynamicMessage) -> M {
+    debug_assert_eq!(message.descriptor(), descriptor::<M>());
+    message.transcode_to().expect("what was just encoded is in the wire format")
 }
 
 /// The resources of the API: each kind, and its message. A kind is the collection of its names: `domains`.
@@ -75,8 +89,8 @@ fn nested(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     }
 }
 
-/// Whether a message is one of Google's, such as `Timestamp`.
-fn is_well_known(message: &MessageDescriptor) -> bool {
+/// Whether a message is one of Google's, such as `Timestamp`: a value, whose fields are nobody's.
+pub fn is_well_known(message: &MessageDescriptor) -> bool {
     message.package_name() == "google.protobuf"
 }
 

@@ -128,11 +128,22 @@ fn prefix(kind: &EnumDescriptor) -> String {
     plain(unspecified.name().strip_suffix("UNSPECIFIED").unwrap_or_default())
 }
 
-/// The words of an enum: `v1-2`, `v1-3`.
+/// The words of an enum: `1.2`, `1.3`.
 fn words(kind: &EnumDescriptor) -> Vec<String> {
-    let prefix = prefix(kind);
-    let values = kind.values().filter(|value| value.number() != 0);
-    values.map(|value| plain(value.name()).trim_start_matches(&prefix).replace('_', "-")).collect()
+    let numbers = kind.values().map(|value| value.number());
+    numbers.filter(|number| *number != 0).map(|number| word(kind, number)).collect()
+}
+
+/// The value of an enum as people write it: `1.3` of `TLS_VERSION_V1_3`, `http-01` of `ACME_CHALLENGE_HTTP_01`; a number that has no name is
+/// itself.
+pub fn word(kind: &EnumDescriptor, number: i32) -> String {
+    let Some(value) = kind.get_value(number) else { return number.to_string() };
+    let name = plain(value.name());
+    let word = name.strip_prefix(&prefix(kind)).unwrap_or(&name);
+    match word.strip_prefix('v') {
+        Some(version) if is_version(word, version) => version.replace('_', "."),
+        _ => word.replace('_', "-"),
+    }
 }
 
 /// What a field takes, for people.
@@ -160,5 +171,23 @@ pub(super) fn expected(field: &FieldDescriptor) -> String {
         }
         element if field.is_list() => format!("VALUE,VALUE, or JSON, where VALUE is {}", kind(&element)),
         single => kind(&single),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::pool;
+
+    #[test]
+    fn every_value_of_an_enum_has_a_word_that_is_read_as_the_value() {
+        for kind in pool().all_enums().filter(|kind| kind.package_name() == "switchyard.v1") {
+            for value in kind.values() {
+                let word = word(&kind, value.number());
+                assert_eq!(number(&kind, &word), Some(value.number()), "{}: {word}", value.full_name());
+            }
+        }
+        let version = pool().get_enum_by_name("switchyard.v1.TlsVersion").unwrap();
+        assert_eq!([word(&version, 1), word(&version, 2), word(&version, 9)], ["1.2", "1.3", "9"]);
     }
 }

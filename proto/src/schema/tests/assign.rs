@@ -61,7 +61,7 @@ fn every_kind_of_value_is_read() {
 fn what_is_no_value_is_refused_with_what_is_expected() {
     for (text, expected) in [
         ("enabled=yes", "enabled: true or false is expected"),
-        ("version=3", "version: one of v1-2, dark-red is expected"),
+        ("version=3", "version: one of 1.2, dark-red is expected"),
         ("rank=-1", "rank: a whole number from 0 on is expected"),
         ("rank=4294967296", "rank: a whole number from 0 on is expected"),
         ("offset=x", "offset: a whole number is expected"),
