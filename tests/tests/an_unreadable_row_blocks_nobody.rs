@@ -12,6 +12,19 @@ use switchyard_tests::{
 };
 use tonic::Code;
 
+/// Keeps a copy of a domain's document.
+const COPY_DOMAIN: &str =
+    "CREATE TABLE copy AS SELECT document FROM object WHERE kind = 'domains' AND id = 'shop.example'";
+/// Cuts a domain's document short.
+const DAMAGE_DOMAIN: &str = "UPDATE object SET document = substr(document, 1, length(document) - 1)
+    WHERE kind = 'domains' AND id = 'shop.example'";
+/// Puts the copy in its place.
+const MEND_DOMAIN: &str =
+    "UPDATE object SET document = (SELECT document FROM copy) WHERE kind = 'domains' AND id = 'shop.example'";
+/// Cuts the documents of a token and of an edge short.
+const DAMAGE_TOKEN_AND_EDGE: &str = "UPDATE object SET document = substr(document, 1, length(document) - 1)
+    WHERE (kind = 'tokens' AND id = 'ci') OR (kind = 'edges' AND id = 'edge-1')";
+
 /// How many rows of a kind the control plane cannot read, as its metrics say.
 async fn withheld(fleet: &Fleet, kind: &str) -> Result<u64> {
     let token = format!("Bearer {}", fleet.control_plane.admin_token()?);
@@ -26,8 +39,11 @@ on_both_databases! {
         let mut fleet = Fleet::start(database.clone()).await?;
         let shop = Shop::open(&fleet).await?;
         let data_dir = fleet.control_plane.data_dir.clone();
+        fleet.api()?.switch_domain(HOST, "b").await?;
+        database.execute(&data_dir, COPY_DOMAIN).await?;
+        fleet.live(fleet.api()?.switch_domain(HOST, "a").await?.revision).await?;
         fleet.control_plane.terminate().await?;
-        database.execute(&data_dir, "UPDATE domain SET minimum_tls_version = 'damaged' WHERE host = 'shop.example'").await?;
+        database.execute(&data_dir, DAMAGE_DOMAIN).await?;
         fleet.control_plane.start().await?;
         ensure!(withheld(&fleet, "domains").await? == 1, "it is counted");
         let said = fleet.control_plane.process()?.log().line("row_unreadable").await?;
@@ -75,7 +91,7 @@ on_both_databases! {
 
         // It is mended by hand.
         fleet.control_plane.terminate().await?;
-        database.execute(&data_dir, "UPDATE domain SET minimum_tls_version = '1.2', active_tag = 'b' WHERE host = 'shop.example'").await?;
+        database.execute(&data_dir, MEND_DOMAIN).await?;
         fleet.control_plane.start().await?;
         eventually("the edges have what was mended", async || {
             for edge in [fleet.edge(), &fresh] {
@@ -102,8 +118,7 @@ on_both_databases! {
         ensure!(cli.clone().with_token(&token).run(&["domain", "list"]).await?.code == 0, "it is good: {created}");
         let data_dir = fleet.control_plane.data_dir.clone();
         fleet.control_plane.terminate().await?;
-        database.execute(&data_dir, "UPDATE token SET role = 'king' WHERE id = 'ci'").await?;
-        database.execute(&data_dir, "UPDATE enrolment SET labels = '{' WHERE id = 'edge-1'").await?;
+        database.execute(&data_dir, DAMAGE_TOKEN_AND_EDGE).await?;
         fleet.control_plane.start().await?;
         ensure!(withheld(&fleet, "tokens").await? == 1 && withheld(&fleet, "edges").await? == 1, "both are counted");
         let refused = cli.clone().with_token(&token).run(&["domain", "list"]).await?;

@@ -76,10 +76,10 @@ impl World {
         let challenge = Challenge { http_01_thumbprint: THUMBPRINT.to_owned(), ..Challenge::default() };
         feed.put("challenges", HOST, challenge.encode_to_vec());
         let good = [
-            ("services", "switchyard.fleet.v1.Service", "shop"),
-            ("backends", "switchyard.fleet.v1.Backend", "shop-a"),
+            ("services", "switchyard.v1.Service", "shop"),
+            ("backends", "switchyard.v1.Backend", "shop-a"),
             ("certificates", "switchyard.fleet.v1.Certificate", "shop"),
-            ("domains", "switchyard.fleet.v1.Domain", HOST),
+            ("domains", "switchyard.v1.Domain", HOST),
             ("challenges", "switchyard.fleet.v1.Challenge", HOST),
             ("ticketKeys", "switchyard.fleet.v1.TicketKeys", TICKET_KEYS),
         ];

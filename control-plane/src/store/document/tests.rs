@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     model::{
         Access, AcmeSettings, BackendProtocol, BackendState, BackendTls, BackendTrust, CertificateSource,
-        ChallengeKind, ClientCertificateMode, DnsSettings, FreshTicketKey, HookMode, Place, RateLimits, Role, Scope, Timeouts,
-        TlsVersion,
+        ChallengeKind, ClientCertificateMode, DnsSettings, FreshTicketKey, HookMode, Place, RateLimits, Role, Scope,
+        Timeouts, TlsVersion,
     },
     store::fixture::values,
 };
@@ -106,7 +106,10 @@ fn what_has_no_place_in_a_message_is_refused() {
     let error = decode::<Service>("other", encoded.message.clone().into(), &encoded.secrets).unwrap_err();
     assert_eq!(error.to_string(), "it is of the name services/shop");
     let error = decode::<Service>("shop", encoded.message.into(), &Secrets::default()).unwrap_err();
-    assert_eq!(error.to_string(), "tls.client_certificate.private_key_pem: the certificate's PEM private key is required");
+    assert_eq!(
+        error.to_string(),
+        "tls.client_certificate.private_key_pem: the certificate's PEM private key is required"
+    );
     let shown = format!("{:?}", encoded.secrets);
     assert_eq!(shown, "{\"tls.client_certificate.private_key_pem\"}");
 }
