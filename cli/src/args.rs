@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     client::Address,
     commands::{
-        audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, service, switch,
-        token,
+        audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
+        switch, token,
     },
 };
 
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     Status,
     /// Shows who changed what, and when
     Audit(audit::AuditArgs),
+    /// What secrets were before they were replaced
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// What lets people and programs in, and to do what
     #[command(subcommand)]
     Token(token::Command),

@@ -191,13 +191,18 @@ impl Client {
         TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// The history.
+    pub(crate) fn audit(&self) -> AuditServiceClient<Authorized> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// The newest changes that a request asks for, at most `limit`.
     pub(crate) async fn newest_changes(
         &self,
         mut request: ListChangesRequest,
         limit: usize,
     ) -> Result<Vec<Change>, Failure> {
-        let mut audit = AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let mut audit = self.audit();
         let mut changes = Vec::new();
         while changes.len() < limit {
             request.page_size = i32::try_from(limit - changes.len()).unwrap_or(i32::MAX).min(PAGE_SIZE);

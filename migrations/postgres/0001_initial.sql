@@ -48,13 +48,15 @@ CREATE INDEX sealed_object ON sealed (kind, id, released_at);
 CREATE INDEX sealed_released_at ON sealed (released_at) WHERE released_at IS NOT NULL;
 
 -- The history: what each revision changed, and from where. document: the whole document after the change, NULL after a deletion; the
--- one before is that of the object's entry before. address and method: NULL where there was no call.
+-- one before is that of the object's entry before. purged: the field whose earlier secrets were deleted, while the document stayed as it
+-- was. address and method: NULL where there was no call.
 CREATE TABLE change (
     revision BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
     id TEXT COLLATE "C" NOT NULL,
     document BYTEA,
+    purged TEXT,
     actor TEXT NOT NULL,
     door TEXT NOT NULL,
     address TEXT,

@@ -99,4 +99,48 @@ on_both_databases! {
         ensure!(!secret.is_empty() && !told.contains(secret) && !told.contains("PRIVATE KEY"), "{told}");
         Ok(())
     }
+
+    async fn earlier_values_of_a_secret_are_purged_and_the_history_says_so(database: Database) -> Result<()> {
+        let fleet = Fleet::without_edges(database).await?;
+        let cli = fleet.cli();
+        let key = fleet.dir().join("key");
+        std::fs::write(&key, "c2VjcmV0\n")?;
+        let first = key.to_string_lossy();
+        let home = ["dns-provider", "create", "home", "--zone", "shop.example", "rfc2136", "--server", "192.0.2.1"];
+        let signed = ["--key-name", "switchyard", "--key-secret-file", &first];
+        ensure!(cli.run(&[&home[..], &signed].concat()).await?.code == 0, "it is created");
+        let purge = ["secret", "purge", "dnsProviders/home", "rfc2136.key_secret"];
+        let refused = cli.run(&purge).await?;
+        ensure!(refused.code == 1 && refused.stderr.contains("there is no earlier value"), "it stays: {refused:?}");
+
+        let other = fleet.dir().join("other");
+        std::fs::write(&other, "b3RoZXI=\n")?;
+        let secret = format!("rfc2136.key_secret=@{}", other.display());
+        ensure!(cli.run(&["dns-provider", "update", "home", "--set", &secret]).await?.code == 0, "it is replaced");
+        let before = cli.json(&["audit"]).await?;
+        let checked = cli.run(&[&purge[..], &["--dry-run"]].concat()).await?;
+        ensure!(checked.code == 0 && checked.stdout.contains("would be purged: 1"), "{checked:?}");
+        ensure!(cli.json(&["audit"]).await? == before, "nothing was changed");
+        let provider = cli.json(&["dns-provider", "get", "home"]).await?;
+        let purged = cli.run(&purge).await?;
+        ensure!(purged.code == 0 && purged.stdout.contains("purged: 1 (revision"), "{purged:?}");
+        ensure!(cli.json(&["dns-provider", "get", "home"]).await? == provider, "the provider is as it was");
+        ensure!(cli.run(&purge).await?.code == 1, "once");
+
+        let listed = cli.json(&["audit"]).await?;
+        let change = &listed["changes"][0];
+        ensure!(change["kind"] == "CHANGE_KIND_SECRET_PURGED" && change["method"] == "PurgeSecret", "{change}");
+        ensure!(change["resource"] == "dnsProviders/home" && change["actor"] == "admin", "{change}");
+        ensure!(differences(change) == [r#""rfc2136.key_secret": null → null"#], "{change}");
+        let table = cli.run(&["audit", "--limit", "1"]).await?.stdout;
+        ensure!(table.contains("purged what rfc2136.key_secret was before"), "{table}");
+
+        // What was deleted is purged as well.
+        ensure!(cli.run(&["dns-provider", "delete", "home"]).await?.code == 0, "it is deleted");
+        let purged = cli.run(&purge).await?;
+        ensure!(purged.code == 0 && purged.stdout.contains("purged: 1 (revision"), "{purged:?}");
+        let wrong = cli.run(&["secret", "purge", "home", "rfc2136.key_secret"]).await?;
+        ensure!(wrong.code == 1 && wrong.stderr.contains("resource"), "{wrong:?}");
+        Ok(())
+    }
 }

@@ -93,6 +93,10 @@ impl Told for Change {
     fn summary(&self) -> String {
         match self.kind() {
             ChangeKind::Updated => self.fields.iter().map(difference).collect::<Vec<_>>().join(", "),
+            ChangeKind::SecretPurged => {
+                let paths: Vec<&str> = self.fields.iter().map(|field| field.field.as_str()).collect();
+                format!("purged what {} was before", paths.join(", "))
+            }
             kind @ (ChangeKind::Unspecified | ChangeKind::Created | ChangeKind::Deleted) => {
                 word(kind.as_str_name(), "CHANGE_KIND_")
             }

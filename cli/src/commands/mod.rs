@@ -16,6 +16,7 @@ mod domain_tls;
 pub(crate) mod edge;
 mod issuance;
 pub(crate) mod issuer;
+pub(crate) mod secret;
 pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
@@ -51,6 +52,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Edge(command) => edge::run(&session(wish).await?, command).await,
         Command::Switch(args) => switch::run(&session(wish).await?, args).await,
         Command::Audit(args) => audit::run(&session(wish).await?, args).await,
+        Command::Secret(command) => secret::run(&session(wish).await?, command).await,
         Command::Token(command) => token::run(&session(wish).await?, command).await,
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),

@@ -2,8 +2,8 @@
 
 use switchyard_proto::vocab::Revision;
 
-use super::{App, AppError, Page, PageRequest, page::foreign_token};
-use crate::model::{HistoryEntry, HistoryFilter, HistoryPlace};
+use super::{App, AppError, Mode, Page, PageRequest, page::foreign_token};
+use crate::model::{Actor, HistoryEntry, HistoryFilter, HistoryPlace, ObjectKey};
 
 /// One page of what the history has, the newest first. It is read from the database.
 ///
@@ -18,6 +18,28 @@ pub async fn list(app: &App, request: &PageRequest, filter: HistoryFilter) -> Re
         let HistoryPlace { revision, position } = entry.place;
         format!("{revision}.{position}")
     }))
+}
+
+/// Deletes for good what a secret of a resource was before; how many values that were.
+///
+/// # Errors
+///
+/// There is none.
+pub async fn purge_secret(
+    app: &App,
+    actor: &Actor,
+    resource: &ObjectKey,
+    path: &str,
+    mode: Mode,
+) -> Result<(u64, Revision), AppError> {
+    let mut change = app.begin(actor, mode).await?;
+    let purged = change.transaction.purge_secret(resource, path).await?;
+    if purged == 0 {
+        return Err(AppError::NotFound(format!(
+            "earlier value of a secret {path:?} of {resource}: what it is now is purged once it was replaced or deleted"
+        )));
+    }
+    Ok((purged, app.finish(change).await?))
 }
 
 fn parse_place(token: &str) -> Option<HistoryPlace> {

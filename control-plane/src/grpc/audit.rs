@@ -1,9 +1,16 @@
 use std::sync::Arc;
 
-use switchyard_proto::v1::{ListChangesRequest, ListChangesResponse, audit_service_server::AuditService};
+use switchyard_proto::v1::{
+    ListChangesRequest, ListChangesResponse, PurgeSecretRequest, PurgeSecretResponse,
+    audit_service_server::AuditService,
+};
 use tonic::{Request, Response, Status};
 
-use super::{convert::audit as convert_audit, status::status};
+use super::{
+    caller,
+    convert::{self, audit as convert_audit},
+    status::status,
+};
 use crate::app::{App, PageRequest, audit};
 
 /// The history.
@@ -24,5 +31,20 @@ impl AuditService for Audit {
         let page = listed.await.map_err(|error| status(error, None))?;
         let changes = page.items.into_iter().map(convert_audit::message).collect();
         Ok(Response::new(ListChangesResponse { changes, next_page_token: page.next_page_token }))
+    }
+
+    async fn purge_secret(
+        &self,
+        request: Request<PurgeSecretRequest>,
+    ) -> Result<Response<PurgeSecretResponse>, Status> {
+        let actor = caller(&request)?;
+        let PurgeSecretRequest { resource, path, validate_only } = request.into_inner();
+        let purged = async {
+            let resource = convert_audit::resource(&resource)?;
+            let path = convert_audit::path(&path)?;
+            audit::purge_secret(&self.0, &actor, &resource, path, convert::mode(validate_only)).await
+        };
+        let (purged, revision) = purged.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(PurgeSecretResponse { purged, revision: revision.0 }))
     }
 }

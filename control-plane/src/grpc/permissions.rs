@@ -32,6 +32,7 @@ const fn method(path: &'static str, role: Role, reach: Reach) -> Permission {
 
 const PERMISSIONS: &[Permission] = &[
     method("/switchyard.v1.AuditService/ListChanges", Viewer, Everything),
+    method("/switchyard.v1.AuditService/PurgeSecret", Admin, Everything),
     method("/switchyard.v1.BackendService/ListBackends", Viewer, Scoped),
     method("/switchyard.v1.BackendService/GetBackend", Viewer, Scoped),
     method("/switchyard.v1.BackendService/CreateBackend", Operator, Scoped),

@@ -16,6 +16,8 @@ pub struct HistoryEntry {
     pub old: Option<Map<String, Value>>,
     /// Its fields after; none if it was deleted.
     pub new: Option<Map<String, Value>>,
+    /// The path of the field whose earlier secrets it deleted for good, if that is what it did: nothing else is different.
+    pub purged: Option<String>,
     /// The name of whoever made the change.
     pub actor: String,
     /// Where they came in.

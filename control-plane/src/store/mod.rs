@@ -173,10 +173,6 @@ pub trait Store: Debug + Send + Sync {
     /// somebody did.
     async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError>;
 
-    /// Deletes for good what a secret of an object was before, by the path of its field; how many records those were. The one that it is
-    /// now stays: replace it first. What the history has of the object is refused from then on where it needs one of them.
-    async fn purge_secret(&self, object: &ObjectKey, path: &str) -> Result<usize, StoreError>;
-
     /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
     ///
     /// # Errors

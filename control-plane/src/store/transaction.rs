@@ -48,6 +48,10 @@ pub trait Transaction: Objects {
     /// Makes sure that nobody else has the lease before this has ended.
     async fn require(&mut self, lease: &Lease) -> Result<(), StoreError>;
 
+    /// Deletes for good what a secret of an object was before, by the path of its field; how many those were. The one that it is now
+    /// stays: replace it first. The history still says which they were, and what of it needs one of them is refused from then on.
+    async fn purge_secret(&mut self, object: &ObjectKey, path: &str) -> Result<u64, StoreError>;
+
     /// A secret of the system, by name.
     async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
     /// Creates or replaces a secret of the system.

@@ -9,6 +9,9 @@ use crate::{
     model::{Door, HistoryEntry, HistoryFilter, ObjectKey},
 };
 
+/// Bytes of the path of a secret's field.
+const PATH_BYTES_MAX: usize = 256;
+
 /// What a request asks for; what is empty asks for all.
 pub(in crate::grpc) fn filter(
     resource: &str,
@@ -18,7 +21,7 @@ pub(in crate::grpc) fn filter(
 ) -> Result<HistoryFilter, AppError> {
     let resource = match resource {
         "" => None,
-        name => Some(ObjectKey::parse_name(name).map_err(|error| AppError::invalid("resource", error))?),
+        name => Some(self::resource(name)?),
     };
     if actor.len() > ID_BYTES_MAX {
         return Err(AppError::invalid("actor", format_args!("longer than any actor's name ({ID_BYTES_MAX} bytes)")));
@@ -37,13 +40,31 @@ pub(in crate::grpc) fn filter(
     })
 }
 
+/// The resource that a request names.
+pub(in crate::grpc) fn resource(name: &str) -> Result<ObjectKey, AppError> {
+    ObjectKey::parse_name(name).map_err(|error| AppError::invalid("resource", error))
+}
+
+/// The path of a secret that a request names.
+pub(in crate::grpc) fn path(path: &str) -> Result<&str, AppError> {
+    match path.len() {
+        0 => Err(AppError::invalid("path", "it is required: tls.client_certificate.private_key_pem")),
+        1..=PATH_BYTES_MAX => Ok(path),
+        _ => Err(AppError::invalid("path", format_args!("longer than {PATH_BYTES_MAX} bytes"))),
+    }
+}
+
 /// An entry of the history as a message.
 pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
-    let HistoryEntry { place, resource, old, new, actor, door, address, method, at } = entry;
-    let kind = match (&old, &new) {
-        (None, _) => wire::ChangeKind::Created,
-        (Some(_), Some(_)) => wire::ChangeKind::Updated,
-        (Some(_), None) => wire::ChangeKind::Deleted,
+    let HistoryEntry { place, resource, old, new, purged, actor, door, address, method, at } = entry;
+    let (kind, fields) = match (purged, &old, &new) {
+        (Some(field), ..) => {
+            let purged = wire::FieldChange { field, before: None, after: None };
+            (wire::ChangeKind::SecretPurged, vec![purged])
+        }
+        (None, None, _) => (wire::ChangeKind::Created, differences(old, new)),
+        (None, Some(_), Some(_)) => (wire::ChangeKind::Updated, differences(old, new)),
+        (None, Some(_), None) => (wire::ChangeKind::Deleted, differences(old, new)),
     };
     let door = match door {
         Door::Grpc => wire::Door::Grpc,
@@ -55,7 +76,7 @@ pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
         revision: place.revision.0,
         resource,
         kind: kind.into(),
-        fields: differences(old, new),
+        fields,
         actor,
         door: door.into(),
         address: address.map(|address| address.to_string()).unwrap_or_default(),

@@ -7,7 +7,7 @@ use super::{
     Fixture, NOW, actor,
 };
 use crate::{
-    model::{Certificate, Issuer, ObjectKey, Place, PrivateKey, Service, Stored},
+    model::{Certificate, HistoryFilter, Issuer, ObjectKey, Place, PrivateKey, Service, Stored},
     seal::MasterKey,
     store::{Document, Location, Store, StoreError, Unreadable},
 };
@@ -72,9 +72,14 @@ async fn a_client_key_is_brought_back_from_the_history_and_refused_once_it_was_p
     drop(transaction);
 
     let key = first.value.key();
-    assert_eq!(store.purge_secret(&key, "tls.other").await.unwrap(), 0);
-    assert_eq!(store.purge_secret(&key, CLIENT_KEY).await.unwrap(), 2, "all but the one that it is now");
-    assert_eq!(store.purge_secret(&key, CLIENT_KEY).await.unwrap(), 0, "once");
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    assert_eq!(transaction.purge_secret(&key, "tls.other").await.unwrap(), 0);
+    assert_eq!(transaction.purge_secret(&key, CLIENT_KEY).await.unwrap(), 2, "all but the one that it is now");
+    assert_eq!(transaction.purge_secret(&key, CLIENT_KEY).await.unwrap(), 0, "once");
+    transaction.commit().await.unwrap();
+    let newest = store.history(&HistoryFilter::default(), 1).await.unwrap().remove(0);
+    assert_eq!((newest.place.revision, newest.purged.as_deref()), (Revision(5), Some(CLIENT_KEY)));
+    assert_eq!(newest.old, newest.new, "it is what it was");
     let left = fixture.number("SELECT COUNT(*) FROM sealed WHERE blob IS NOT NULL").await;
     assert_eq!((left, fixture.number("SELECT COUNT(fingerprint) FROM sealed").await), (1, 3));
     let mut transaction = store.begin(&actor(), NOW).await.unwrap();
@@ -88,7 +93,9 @@ async fn a_client_key_is_brought_back_from_the_history_and_refused_once_it_was_p
     // What needs none of them is still there.
     assert_eq!(transaction.get_at::<Service>(id, Revision(3)).await.unwrap(), Some(third.value));
     assert_eq!(transaction.get_at::<Service>(id, Revision(4)).await.unwrap(), Some(first.value));
+    drop(transaction);
     assert!(store.changes_after(Revision::ZERO).await.unwrap().withheld.is_empty());
+    assert!(store.changes_after(Revision(4)).await.unwrap().put.is_empty(), "it was not written again");
 }
 
 async fn what_the_system_made_before_is_purged_with_its_successor(fixture: Fixture) {

@@ -317,20 +317,6 @@ impl Store for SqlStore {
         Ok(recorded)
     }
 
-    async fn purge_secret(&self, object: &ObjectKey, path: &str) -> Result<usize, StoreError> {
-        let _turn = self.turn().await?;
-        let purged = sqlx::query::<Database>(
-            "UPDATE sealed SET blob = NULL \
-             WHERE kind = $1 AND id = $2 AND path = $3 AND released_at IS NOT NULL AND blob IS NOT NULL",
-        )
-        .bind(object.kind.collection())
-        .bind(&*object.id)
-        .bind(path)
-        .execute(&self.pool)
-        .await?;
-        Ok(usize::try_from(purged.rows_affected()).unwrap_or(usize::MAX))
-    }
-
     async fn reseal(&self) -> Result<usize, StoreError> {
         reseal::reseal(&self.pool, self.vault.sealer()).await
     }

@@ -168,17 +168,23 @@ impl SqlTransaction {
         Ok(())
     }
 
-    /// Writes an entry of the history: what the object is from now on.
-    async fn record(&mut self, key: &ObjectKey, document: Option<&[u8]>) -> Result<(), StoreError> {
+    /// Writes an entry of the history: what the object is from now on, and which secret's earlier values are gone.
+    async fn record(
+        &mut self,
+        key: &ObjectKey,
+        document: Option<&[u8]>,
+        purged: Option<&str>,
+    ) -> Result<(), StoreError> {
         sqlx::query::<Database>(
-            "INSERT INTO change (revision, seq, kind, id, document, actor, door, address, method, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO change (revision, seq, kind, id, document, purged, actor, door, address, method, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(self.revision)
         .bind(self.changes)
         .bind(key.kind.collection())
         .bind(&*key.id)
         .bind(document)
+        .bind(purged)
         .bind(&self.actor.name)
         .bind(self.actor.door.as_str())
         .bind(self.actor.address.map(|address| address.to_string()))
@@ -227,7 +233,7 @@ impl Objects for SqlTransaction {
         if !replaces {
             self.execute("DELETE FROM tombstone WHERE kind = $1 AND id = $2", &key).await?;
         }
-        self.record(&key, Some(&document)).await
+        self.record(&key, Some(&document), None).await
     }
 
     async fn remove(&mut self, key: &ObjectKey, is_derived: bool) -> Result<(), StoreError> {
@@ -249,7 +255,7 @@ impl Objects for SqlTransaction {
         let tombstone = "INSERT INTO tombstone (kind, id, revision) VALUES ($1, $2, $3) \
                          ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision";
         self.execute_at(tombstone, key).await?;
-        self.record(key, None).await
+        self.record(key, None, None).await
     }
 
     async fn count_all(&mut self, kind: &ObjectKind, referring_to: Option<&ObjectKey>) -> Result<usize, StoreError> {
@@ -280,6 +286,29 @@ impl Transaction for SqlTransaction {
         transaction.commit().await?;
         wakeup.send_replace(());
         Ok(revision)
+    }
+
+    async fn purge_secret(&mut self, object: &ObjectKey, path: &str) -> Result<u64, StoreError> {
+        let purged = sqlx::query::<Database>(
+            "UPDATE sealed SET blob = NULL \
+             WHERE kind = $1 AND id = $2 AND path = $3 AND released_at IS NOT NULL AND blob IS NOT NULL",
+        )
+        .bind(object.kind.collection())
+        .bind(&*object.id)
+        .bind(path)
+        .execute(&mut *self.transaction)
+        .await?
+        .rows_affected();
+        if purged > 0 {
+            let document: Option<Vec<u8>> =
+                sqlx::query_scalar::<Database, _>("SELECT document FROM object WHERE kind = $1 AND id = $2")
+                    .bind(object.kind.collection())
+                    .bind(&*object.id)
+                    .fetch_optional(&mut *self.transaction)
+                    .await?;
+            self.record(object, document.as_deref(), Some(path)).await?;
+        }
+        Ok(purged)
     }
 
     async fn is_pristine(&mut self) -> Result<bool, StoreError> {
