@@ -6,7 +6,7 @@ use crate::{
     client::Address,
     commands::{
         audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
-        switch, token,
+        switch, token, unreadable,
     },
 };
 
@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// What lets people and programs in, and to do what
     #[command(subcommand)]
     Token(token::Command),
+    /// Rows of the database that the control plane cannot read
+    #[command(subcommand)]
+    Unreadable(unreadable::Command),
     /// Remembers a control plane and a token for it
     Login(context::LoginArgs),
     /// The control planes that were logged in to

@@ -7,12 +7,13 @@ use switchyard_proto::{
     v1::{
         Backend, Certificate, Change, DnsProvider, Domain, Edge, Invite, Issuance, Issuer, ListBackendsRequest,
         ListCertificatesRequest, ListChangesRequest, ListDnsProvidersRequest, ListDomainsRequest, ListEdgesRequest,
-        ListInvitesRequest, ListIssuancesRequest, ListIssuersRequest, ListServicesRequest, ListTokensRequest, Service,
-        Token, audit_service_client::AuditServiceClient, backend_service_client::BackendServiceClient,
-        certificate_service_client::CertificateServiceClient, dns_provider_service_client::DnsProviderServiceClient,
-        domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
-        invite_service_client::InviteServiceClient, issuer_service_client::IssuerServiceClient,
-        service_service_client::ServiceServiceClient, token_service_client::TokenServiceClient,
+        ListInvitesRequest, ListIssuancesRequest, ListIssuersRequest, ListServicesRequest, ListTokensRequest,
+        ListUnreadableRequest, Service, Token, Unreadable, audit_service_client::AuditServiceClient,
+        backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
+        dns_provider_service_client::DnsProviderServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, invite_service_client::InviteServiceClient,
+        issuer_service_client::IssuerServiceClient, service_service_client::ServiceServiceClient,
+        token_service_client::TokenServiceClient, unreadable_service_client::UnreadableServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
 };
@@ -196,6 +197,11 @@ impl Client {
         AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// Calls about what the control plane cannot read.
+    pub(crate) fn unreadable(&self) -> UnreadableServiceClient<Authorized> {
+        UnreadableServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// The newest changes that a request asks for, at most `limit`.
     pub(crate) async fn newest_changes(
         &self,
@@ -303,6 +309,16 @@ impl Client {
             let request = ListTokensRequest { page_size: PAGE_SIZE, page_token };
             let page = self.tokens().list_tokens(request).await?.into_inner();
             Ok((page.tokens, page.next_page_token))
+        })
+        .await
+    }
+
+    /// All that the control plane cannot read, by name.
+    pub(crate) async fn all_unreadable(&self) -> Result<Vec<Unreadable>, Failure> {
+        pages(async |page_token| {
+            let request = ListUnreadableRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.unreadable().list_unreadable(request).await?.into_inner();
+            Ok((page.unreadable, page.next_page_token))
         })
         .await
     }

@@ -16,7 +16,7 @@ use switchyard_proto::{
         dns_provider_service_client::DnsProviderServiceClient, domain_service_client::DomainServiceClient,
         edge_service_client::EdgeServiceClient, invite_service_client::InviteServiceClient,
         issuer_service_client::IssuerServiceClient, service_service_client::ServiceServiceClient,
-        token_service_client::TokenServiceClient,
+        token_service_client::TokenServiceClient, unreadable_service_client::UnreadableServiceClient,
     },
 };
 use tonic::{
@@ -53,6 +53,8 @@ pub struct Api {
     pub issuers: IssuerServiceClient<Authorized>,
     /// Tokens.
     pub tokens: TokenServiceClient<Authorized>,
+    /// What the control plane cannot read.
+    pub unreadable: UnreadableServiceClient<Authorized>,
 }
 
 impl Api {
@@ -75,7 +77,8 @@ impl Api {
             invites: InviteServiceClient::new(channel.clone()),
             dns_providers: DnsProviderServiceClient::new(channel.clone()),
             issuers: IssuerServiceClient::new(channel.clone()),
-            tokens: TokenServiceClient::new(channel),
+            tokens: TokenServiceClient::new(channel.clone()),
+            unreadable: UnreadableServiceClient::new(channel),
         })
     }
 

@@ -21,6 +21,7 @@ pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
 pub(crate) mod token;
+pub(crate) mod unreadable;
 
 use std::time::Instant;
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Audit(args) => audit::run(&session(wish).await?, args).await,
         Command::Secret(command) => secret::run(&session(wish).await?, command).await,
         Command::Token(command) => token::run(&session(wish).await?, command).await,
+        Command::Unreadable(command) => unreadable::run(&session(wish).await?, command).await,
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),
         Command::Status => status::run(&session(wish).await?).await,

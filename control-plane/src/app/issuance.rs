@@ -231,6 +231,17 @@ pub(super) async fn end_in(change: &mut Change, host: &HostPattern) -> Result<()
     Ok(change.transaction.put_issuance(&retired).await?)
 }
 
+/// Has the certificate of a name ordered anew, as part of a change by which it is gone.
+pub(super) async fn replace_in(change: &mut Change, host: &HostPattern) -> Result<(), AppError> {
+    match change.transaction.issuance(host).await? {
+        Some(it) if it.phase != Phase::Retired => {
+            let due = Issuance { next_at: change.now, renewal: None, updated_at: change.now, ..it };
+            Ok(change.transaction.put_issuance(&due).await?)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn retired(issuance: Issuance, until: Timestamp, now: Timestamp) -> Issuance {
     Issuance {
         phase: Phase::Retired,

@@ -23,6 +23,7 @@ pub mod service;
 mod tests;
 pub mod tickets;
 pub mod token;
+pub mod unreadable;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 

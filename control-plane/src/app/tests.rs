@@ -1,5 +1,7 @@
 //! The use cases over a real database, read through a real feed.
 
+mod unreadable;
+
 use std::{
     sync::{
         Arc,

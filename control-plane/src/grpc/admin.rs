@@ -13,6 +13,7 @@ use switchyard_proto::{
         domain_service_server::DomainServiceServer, edge_service_server::EdgeServiceServer,
         invite_service_server::InviteServiceServer, issuer_service_server::IssuerServiceServer,
         service_service_server::ServiceServiceServer, token_service_server::TokenServiceServer,
+        unreadable_service_server::UnreadableServiceServer,
     },
 };
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ use tower::layer::util::{Identity, Stack};
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
     dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
-    token::Tokens,
+    token::Tokens, unreadable::UnreadableRows,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection, metrics::Metrics};
 
@@ -81,6 +82,8 @@ async fn router(
     let issuers = IssuerServiceServer::new(Issuers(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let dns_providers =
         DnsProviderServiceServer::new(DnsProviders(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let unreadable =
+        UnreadableServiceServer::new(UnreadableRows(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let authentication = Authentication::new(app.clone(), token_rate);
     let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -98,6 +101,7 @@ async fn router(
     health.set_serving::<InviteServiceServer<Invites>>().await;
     health.set_serving::<IssuerServiceServer<Issuers>>().await;
     health.set_serving::<DnsProviderServiceServer<DnsProviders>>().await;
+    health.set_serving::<UnreadableServiceServer<UnreadableRows>>().await;
 
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
@@ -115,6 +119,7 @@ async fn router(
             InviteServiceServer::<Invites>::NAME,
             IssuerServiceServer::<Issuers>::NAME,
             DnsProviderServiceServer::<DnsProviders>::NAME,
+            UnreadableServiceServer::<UnreadableRows>::NAME,
             tonic_health::pb::health_server::SERVICE_NAME,
             own_name,
         ]
@@ -142,6 +147,7 @@ async fn router(
         .add_service(invites)
         .add_service(issuers)
         .add_service(dns_providers)
+        .add_service(unreadable)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

@@ -26,6 +26,7 @@ mod refusals;
 mod service;
 mod status;
 mod token;
+mod unreadable;
 
 pub use admin::serve as serve_admin;
 pub use fleet::serve as serve_fleet;

@@ -87,6 +87,9 @@ const PERMISSIONS: &[Permission] = &[
     method("/switchyard.v1.TokenService/ListTokens", Admin, Everything),
     method("/switchyard.v1.TokenService/CreateToken", Admin, Everything),
     method("/switchyard.v1.TokenService/DeleteToken", Admin, Everything),
+    method("/switchyard.v1.UnreadableService/ListUnreadable", Admin, Everything),
+    method("/switchyard.v1.UnreadableService/GetUnreadable", Admin, Everything),
+    method("/switchyard.v1.UnreadableService/DeleteUnreadable", Admin, Everything),
     // It names certificates.
     method(METRICS, Viewer, Everything),
     method("/grpc.health.v1.Health/Check", Viewer, Nothing),

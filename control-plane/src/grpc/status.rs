@@ -102,6 +102,7 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
         BrokenRule::OnDemandChallenge { challenge: _ } => {
             ("ON_DEMAND_CHALLENGE", "domains".to_owned(), Some("tls.acme.challenge"))
         }
+        BrokenRule::UnreadableInUse { object, user: _ } => ("UNREADABLE_IN_USE", object.to_string(), None),
         BrokenRule::LastFullToken => ("LAST_FULL_TOKEN", "tokens".to_owned(), None),
         BrokenRule::TooMany { what, max: _ } => ("TOO_MANY", (*what).to_owned(), None),
         BrokenRule::NothingToDrain { backend } => ("NOTHING_TO_DRAIN", backend.to_resource_name(), None),

@@ -4,7 +4,8 @@
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
 use super::{
-    AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Issuer, Token,
+    AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Issuer, ObjectKey,
+    Token,
 };
 
 /// A rule that a change would break.
@@ -105,6 +106,14 @@ pub enum BrokenRule {
     OnDemandChallenge {
         /// The way.
         challenge: ChallengeKind,
+    },
+    /// What cannot be read is deleted only when nothing refers to it.
+    #[error("{user} refers to {object}: delete it or change it first")]
+    UnreadableInUse {
+        /// What cannot be read.
+        object: ObjectKey,
+        /// One of those that refer to it.
+        user: ObjectKey,
     },
     /// The last token that can do everything cannot be revoked: nobody could make another.
     #[error("no other token can do everything and does not expire: make one first")]

@@ -43,6 +43,7 @@ macro_rules! conformance {
 mod acme;
 mod documents;
 mod history;
+mod releases;
 mod secrets;
 
 conformance!(

@@ -46,6 +46,11 @@ impl Fixture {
         open(&self.location, Sealer::new(&self.key)).await.unwrap()
     }
 
+    /// The database, with this master key.
+    pub(crate) fn sealed_under(self, key: MasterKey) -> Self {
+        Self { key, ..self }
+    }
+
     /// Opens the database with another master key, and with those that it was sealed under before.
     pub(crate) async fn open_with(&self, key: &MasterKey, previous: &[MasterKey]) -> Arc<dyn Store> {
         open(&self.location, Sealer::new(key).with_previous(previous)).await.unwrap()

@@ -1,7 +1,7 @@
 //! What the history shows of documents: field by field, for every kind alike, by the descriptors of their messages.
 
 use bytes::Bytes;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions};
 use serde_json::{Map, Value};
 use switchyard_proto::schema::{self, FieldOptions, Output};
 
@@ -23,17 +23,26 @@ fn read(kind: &str, document: Bytes) -> Result<Map<String, Value>, String> {
     let envelope = vault::envelope(document).map_err(|error| error.to_string())?;
     let descriptor = message_name(kind).and_then(|name| schema::pool().get_message_by_name(name));
     let descriptor = descriptor.ok_or("it is of a kind that this version does not know")?;
-    let message = DynamicMessage::decode(descriptor.clone(), envelope.message).map_err(|error| error.to_string())?;
+    let message = DynamicMessage::decode(descriptor, envelope.message).map_err(|error| error.to_string())?;
+    let mut fields = shown(&message)?;
+    fields.extend(envelope.secrets.into_iter().map(|(path, reference)| (path, secret(&reference))));
+    Ok(fields)
+}
+
+/// What is shown of a secret: the ref that stands for it, which is another exactly if that is.
+pub(super) fn secret(reference: &str) -> Value {
+    format!("secret {reference}").into()
+}
+
+/// The fields of a message by their path, without secrets.
+pub(super) fn shown(message: &DynamicMessage) -> Result<Map<String, Value>, String> {
     let options =
         SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false).stringify_64_bit_integers(false);
     let json = message.serialize_with_options(serde_json::value::Serializer, &options).map_err(|it| it.to_string())?;
     let mut fields = Map::new();
     if let Value::Object(json) = json {
-        flatten(&descriptor, "", json, &mut fields);
+        flatten(&message.descriptor(), "", json, &mut fields);
     }
-    // The ref stands for the secret: it is another exactly if that is.
-    let secrets = envelope.secrets.into_iter().map(|(path, reference)| (path, format!("secret {reference}").into()));
-    fields.extend(secrets);
     Ok(fields)
 }
 
@@ -41,7 +50,8 @@ fn read(kind: &str, document: Bytes) -> Result<Map<String, Value>, String> {
 fn flatten(descriptor: &MessageDescriptor, prefix: &str, json: Map<String, Value>, fields: &mut Map<String, Value>) {
     for (name, value) in json {
         let Some(field) = descriptor.get_field_by_name(&name) else { continue };
-        let is_hidden = HASHES.contains(&&*name) || FieldOptions::of(&field).output == Some(Output::Computed);
+        let options = FieldOptions::of(&field);
+        let is_hidden = options.secret || HASHES.contains(&&*name) || options.output == Some(Output::Computed);
         if is_hidden || is_unset(&field, &value) {
             continue;
         }

@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod fixture;
 mod history;
 mod postgres;
+mod remains;
 mod rows;
 mod sqlite;
 mod transaction;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 pub use self::{
     document::{Document, Unreadable},
     error::StoreError,
+    remains::{RemainingDocument, Remains},
     transaction::{Objects, Transaction},
 };
 use crate::{
@@ -103,6 +105,9 @@ pub trait Store: Debug + Send + Sync {
         self.read_changes(after, &mut take).await?;
         Ok(all)
     }
+
+    /// What is there under a key, if it cannot be read.
+    async fn remains(&self, key: &ObjectKey) -> Result<Option<Remains>, StoreError>;
 
     /// What the change of this number put and deleted.
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError>;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId};
 
 use super::{
-    StoreError, Unreadable,
+    Remains, StoreError, Unreadable,
     document::{Document, Encoded, Record, encode},
 };
 use crate::model::{Backend, Enrolment, Issuance, Lease, ObjectKey, ObjectKind, Service, Stored, Timestamp};
@@ -76,6 +76,9 @@ pub trait Objects: Send {
         kind: &ObjectKind,
         referring_to: Option<&ObjectKey>,
     ) -> Result<Vec<Record>, StoreError>;
+
+    /// What is there under a key, if it cannot be read.
+    async fn remains(&mut self, key: &ObjectKey) -> Result<Option<Remains>, StoreError>;
 
     /// Writes a record, and the change.
     async fn write(&mut self, write: Write) -> Result<(), StoreError>;

@@ -6,6 +6,7 @@
 mod assign;
 mod filter;
 mod options;
+mod partial;
 mod patch;
 mod path;
 mod populated;
@@ -23,6 +24,7 @@ use prost_reflect::{
 pub use assign::{Assignment, InvalidAssignment, assign};
 pub use filter::{Filter, MalformedMessage};
 pub use options::{Behavior, FieldOptions, Output};
+pub use partial::Partial;
 pub use patch::{InvalidPatch, Mask, Violation, input, patch};
 pub use path::{InvalidPath, paths};
 #[doc(hidden)]

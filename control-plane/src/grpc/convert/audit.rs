@@ -107,12 +107,15 @@ fn value(json: Value) -> pbjson_types::Value {
         Value::Array(items) => {
             Kind::ListValue(pbjson_types::ListValue { values: items.into_iter().map(value).collect() })
         }
-        Value::Object(fields) => {
-            let fields: HashMap<_, _> = fields.into_iter().map(|(name, field)| (name, value(field))).collect();
-            Kind::StructValue(pbjson_types::Struct { fields })
-        }
+        Value::Object(fields) => Kind::StructValue(structure(fields)),
     };
     pbjson_types::Value { kind: Some(kind) }
+}
+
+/// Fields by name as a message.
+pub(super) fn structure(fields: Map<String, Value>) -> pbjson_types::Struct {
+    let fields: HashMap<_, _> = fields.into_iter().map(|(name, field)| (name, value(field))).collect();
+    pbjson_types::Struct { fields }
 }
 
 #[cfg(test)]

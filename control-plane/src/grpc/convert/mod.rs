@@ -12,6 +12,7 @@ pub(super) mod issuer;
 pub(super) mod resource;
 pub(super) mod service;
 pub(super) mod token;
+pub(super) mod unreadable;
 mod violations;
 
 use std::fmt::Display;

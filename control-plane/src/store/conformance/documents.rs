@@ -15,7 +15,7 @@ use super::{
     Fixture, NOW, actor, put_service,
 };
 use crate::{
-    model::{Backend, HistoryFilter, Object, ObjectKind, Service},
+    model::{Backend, HistoryFilter, Object, ObjectKey, ObjectKind, Service},
     store::{Changes, Document, Store, StoreError, Withheld},
 };
 
@@ -25,6 +25,7 @@ conformance!(
     a_reference_to_what_is_not_there_is_refused_at_the_commit,
     a_document_that_cannot_be_read_is_withheld_and_stops_nobody,
     a_document_that_cannot_be_read_is_never_written_over,
+    what_cannot_be_read_is_described,
     everything_is_read_in_parts_at_one_moment,
 );
 
@@ -237,6 +238,46 @@ async fn a_document_that_cannot_be_read_is_never_written_over(fixture: Fixture) 
     assert!(taken.is_err(), "what is there is not created again");
     drop(transaction);
     assert_eq!(store.changes_after(Revision::ZERO).await.unwrap().withheld.len(), names.len() + 1);
+}
+
+async fn what_cannot_be_read_is_described(fixture: Fixture) {
+    let store = fixture.open().await;
+    let names = harm(&fixture, &*store).await;
+    let withheld = store.changes_after(Revision::ZERO).await.unwrap().withheld;
+    for it in &withheld {
+        let key = ObjectKey::new(&it.kind, &it.id).unwrap();
+        let remains = store.remains(&key).await.unwrap().unwrap();
+        assert_eq!((&remains.reason, remains.revision), (&it.reason, it.revision), "{key}");
+    }
+    let document = async |id: &str| {
+        let key = ObjectKey::new("services", id).unwrap();
+        store.remains(&key).await.unwrap().unwrap().document
+    };
+    let bytes = document("bytes").await;
+    assert_eq!((bytes.format, bytes.undecoded.as_slice()), (0, &b"no message at all"[..]));
+    assert_eq!(document("field").await.unknown_fields, ["2047"]);
+    assert_eq!(document("nested").await.unknown_fields, ["tls.2047"]);
+    assert_eq!(document("format").await.format, 2);
+    assert_eq!(document("word").await.fields["balancing"], 9999);
+    let secret = document("secret").await.fields["tls.client_certificate.private_key_pem"].to_string();
+    assert!(secret.starts_with("\"secret ") && !secret.contains("PRIVATE"), "{secret}");
+    for name in ["services/whole", "services/none", "gadgets/none"] {
+        let (kind, id) = name.split_once('/').unwrap();
+        assert_eq!(store.remains(&ObjectKey::new(kind, id).unwrap()).await.unwrap(), None, "{name}");
+    }
+
+    let mut transaction = store.begin(&actor(), NOW).await.unwrap();
+    for name in names.iter().filter(|name| **name != "word") {
+        let key = ObjectKey::new("services", name).unwrap();
+        assert!(transaction.remains(&key).await.unwrap().is_some(), "{name}");
+        transaction.remove(&key, false).await.unwrap();
+    }
+    let revision = transaction.commit().await.unwrap();
+    let changes = store.changes_after(Revision(1)).await.unwrap();
+    assert_eq!(changes.removed.len(), names.len() - 1);
+    assert!(changes.removed.iter().all(|(_, at)| *at == revision));
+    let named = "SELECT COUNT(*) FROM sealed WHERE kind = 'services' AND released_at IS NULL";
+    assert_eq!(fixture.number(named).await, 1, "that of the one that is left");
 }
 
 async fn everything_is_read_in_parts_at_one_moment(fixture: Fixture) {

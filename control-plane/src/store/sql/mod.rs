@@ -26,7 +26,7 @@ use crate::{
     },
     seal::{SealError, Sealer},
     store::{
-        Changes, Store, StoreError, Transaction,
+        Changes, Remains, Store, StoreError, Transaction,
         rows::{EdgeRow, KeyRow, TokenUseRow, millis_column, rejections_column, revision_column, secret_identity},
         vault::{FINGERPRINT_KEY_BYTES, Vault},
         wakeup::Wakeup,
@@ -145,6 +145,10 @@ impl Store for SqlStore {
 
     async fn read_changes(&self, after: Revision, take: &mut (dyn FnMut(Changes) + Send)) -> Result<(), StoreError> {
         timeout(READ_TIMEOUT, self.read_parts(after, take)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    async fn remains(&self, key: &ObjectKey) -> Result<Option<Remains>, StoreError> {
+        objects::remains(&mut *self.pool.acquire().await?, &self.vault, key).await
     }
 
     async fn changed_at(&self, revision: Revision) -> Result<Vec<ObjectKey>, StoreError> {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use switchyard_proto::vocab::Revision;
+use switchyard_proto::vocab::{ResourceKind, Revision};
 
 use super::Database;
 use crate::{
-    model::{ObjectKey, ObjectKind, Timestamp},
+    model::{Object, ObjectKey, ObjectKind, Timestamp},
     store::{
-        Changes, StoreError, Unreadable, Withheld,
+        Changes, RemainingDocument, Remains, StoreError, Unreadable, Withheld,
         document::Record,
         rows::{ChangeRow, KeyRow, ObjectRow},
         vault::{Sealed, Vault, envelope},
@@ -61,6 +61,13 @@ impl Closed {
         let (message, secrets) = vault.open(kind, &id, document, &sealed)?;
         Ok(Record { id, message, secrets, revision, created_at, updated_at })
     }
+
+    fn object(self, kind: &ObjectKind, vault: &Vault) -> Result<Object, Unreadable> {
+        if let ObjectKind::Served(ResourceKind::Unknown(_)) = kind {
+            return Err(Unreadable::UnknownKind);
+        }
+        self.open(kind.collection(), vault)?.object(kind)
+    }
 }
 
 /// Gives each object of a query to `f`, as the rows come in: they are never all in memory.
@@ -98,6 +105,27 @@ pub(super) async fn read(
     let mut found = None;
     each(query, connection, |object| found = Some(object)).await?;
     found.map(|object| object.open(kind, vault).map_err(|reason| unreadable(key, reason))).transpose()
+}
+
+/// What is there under a key, if it cannot be read.
+pub(super) async fn remains(
+    connection: &mut Connection,
+    vault: &Vault,
+    key: &ObjectKey,
+) -> Result<Option<Remains>, StoreError> {
+    let kind = key.kind.collection();
+    let query = sqlx::query_as(select!("WHERE o.kind = $1 AND o.id = $2")).bind(kind).bind(&*key.id);
+    let mut found = None;
+    each(query, connection, |object| found = Some(object)).await?;
+    let Some(closed) = found else { return Ok(None) };
+    let (document, revision) = (closed.document.clone(), closed.revision);
+    let (created_at, updated_at) = (closed.created_at, closed.updated_at);
+    let reason = match closed.object(&key.kind, vault) {
+        Ok(_) => return Ok(None),
+        Err(reason) => reason.to_string(),
+    };
+    let document = RemainingDocument::decode(kind, &document);
+    Ok(Some(Remains { revision, created_at, updated_at, reason, document }))
 }
 
 /// The records of a kind, by id, those that can be opened.
@@ -226,7 +254,7 @@ pub(super) async fn read_put_after(
         }
         each(put_after(kind.collection(), after), connection, |closed| {
             let (id, revision) = (closed.id.clone(), closed.revision);
-            match closed.open(kind.collection(), vault).and_then(|record| record.object(&kind)) {
+            match closed.object(&kind, vault) {
                 Ok(object) => changes.put.push(object),
                 Err(reason) => changes.withheld.push(withheld(kind.collection(), id, revision, &reason)),
             }

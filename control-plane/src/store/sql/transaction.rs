@@ -6,7 +6,7 @@ use super::{Database, NOTIFY, acme, history, objects};
 use crate::{
     model::{Actor, Issuance, Lease, ObjectKey, ObjectKind, Timestamp},
     store::{
-        Objects, StoreError, Transaction,
+        Objects, Remains, StoreError, Transaction,
         document::{Encoded, Record},
         rows::{SealedRow, secret_identity},
         transaction::Write,
@@ -205,6 +205,10 @@ impl Objects for SqlTransaction {
 
     async fn read(&mut self, key: &ObjectKey) -> Result<Option<Record>, StoreError> {
         objects::read(&mut self.transaction, &self.vault, key).await
+    }
+
+    async fn remains(&mut self, key: &ObjectKey) -> Result<Option<Remains>, StoreError> {
+        objects::remains(&mut self.transaction, &self.vault, key).await
     }
 
     async fn read_at(&mut self, key: &ObjectKey, revision: Revision) -> Result<Option<Record>, StoreError> {
