@@ -35,7 +35,7 @@ use crate::{
     model::{
         Access, AcmeSettings, Actor, Backend, BackendState, Certificate, CertificateSource, DnsProvider, DnsSettings,
         Domain, Door, HookMode, HookUrl, Lease, OnDemand, Patterns, Role, Scope, Secret, Service, Tags, TicketKeyRole,
-        TicketKeys, Timestamp, TlsVersion, Zones, rules::BrokenRule,
+        TicketKeys, Timestamp, Zones, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::{
@@ -131,28 +131,13 @@ fn tag(text: &str) -> Tag {
 }
 
 fn domain(name: &str, certificate_source: CertificateSource) -> Domain {
-    Domain {
-        host: host(name),
-        service: ServiceId::default_service(),
-        active_tag: tag("a"),
-        previous_tag: None,
-        certificate_source,
-        http_to_https: false,
-        edge_selector: Labels::default(),
-        client_authentication: None,
-        minimum_tls_version: TlsVersion::default(),
-        acme: crate::model::AcmeSettings::default(),
-    }
+    Domain { certificate_source, ..Domain::new(host(name), ServiceId::default_service(), tag("a")) }
 }
 
 fn backend(id: &str, tag_text: &str) -> Backend {
-    Backend {
-        id: BackendId::parse(id).unwrap(),
-        service: ServiceId::default_service(),
-        address: BackendAddress::parse("10.0.0.5:3000").unwrap(),
-        tags: Tags::new(vec![tag(tag_text)]).unwrap(),
-        state: BackendState::Active,
-    }
+    let address = BackendAddress::parse("10.0.0.5:3000").unwrap();
+    let tags = Tags::new(vec![tag(tag_text)]).unwrap();
+    Backend::new(BackendId::parse(id).unwrap(), ServiceId::default_service(), address, tags)
 }
 
 /// A certificate of some authority, as people would upload it.

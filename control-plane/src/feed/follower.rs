@@ -128,25 +128,15 @@ mod tests {
     use super::*;
     use crate::{
         feed::BatchKind,
-        model::{Actor, CertificateSource, Domain, Service, Stored, Timestamp, TlsVersion},
+        model::{Actor, Domain, Service, Stored, Timestamp},
         store,
     };
 
     const LONG: Duration = Duration::from_secs(20);
 
     fn domain(service: &ServiceId) -> Domain {
-        Domain {
-            host: HostPattern::parse(&format!("{service}.example")).unwrap(),
-            service: service.clone(),
-            active_tag: Tag::parse("a").unwrap(),
-            previous_tag: None,
-            certificate_source: CertificateSource::Uploaded,
-            http_to_https: false,
-            edge_selector: Labels::default(),
-            client_authentication: None,
-            minimum_tls_version: TlsVersion::default(),
-            acme: crate::model::AcmeSettings::default(),
-        }
+        let host = HostPattern::parse(&format!("{service}.example")).unwrap();
+        Domain::new(host, service.clone(), Tag::parse("a").unwrap())
     }
 
     struct Fixture {

@@ -243,19 +243,16 @@ pub fn can_drain(backend: &Backend) -> Result<(), BrokenRule> {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::{BackendAddress, Labels};
+    use switchyard_proto::vocab::BackendAddress;
 
     use super::*;
-    use crate::model::{HookUrl, OnDemand, Tags, TlsVersion};
+    use crate::model::{HookUrl, OnDemand, Tags};
 
     fn backend(tag: &str, state: BackendState) -> Backend {
-        Backend {
-            id: BackendId::parse("shop-1").unwrap(),
-            service: ServiceId::default_service(),
-            address: BackendAddress::parse("10.0.0.5:3000").unwrap(),
-            tags: Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap(),
-            state,
-        }
+        let id = BackendId::parse("shop-1").unwrap();
+        let address = BackendAddress::parse("10.0.0.5:3000").unwrap();
+        let tags = Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap();
+        Backend { state, ..Backend::new(id, ServiceId::default_service(), address, tags) }
     }
 
     #[test]
@@ -273,17 +270,11 @@ mod tests {
     fn certificates_on_demand_are_for_wildcards_that_prove_themselves_by_http() {
         let check = |host: &str, certificate_source, challenge| {
             let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:9000/ask").unwrap() };
+            let host = HostPattern::parse(host).unwrap();
             can_be_on_demand(&Domain {
-                host: HostPattern::parse(host).unwrap(),
-                service: ServiceId::default_service(),
-                active_tag: Tag::parse("a").unwrap(),
-                previous_tag: None,
                 certificate_source,
-                http_to_https: false,
-                edge_selector: Labels::default(),
-                client_authentication: None,
-                minimum_tls_version: TlsVersion::default(),
                 acme: AcmeSettings::new(challenge, vec![], Some(on_demand)).unwrap(),
+                ..Domain::new(host, ServiceId::default_service(), Tag::parse("a").unwrap())
             })
         };
         let acme = CertificateSource::Acme;

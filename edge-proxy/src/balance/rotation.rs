@@ -104,7 +104,7 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use switchyard_proto::{
-        resource::{self, Backend, BackendState, Tags},
+        resource::{self, Backend, Tags},
         vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag},
     };
 
@@ -123,13 +123,10 @@ mod tests {
         let host = HostPattern::parse("shop.example").unwrap();
         edit.put_domain(Domain::new(resource::Domain::new(host, service.clone(), tag.clone())).unwrap());
         for (number, address) in addresses.iter().enumerate() {
-            edit.put_backend(Backend {
-                id: BackendId::parse(&number.to_string()).unwrap(),
-                service: service.clone(),
-                address: BackendAddress::parse(address).unwrap(),
-                tags: Tags::new(vec![tag.clone()]).unwrap(),
-                state: BackendState::Active,
-            });
+            let id = BackendId::parse(&number.to_string()).unwrap();
+            let address = BackendAddress::parse(address).unwrap();
+            let tags = Tags::new(vec![tag.clone()]).unwrap();
+            edit.put_backend(Backend::new(id, service.clone(), address, tags));
         }
         edit.finish().route("shop.example").unwrap().target().unwrap().clone()
     }

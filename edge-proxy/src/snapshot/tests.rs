@@ -18,13 +18,9 @@ fn service(id: &str) -> Service {
 }
 
 fn backend(id: &str, service: &str, tags: &[&str]) -> Backend {
-    Backend {
-        id: BackendId::parse(id).unwrap(),
-        service: ServiceId::parse(service).unwrap(),
-        address: BackendAddress::parse("10.0.0.1:80").unwrap(),
-        tags: Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect()).unwrap(),
-        state: BackendState::Active,
-    }
+    let (id, service) = (BackendId::parse(id).unwrap(), ServiceId::parse(service).unwrap());
+    let tags = Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect()).unwrap();
+    Backend::new(id, service, BackendAddress::parse("10.0.0.1:80").unwrap(), tags)
 }
 
 fn certificate(id: &str, names: &[&str], last_year: i32, parsed: bool) -> Certificate {

@@ -35,7 +35,7 @@ use switchyard_edge_proxy::{
     tls,
 };
 use switchyard_proto::{
-    resource::{self, Backend, BackendProtocol, BackendState, Tags, Timeouts},
+    resource::{self, Backend, BackendProtocol, Tags, Timeouts},
     vocab::{BackendAddress, BackendId, CertificateId, HostPattern, ServiceId, Tag},
 };
 use tokio::{
@@ -325,13 +325,9 @@ pub(crate) fn service(protocol: BackendProtocol) -> Service {
 }
 
 pub(crate) fn backend(id: &str, address: SocketAddr, tag: &str) -> Backend {
-    Backend {
-        id: BackendId::parse(id).unwrap(),
-        service: ServiceId::parse("shop").unwrap(),
-        address: BackendAddress::parse(&address.to_string()).unwrap(),
-        tags: Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap(),
-        state: BackendState::Active,
-    }
+    let address = BackendAddress::parse(&address.to_string()).unwrap();
+    let tags = Tags::new(vec![Tag::parse(tag).unwrap()]).unwrap();
+    Backend::new(BackendId::parse(id).unwrap(), ServiceId::parse("shop").unwrap(), address, tags)
 }
 
 /// `shop.example` with its pool `a`.

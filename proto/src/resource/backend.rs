@@ -32,6 +32,13 @@ enumeration! {
     }
 }
 
+impl Backend {
+    /// An active one.
+    pub fn new(id: BackendId, service: ServiceId, address: BackendAddress, tags: Tags) -> Self {
+        Self { id, service, address, tags, state: BackendState::Active }
+    }
+}
+
 impl Resource for Backend {
     type Message = wire::Backend;
 
@@ -49,7 +56,7 @@ impl Resource for Backend {
         let state = violations.known("state", BackendState::from_message(state));
         let backend = || {
             let state = state?.unwrap_or(BackendState::Active);
-            Some(Self { id: id?, service: service?, address: address?, tags: tags?, state })
+            Some(Self { state, ..Self::new(id?, service?, address?, tags?) })
         };
         let backend = backend();
         violations.finish(backend)

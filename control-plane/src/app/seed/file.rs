@@ -12,10 +12,10 @@ use std::{
 
 use serde::Deserialize;
 use serde_path_to_error::Segment;
-use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, IssuerId, Labels, ServiceId, Tag};
+use switchyard_proto::vocab::{BackendAddress, BackendId, HostPattern, IssuerId, ServiceId, Tag};
 use toml::Spanned;
 
-use crate::model::{AcmeSettings, Backend, BackendState, CertificateSource, Domain, Email, Tags, TlsVersion};
+use crate::model::{Backend, CertificateSource, Domain, Email, Tags};
 
 /// Bytes of a seed file: about a hundred thousand domains.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -207,18 +207,9 @@ fn domains(sections: Vec<VirtualHostSection>, certificate_source: CertificateSou
         let path = |key: &str| format!("virtual_hosts[{index}].{key}");
         let host = value(&domain, &path("domain"), HostPattern::parse)?;
         once(&mut seen, &host, &domain, &path("domain"))?;
-        domains.push(Domain {
-            host,
-            service: ServiceId::default_service(),
-            active_tag: value(&enabled_backends_tag, &path("enabled_backends_tag"), Tag::parse)?,
-            previous_tag: None,
-            certificate_source,
-            http_to_https,
-            edge_selector: Labels::default(),
-            client_authentication: None,
-            minimum_tls_version: TlsVersion::default(),
-            acme: AcmeSettings::default(),
-        });
+        let tag = value(&enabled_backends_tag, &path("enabled_backends_tag"), Tag::parse)?;
+        let domain = Domain::new(host, ServiceId::default_service(), tag);
+        domains.push(Domain { certificate_source, http_to_https, ..domain });
     }
     Ok(domains)
 }
@@ -233,13 +224,9 @@ fn backends(sections: Vec<BackendSection>) -> Result<Vec<Backend>, Fault> {
         let words = tags.get_ref().iter().enumerate();
         let words = words.map(|(position, tag)| value(tag, &path(&format!("tags[{position}]")), Tag::parse));
         let words = words.collect::<Result<_, _>>()?;
-        backends.push(Backend {
-            id: backend,
-            service: ServiceId::default_service(),
-            address: value(&address, &path("address"), BackendAddress::parse)?,
-            tags: Tags::new(words).map_err(|error| Fault::of_value(&tags, &path("tags"), error))?,
-            state: BackendState::Active,
-        });
+        let address = value(&address, &path("address"), BackendAddress::parse)?;
+        let tags = Tags::new(words).map_err(|error| Fault::of_value(&tags, &path("tags"), error))?;
+        backends.push(Backend::new(backend, ServiceId::default_service(), address, tags));
     }
     Ok(backends)
 }

@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     feed::{BatchKind, State},
     model::{
-        BackendState, CertificateChain, CertificateSource, EdgeKey, Enrolment, FreshTicketKey, Object, ObjectKey,
-        PrivateKey, Resource, Tags, Timestamp, TlsVersion,
+        CertificateChain, CertificateSource, EdgeKey, Enrolment, FreshTicketKey, Object, ObjectKey, PrivateKey,
+        Resource, Tags, Timestamp,
     },
     store::{Changes, Withheld},
 };
@@ -97,18 +97,8 @@ fn certificate(id: u8, names: BTreeSet<u8>) -> Certificate {
 }
 
 fn domain(number: u8, service: u8, selector: u8) -> Domain {
-    Domain {
-        host: host(number),
-        service: service_id(service),
-        active_tag: Tag::parse("a").unwrap(),
-        previous_tag: None,
-        certificate_source: CertificateSource::Uploaded,
-        http_to_https: false,
-        edge_selector: labels(selector),
-        client_authentication: None,
-        minimum_tls_version: TlsVersion::default(),
-        acme: crate::model::AcmeSettings::default(),
-    }
+    let domain = Domain::new(host(number), service_id(service), Tag::parse("a").unwrap());
+    Domain { edge_selector: labels(selector), ..domain }
 }
 
 /// What the database says of one change.
@@ -130,16 +120,12 @@ fn changes(change: &Change, head: Revision) -> Changes {
             return Changes { head, withheld, ..Changes::default() };
         }
         Change::Service(id) => served(Resource::Service(stored(Service::new(service_id(id)), head))),
-        Change::Backend(id, service) => served(Resource::Backend(stored(
-            Backend {
-                id: backend_id(id),
-                service: service_id(service),
-                address: BackendAddress::parse("127.0.0.1:1").unwrap(),
-                tags: Tags::new([Tag::parse("a").unwrap()].into()).unwrap(),
-                state: BackendState::Active,
-            },
-            head,
-        ))),
+        Change::Backend(id, service) => {
+            let address = BackendAddress::parse("127.0.0.1:1").unwrap();
+            let tags = Tags::new([Tag::parse("a").unwrap()].into()).unwrap();
+            let backend = Backend::new(backend_id(id), service_id(service), address, tags);
+            served(Resource::Backend(stored(backend, head)))
+        }
         Change::Certificate(id, one, other) => {
             served(Resource::Certificate(stored(certificate(id, [one, other].into()), head)))
         }

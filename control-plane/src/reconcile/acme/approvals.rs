@@ -35,25 +35,19 @@ impl Approvals {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_proto::vocab::{HostPattern, Labels, ServiceId, Tag};
+    use switchyard_proto::vocab::{HostPattern, ServiceId, Tag};
 
     use super::*;
-    use crate::model::{AcmeSettings, CertificateSource, HookUrl, OnDemand, Timestamp, TlsVersion};
+    use crate::model::{AcmeSettings, CertificateSource, HookUrl, OnDemand, Timestamp};
 
     /// A wildcard with a hook that nobody answers.
     fn sites() -> Domain {
         let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:1/ask").unwrap() };
+        let host = HostPattern::parse("*.sites.example").unwrap();
         Domain {
-            host: HostPattern::parse("*.sites.example").unwrap(),
-            service: ServiceId::default_service(),
-            active_tag: Tag::parse("a").unwrap(),
-            previous_tag: None,
             certificate_source: CertificateSource::Acme,
-            http_to_https: false,
-            edge_selector: Labels::default(),
-            client_authentication: None,
-            minimum_tls_version: TlsVersion::default(),
             acme: AcmeSettings::new(None, vec![], Some(on_demand)).unwrap(),
+            ..Domain::new(host, ServiceId::default_service(), Tag::parse("a").unwrap())
         }
     }
 
