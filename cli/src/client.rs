@@ -27,6 +27,7 @@ use tonic::{
 use crate::{
     failure::{Failure, first_cause},
     login::Login,
+    warnings::Noted,
 };
 
 /// How long it may take to establish a connection.
@@ -107,7 +108,7 @@ pub(crate) struct Client {
 }
 
 /// A channel that shows a token with each call.
-pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
+pub(crate) type Authorized = InterceptedService<Noted<Channel>, Bearer>;
 
 impl Client {
     /// Connects, within a bounded time.
@@ -144,7 +145,7 @@ impl Client {
             .connect()
             .await
             .map_err(|error| Failure::Unreachable { address: address.clone(), reason: first_cause(&error) })?;
-        Ok(Self { channel: InterceptedService::new(channel, bearer) })
+        Ok(Self { channel: InterceptedService::new(Noted(channel), bearer) })
     }
 
     /// Calls about domains.

@@ -16,6 +16,7 @@ mod names;
 mod output;
 mod progress;
 mod wait;
+mod warnings;
 
 use std::{env, process::ExitCode};
 

@@ -33,9 +33,11 @@ mod name_memory;
 pub mod resource;
 pub mod schema;
 pub mod vocab;
+mod warning;
 
 pub use bearer::{Bearer, InvalidSecret};
 pub use name_memory::NameMemory;
+pub use warning::{WARNING_BYTES_MAX, WARNING_METADATA, WARNINGS_MAX, decode_warning, encode_warning};
 
 /// The encoded `FileDescriptorSet` of all messages and services, with their comments and options: for gRPC reflection and for
 /// [`schema`].

@@ -31,7 +31,7 @@ on_both_databases! {
         let list = async || {
             let listed = cli.json(&["unreadable", "list"]).await?;
             let rows = listed["unreadable"].as_array().cloned().unwrap_or_default();
-            Ok::<_, anyhow::Error>(rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>())
+            Ok::<_, anyhow::Error>(rows.iter().map(|row| row["resource"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>())
         };
         ensure!(list().await? == [NAME, "gadgets/Shop/1"], "{:?}", list().await?);
         let table = cli.run(&["unreadable", "list"]).await?.stdout;

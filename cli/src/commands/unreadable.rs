@@ -68,10 +68,10 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
 
 /// A title and a text for each thing that is known of a row.
 fn rows(unreadable: &Unreadable, now: SystemTime) -> Vec<Vec<String>> {
-    let Unreadable { name, revision, etag, reason, create_time, update_time, document } = unreadable;
+    let Unreadable { resource, revision, etag, reason, create_time, update_time, document } = unreadable;
     let row = |title: &str, text: String| vec![format!("{title}:"), text];
     let mut rows = vec![
-        row("name", name.clone()),
+        row("resource", resource.clone()),
         row("reason", reason.clone()),
         row("revision", revision.to_string()),
         row("etag", etag.clone()),
@@ -103,10 +103,10 @@ fn text(value: &Value) -> String {
 
 impl Show for Unreadable {
     const PLURAL: &'static str = "unreadable";
-    const COLUMNS: &'static [&'static str] = &["NAME", "REVISION", "REASON"];
+    const COLUMNS: &'static [&'static str] = &["RESOURCE", "REVISION", "REASON"];
 
     fn row(&self, _: SystemTime) -> Vec<String> {
-        vec![self.name.clone(), self.revision.to_string(), self.reason.clone()]
+        vec![self.resource.clone(), self.revision.to_string(), self.reason.clone()]
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
             undecoded_bytes: 4_900,
         };
         let unreadable = Unreadable {
-            name: "domains/shop.example".to_owned(),
+            resource: "domains/shop.example".to_owned(),
             reason: "it is newer".to_owned(),
             document: Some(document),
             ..Unreadable::default()

@@ -1,4 +1,7 @@
-use switchyard_proto::vocab::{Digest, Revision};
+use switchyard_proto::{
+    schema::KnownSchema,
+    vocab::{Digest, Revision},
+};
 
 use crate::model::RejectionRecord;
 
@@ -24,6 +27,8 @@ pub struct Hello {
     pub rejections: Rejections,
     /// How many resources it knows to be withheld.
     pub withheld: u64,
+    /// What it knows of resources, if it says so.
+    pub schema: Option<KnownSchema>,
 }
 
 /// What an edge cannot serve of what it has received.

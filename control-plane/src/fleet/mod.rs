@@ -11,6 +11,7 @@ mod members;
 mod message;
 mod progress;
 mod recorder;
+mod schemas;
 mod session;
 mod view;
 
@@ -20,4 +21,4 @@ pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence, Re
 pub use progress::{Progress, Report, Track, TrackError, Tracker};
 pub use recorder::Recorder;
 pub use session::{Deadlines, Session, SessionError};
-pub use view::{Edge, Edges, FleetView, Link, Online};
+pub use view::{Edge, Edges, FleetView, Incompatible, Link, Online};

@@ -174,8 +174,14 @@ mod tests {
         };
         let named: Vec<_> = named.iter().map(rejection).collect();
         let rejections = Rejections { total: named.len() as u64 + more, named };
-        let hello =
-            Hello { version: "1".into(), revision: Revision(9), digest: Digest::default(), rejections, withheld: 0 };
+        let hello = Hello {
+            version: "1".into(),
+            revision: Revision(9),
+            digest: Digest::default(),
+            rejections,
+            withheld: 0,
+            schema: None,
+        };
         let id = EdgeId::parse("edge-1").unwrap();
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let view = FleetView::new(vec![], Arc::new(SystemClock));

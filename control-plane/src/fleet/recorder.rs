@@ -177,7 +177,8 @@ mod tests {
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
             let identity = EdgeIdentity { id, key: EdgeKey::of(b"key"), peer };
             let (rejections, digest) = (Rejections::default(), Digest::default());
-            let hello = Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0 };
+            let hello =
+                Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0, schema: None };
             self.view.connect(&identity, hello, Some(Revision(3)))
         }
 

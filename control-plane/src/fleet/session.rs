@@ -336,7 +336,7 @@ mod tests {
     fn hello_with(revision: u64, withheld: u64) -> Result<Message, MessageError> {
         let (digest, rejections) = (Digest::default(), Rejections::default());
         let revision = Revision(revision);
-        Ok(Message::Hello(Hello { version: "test".into(), revision, digest, rejections, withheld }))
+        Ok(Message::Hello(Hello { version: "test".into(), revision, digest, rejections, withheld, schema: None }))
     }
 
     impl Peer {

@@ -1,11 +1,18 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use imbl::OrdMap;
-use switchyard_proto::vocab::{EdgeId, Revision};
+use prost_reflect::DynamicMessage;
+use switchyard_proto::{
+    schema::KnownSchema,
+    vocab::{EdgeId, Revision},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Ack, Hello, Persistence, Rejections};
+use super::{
+    message::{Ack, Hello, Persistence, Rejections},
+    schemas::Schemas,
+};
 use crate::{
     clock::Clock,
     feed::BatchKind,
@@ -16,6 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FleetView {
     edges: watch::Sender<Edges>,
+    schemas: Schemas,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,8 +60,21 @@ pub struct Online {
     pub deltas_sent: u64,
     /// Batches sent on it that held everything.
     pub snapshots_sent: u64,
+    /// What it knows, if that is less than this version knows.
+    schema: Option<Arc<KnownSchema>>,
     replaced: CancellationToken,
     removed: CancellationToken,
+}
+
+/// An edge that will reject a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incompatible {
+    /// Which edge.
+    pub edge: EdgeId,
+    /// The version of its program.
+    pub version: String,
+    /// The paths of the fields that it does not know; none: it does not know the kind.
+    pub unknown: Vec<String>,
 }
 
 impl FleetView {
@@ -79,7 +100,7 @@ impl FleetView {
             };
             (id, Arc::new(edge))
         });
-        Self { edges: watch::Sender::new(edges.collect()), clock }
+        Self { edges: watch::Sender::new(edges.collect()), schemas: Schemas::default(), clock }
     }
 
     /// The edges now.
@@ -122,18 +143,52 @@ impl FleetView {
         });
     }
 
+    /// What connected edges know that know less than this version: as a rule, nothing.
+    pub fn older_schemas(&self) -> Vec<Arc<KnownSchema>> {
+        self.schemas.all()
+    }
+
+    /// The connected edges with one of these schemas that will reject a resource, and among them only those that are to receive it.
+    pub fn incompatible(
+        &self,
+        schemas: &[Arc<KnownSchema>],
+        kind: &str,
+        message: &DynamicMessage,
+        receives: impl Fn(&EdgeId) -> bool,
+    ) -> Vec<Incompatible> {
+        let lacking: Vec<_> = schemas
+            .iter()
+            .map(|schema| (schema, if schema.has_kind(kind) { schema.unknown_to_it(message) } else { Vec::new() }))
+            .filter(|(schema, unknown)| !unknown.is_empty() || !schema.has_kind(kind))
+            .collect();
+        if lacking.is_empty() {
+            return Vec::new();
+        }
+        let incompatible = |(id, edge): (&EdgeId, &Arc<Edge>)| {
+            let schema = edge.online.as_ref()?.schema.as_ref()?;
+            let (_, unknown) = lacking.iter().find(|(lacking, _)| Arc::ptr_eq(lacking, schema))?;
+            receives(id).then(|| Incompatible {
+                edge: id.clone(),
+                version: edge.version.clone(),
+                unknown: unknown.clone(),
+            })
+        };
+        self.edges().iter().filter_map(incompatible).collect()
+    }
+
     /// Takes note of an edge's stream, until the [`Link`] is dropped; another stream of the same edge is told to end.
     ///
     /// `received` is what the edge has of what there is; `None` if it has to be sent everything.
     pub fn connect(&self, identity: &EdgeIdentity, hello: Hello, received: Option<Revision>) -> Link {
         let now = self.clock.now();
-        let Hello { version, revision: _, digest: _, rejections, withheld: _ } = hello;
+        let Hello { version, revision: _, digest: _, rejections, withheld: _, schema } = hello;
         let (replaced, removed) = (CancellationToken::new(), CancellationToken::new());
         let online = Online {
             peer: identity.peer,
             key: identity.key,
             deltas_sent: 0,
             snapshots_sent: 0,
+            schema: schema.and_then(|schema| self.schemas.share(schema)),
             replaced: replaced.clone(),
             removed: removed.clone(),
         };
@@ -258,7 +313,7 @@ mod tests {
 
     fn hello() -> Hello {
         let (rejections, digest) = (Rejections::default(), Digest::default());
-        Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0 }
+        Hello { version: "1".into(), revision: Revision(3), digest, rejections, withheld: 0, schema: None }
     }
 
     fn ack(revision: u64) -> Ack {

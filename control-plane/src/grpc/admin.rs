@@ -29,7 +29,7 @@ use tower::layer::util::{Identity, Stack};
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
     dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
-    token::Tokens, unreadable::UnreadableRows,
+    token::Tokens, unreadable::UnreadableRows, warnings::Warnings,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection, metrics::Metrics};
 
@@ -73,9 +73,13 @@ async fn router(
     token_rate: NonZeroU32,
     ending: CancellationToken,
 ) -> Router<Stack<Authentication, Identity>> {
-    let domains = DomainServiceServer::new(Domains(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let services = ServiceServiceServer::new(Services(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let backends = BackendServiceServer::new(Backends(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let warnings = Warnings::new(app.clone(), tracker.view.clone());
+    let domains =
+        DomainServiceServer::new(Domains(app.clone(), warnings.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let services =
+        ServiceServiceServer::new(Services(app.clone(), warnings.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let backends =
+        BackendServiceServer::new(Backends(app.clone(), warnings)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);

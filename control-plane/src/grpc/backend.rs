@@ -6,7 +6,7 @@ use switchyard_proto::{
         GetBackendRequest, ListBackendsRequest, ListBackendsResponse, UpdateBackendRequest,
         backend_service_server::BackendService,
     },
-    vocab::BackendId,
+    vocab::{BackendId, Labels},
 };
 use tonic::{Request, Response, Status};
 
@@ -14,11 +14,12 @@ use super::{
     caller,
     convert::{self, resource},
     status::status,
+    warnings::Warnings,
 };
 use crate::app::{App, PageRequest, backend};
 
 /// Backends.
-pub(super) struct Backends(pub(super) Arc<App>);
+pub(super) struct Backends(pub(super) Arc<App>, pub(super) Warnings);
 
 #[tonic::async_trait]
 impl BackendService for Backends {
@@ -52,7 +53,7 @@ impl BackendService for Backends {
             backend::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("backend")))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &Labels::default(), Response::new(resource::message(&stored))))
     }
 
     async fn update_backend(&self, request: Request<UpdateBackendRequest>) -> Result<Response<Backend>, Status> {
@@ -63,7 +64,7 @@ impl BackendService for Backends {
             backend::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("backend")))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &Labels::default(), Response::new(resource::message(&stored))))
     }
 
     async fn delete_backend(
@@ -88,6 +89,6 @@ impl BackendService for Backends {
             backend::drain(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
         };
         let stored = drained.await.map_err(|error| status(error, None))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &Labels::default(), Response::new(resource::message(&stored))))
     }
 }

@@ -14,6 +14,7 @@ use super::{
     convert::{self, resource},
     pages,
     status::status,
+    warnings::Warnings,
 };
 use crate::app::{
     App, AppError, PageRequest,
@@ -21,7 +22,7 @@ use crate::app::{
 };
 
 /// Domains.
-pub(super) struct Domains(pub(super) Arc<App>);
+pub(super) struct Domains(pub(super) Arc<App>, pub(super) Warnings);
 
 #[tonic::async_trait]
 impl DomainService for Domains {
@@ -55,7 +56,7 @@ impl DomainService for Domains {
             domain::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
     }
 
     async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
@@ -66,7 +67,7 @@ impl DomainService for Domains {
             domain::update(&self.0, &actor, &host, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
     }
 
     async fn delete_domain(
@@ -94,6 +95,6 @@ impl DomainService for Domains {
             domain::switch(&self.0, &actor, &host, tag, check, etag, mode).await
         };
         let stored = switched.await.map_err(|error| status(error, None))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
     }
 }

@@ -27,6 +27,7 @@ mod service;
 mod status;
 mod token;
 mod unreadable;
+mod warnings;
 
 pub use admin::serve as serve_admin;
 pub use fleet::serve as serve_fleet;

@@ -5,7 +5,7 @@ use switchyard_proto::{
         CreateServiceRequest, DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, ListServicesRequest,
         ListServicesResponse, Service, UpdateServiceRequest, service_service_server::ServiceService,
     },
-    vocab::ServiceId,
+    vocab::{Labels, ServiceId},
 };
 use tonic::{Request, Response, Status};
 
@@ -14,11 +14,12 @@ use super::{
     convert::{self, resource, service as convert_service},
     pages,
     status::status,
+    warnings::Warnings,
 };
 use crate::app::{App, PageRequest, service};
 
 /// Services.
-pub(super) struct Services(pub(super) Arc<App>);
+pub(super) struct Services(pub(super) Arc<App>, pub(super) Warnings);
 
 #[tonic::async_trait]
 impl ServiceService for Services {
@@ -52,7 +53,7 @@ impl ServiceService for Services {
             service::create(&self.0, &actor, new, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("service")))?;
-        Ok(Response::new(convert_service::message(&stored)))
+        Ok(self.1.add(&stored, &Labels::default(), Response::new(convert_service::message(&stored))))
     }
 
     async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Result<Response<Service>, Status> {
@@ -63,7 +64,7 @@ impl ServiceService for Services {
             service::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("service")))?;
-        Ok(Response::new(convert_service::message(&stored)))
+        Ok(self.1.add(&stored, &Labels::default(), Response::new(convert_service::message(&stored))))
     }
 
     async fn delete_service(

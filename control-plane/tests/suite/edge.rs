@@ -52,6 +52,7 @@ impl FakeEdge {
             rejections: self.rejections.clone(),
             rejections_total: self.rejections.len() as u64 + self.unnamed,
             withheld_total: self.withheld.len() as u64,
+            schema: None,
         }
     }
 

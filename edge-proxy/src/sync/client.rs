@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use http::Uri;
 use switchyard_proto::{
     fleet::v1::{self as wire, fleet_service_client::FleetServiceClient, sync_request, sync_response},
+    schema::KnownSchema,
     vocab::{Digest, Revision, limits::FLEET_MESSAGE_BYTES_MAX},
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -202,6 +203,7 @@ impl Client {
             rejections: rejections.into_iter().map(rejection).collect(),
             rejections_total: rejected as u64,
             withheld_total: withheld as u64,
+            schema: Some(KnownSchema::own().to_wire()),
         };
         wire::SyncRequest { message: Some(sync_request::Message::Hello(hello)) }
     }

@@ -5,6 +5,7 @@
 
 mod assign;
 mod filter;
+mod known;
 mod options;
 mod partial;
 mod patch;
@@ -23,6 +24,7 @@ use prost_reflect::{
 
 pub use assign::{Assignment, InvalidAssignment, assign};
 pub use filter::{Filter, MalformedMessage};
+pub use known::{InvalidSchema, KnownSchema};
 pub use options::{Behavior, FieldOptions, Output};
 pub use partial::Partial;
 pub use patch::{InvalidPatch, Mask, Violation, input, patch};

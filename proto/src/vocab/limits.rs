@@ -46,6 +46,12 @@ pub const RESOURCE_ID_BYTES_MAX: usize = 300;
 pub const REJECTIONS_MAX: usize = 100;
 /// Bytes of the reason of a rejection.
 pub const REJECTION_REASON_BYTES_MAX: usize = 500;
+/// Messages, enums and kinds, of each so many, in what an edge says that it knows.
+pub const SCHEMA_ENTRIES_MAX: usize = 1_000;
+/// Numbers of fields or of values in one of these.
+pub const SCHEMA_NUMBERS_MAX: usize = 1_000;
+/// Bytes of the name of one of these.
+pub const SCHEMA_NAME_BYTES_MAX: usize = 200;
 /// Labels of one edge.
 pub const LABELS_MAX: usize = 16;
 /// Edges of a fleet.

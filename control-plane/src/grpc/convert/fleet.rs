@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use switchyard_proto::{
     fleet::v1 as wire,
+    schema::{InvalidSchema, KnownSchema},
     vocab::{
         Digest, EdgeId, HostPattern, InvalidResourceKey, InviteId, ResourceKey, Revision,
         limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
@@ -40,6 +41,8 @@ pub(in crate::grpc) enum InvalidMessage {
     Capabilities,
     #[error("hello.digest: 16 bytes")]
     Digest,
+    #[error("hello.schema: {0}")]
+    Schema(#[from] InvalidSchema),
     #[error("ack.outcome: one that this version knows")]
     Outcome,
     #[error("rejections: at most {REJECTIONS_MAX}")]
@@ -106,6 +109,7 @@ fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
         rejections: rejected,
         rejections_total: total,
         withheld_total: withheld,
+        schema,
     } = hello;
     if version.len() > VERSION_BYTES_MAX || version.chars().any(char::is_control) {
         return Err(InvalidMessage::Version);
@@ -119,7 +123,9 @@ fn hello(hello: wire::Hello) -> Result<Hello, InvalidMessage> {
         None if revision == 0 && digest.is_empty() => Digest::default(),
         None => return Err(InvalidMessage::Digest),
     };
-    Ok(Hello { version, revision: Revision(revision), digest, rejections: rejections(rejected, total)?, withheld })
+    let rejections = rejections(rejected, total)?;
+    let schema = schema.map(KnownSchema::parse).transpose()?;
+    Ok(Hello { version, revision: Revision(revision), digest, rejections, withheld, schema })
 }
 
 fn ack(ack: wire::Ack) -> Result<Ack, InvalidMessage> {
@@ -225,6 +231,7 @@ mod tests {
             }],
             rejections_total: 300,
             withheld_total: 2,
+            schema: Some(KnownSchema::own().to_wire()),
         }
     }
 
@@ -236,6 +243,7 @@ mod tests {
         assert_eq!((named[0].key.to_string().as_str(), total), ("domains/shop.example", 300));
         assert_eq!(named[0].reason, "no [31mgood");
         assert_eq!(hello.withheld, 2);
+        assert_eq!(hello.schema.as_ref(), Some(KnownSchema::own()));
     }
 
     #[test]
@@ -271,6 +279,13 @@ mod tests {
             (wire::Hello { capabilities: vec!["c".into(); 65], ..wire_hello() }, InvalidMessage::Capabilities),
             (wire::Hello { digest: vec![1; 15].into(), ..wire_hello() }, InvalidMessage::Digest),
             (wire::Hello { rejections: vec![rejection.clone(); 101], ..wire_hello() }, InvalidMessage::Rejections),
+            (
+                wire::Hello {
+                    schema: Some(wire::Schema { kinds: vec![String::new()], ..wire::Schema::default() }),
+                    ..wire_hello()
+                },
+                InvalidMessage::Schema(InvalidSchema),
+            ),
             (wire::Hello { rejections_total: 0, ..wire_hello() }, InvalidMessage::RejectionsTotal),
             (
                 wire::Hello {

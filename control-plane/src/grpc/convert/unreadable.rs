@@ -14,10 +14,10 @@ pub(in crate::grpc) fn parse_name(name: &str) -> Result<ObjectKey, InvalidResour
 }
 
 /// What cannot be read, as lists have it.
-pub(in crate::grpc) fn listed(name: String, withheld: Withheld) -> wire::Unreadable {
+pub(in crate::grpc) fn listed(resource: String, withheld: Withheld) -> wire::Unreadable {
     let Withheld { kind: _, id: _, revision, reason } = withheld;
     wire::Unreadable {
-        name,
+        resource,
         revision: revision.0,
         etag: etag(revision),
         reason,
@@ -28,11 +28,11 @@ pub(in crate::grpc) fn listed(name: String, withheld: Withheld) -> wire::Unreada
 }
 
 /// What cannot be read, with all that can be said of it.
-pub(in crate::grpc) fn message(name: String, remains: Remains) -> wire::Unreadable {
+pub(in crate::grpc) fn message(resource: String, remains: Remains) -> wire::Unreadable {
     let Remains { revision, created_at, updated_at, reason, document } = remains;
     let RemainingDocument { bytes, format, fields, unknown_fields, undecoded, undecoded_bytes } = document;
     wire::Unreadable {
-        name,
+        resource,
         revision: revision.0,
         etag: etag(revision),
         reason,
