@@ -281,7 +281,7 @@ pub async fn answer(app: &App, lease: &Lease, challenge: Challenge) -> Result<Re
     let mut change = begin(app, lease).await?;
     let host = &challenge.host;
     let domain = change.transaction.get::<Domain>(host).await?;
-    if !domain.is_some_and(|domain| domain.value.certificate_source == CertificateSource::Acme) {
+    if domain.is_none_or(|domain| domain.value.certificate_source != CertificateSource::Acme) {
         return Err(AppError::NotFound(host.to_resource_name()));
     }
     let old = change.transaction.get::<Challenge>(host).await?;
