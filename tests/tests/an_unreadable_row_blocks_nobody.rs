@@ -19,7 +19,7 @@ const COPY_DOMAIN: &str =
 const DAMAGE_DOMAIN: &str = "UPDATE object SET document = substr(document, 1, length(document) - 1)
     WHERE kind = 'domains' AND id = 'shop.example'";
 /// Puts the copy in its place.
-const MEND_DOMAIN: &str =
+const RESTORE_DOMAIN: &str =
     "UPDATE object SET document = (SELECT document FROM copy) WHERE kind = 'domains' AND id = 'shop.example'";
 /// Cuts the documents of a token and of an edge short.
 const DAMAGE_TOKEN_AND_EDGE: &str = "UPDATE object SET document = substr(document, 1, length(document) - 1)
@@ -89,11 +89,11 @@ on_both_databases! {
         let fresh = fleet.new_edge("fresh", Vec::new()).await?;
         ensure!(Client::http(fresh.http).get(&format!("http://{HOST}/")).await?.status == 404, "it has nothing of it");
 
-        // It is mended by hand.
+        // It is repaired by hand.
         fleet.control_plane.terminate().await?;
-        database.execute(&data_dir, MEND_DOMAIN).await?;
+        database.execute(&data_dir, RESTORE_DOMAIN).await?;
         fleet.control_plane.start().await?;
-        eventually("the edges have what was mended", async || {
+        eventually("the edges have the restored domain", async || {
             for edge in [fleet.edge(), &fresh] {
                 let answer = Client::http(edge.http).get(&format!("http://{HOST}/")).await?;
                 ensure!(answer.tag() == "b", "{} has not: {answer:?}", edge.name);
