@@ -152,20 +152,20 @@ impl Classes {
             // What both refer to is taken up before it is let go: it stays in sight.
             if is_seen {
                 class.show(resources, key.clone(), at);
-                class.take_up_service(resources, &stored.value.service, at);
+                class.acquire_service(resources, &stored.value.service, at);
             }
             if let Some(old) = seen {
-                class.let_go_service(resources, &old.value.service, at);
+                class.release_service(resources, &old.value.service, at);
             }
             match (seen.is_some(), is_seen) {
                 (false, true) => {
                     class.show(resources, ResourceKey::challenge(&host), at);
-                    class.take_up_certificates(resources, &host, at);
+                    class.acquire_certificates(resources, &host, at);
                 }
                 (true, false) => {
                     class.hide(&key, at);
                     class.hide(&ResourceKey::challenge(&host), at);
-                    class.let_go_certificates(resources, &host, at);
+                    class.release_certificates(resources, &host, at);
                 }
                 (true, true) | (false, false) => {}
             }
@@ -224,8 +224,8 @@ impl Classes {
         if let Some(old) = resources.remove_domain(host) {
             for (labels, class) in self.0.iter_mut() {
                 if sees(labels, &old.value) {
-                    class.let_go_service(resources, &old.value.service, at);
-                    class.let_go_certificates(resources, host, at);
+                    class.release_service(resources, &old.value.service, at);
+                    class.release_certificates(resources, host, at);
                 }
             }
         }
@@ -270,8 +270,8 @@ impl Class {
             if sees(labels, &stored.value) {
                 class.show(resources, ResourceKey::domain(host), Revision::ZERO);
                 class.show(resources, ResourceKey::challenge(host), Revision::ZERO);
-                class.take_up_service(resources, &stored.value.service, Revision::ZERO);
-                class.take_up_certificates(resources, host, Revision::ZERO);
+                class.acquire_service(resources, &stored.value.service, Revision::ZERO);
+                class.acquire_certificates(resources, host, Revision::ZERO);
             }
         }
         for (key, at) in resources.withheld() {
@@ -301,7 +301,7 @@ impl Class {
         }
     }
 
-    fn take_up_service(&mut self, resources: &Resources, service: &ServiceId, at: Revision) {
+    fn acquire_service(&mut self, resources: &Resources, service: &ServiceId, at: Revision) {
         let users = self.services.entry(service.clone()).or_default();
         *users += 1;
         if *users == 1 {
@@ -312,8 +312,8 @@ impl Class {
         }
     }
 
-    fn let_go_service(&mut self, resources: &Resources, service: &ServiceId, at: Revision) {
-        if let_go(&mut self.services, service) {
+    fn release_service(&mut self, resources: &Resources, service: &ServiceId, at: Revision) {
+        if release(&mut self.services, service) {
             self.hide(&ResourceKey::service(service), at);
             for backend in resources.backends_of(service) {
                 self.hide(&ResourceKey::backend(backend), at);
@@ -321,7 +321,7 @@ impl Class {
         }
     }
 
-    fn take_up_certificates(&mut self, resources: &Resources, host: &HostPattern, at: Revision) {
+    fn acquire_certificates(&mut self, resources: &Resources, host: &HostPattern, at: Revision) {
         for id in resources.certificates_of(host) {
             let users = self.certificates.entry(id.clone()).or_default();
             *users += 1;
@@ -331,9 +331,9 @@ impl Class {
         }
     }
 
-    fn let_go_certificates(&mut self, resources: &Resources, host: &HostPattern, at: Revision) {
+    fn release_certificates(&mut self, resources: &Resources, host: &HostPattern, at: Revision) {
         for id in resources.certificates_of(host) {
-            if let_go(&mut self.certificates, &id) {
+            if release(&mut self.certificates, &id) {
                 self.hide(&ResourceKey::certificate(&id), at);
             }
         }
@@ -341,7 +341,7 @@ impl Class {
 }
 
 /// Counts one user less; whether it was the last.
-fn let_go<K: Ord + Clone>(users: &mut OrdMap<K, usize>, key: &K) -> bool {
+fn release<K: Ord + Clone>(users: &mut OrdMap<K, usize>, key: &K) -> bool {
     let Some(count) = users.get_mut(key) else { return false };
     *count -= 1;
     let is_last = *count == 0;
