@@ -199,6 +199,7 @@ mod tests {
     use switchyard_proto::vocab::{Digest, ResourceKind};
 
     use super::*;
+    use crate::feed::entry::{Content, Entry};
 
     /// What an edge has received.
     type Received = BTreeMap<ResourceKey, Bytes>;
@@ -232,7 +233,7 @@ mod tests {
                 Change::Put(id, bytes) => {
                     let mut encoded = format!("{id} at {revision} ").into_bytes();
                     encoded.resize(encoded.len() + bytes, b'.');
-                    set.put(key(*id), revision, encoded.into());
+                    set.put(Entry::new(key(*id), revision, Content::Present { encoded: encoded.into() }));
                 }
                 Change::Remove(id) => set.remove(key(*id), revision),
                 Change::Withhold(id) => set.withhold(key(*id), revision),
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn a_batch_without_changes_moves_only_the_number() {
         let mut set = VisibleSet::default();
-        set.put(key(1), Revision(1), Bytes::from_static(b"1 "));
+        set.put(Entry::new(key(1), Revision(1), Content::Present { encoded: Bytes::from_static(b"1 ") }));
         let mut batch = set.batch(Some(Revision(1)), Revision(5));
         let part = batch.next_part().unwrap();
         assert_eq!((part.revision, part.kind), (Revision(5), BatchKind::Delta));
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn below_the_floor_everything_is_sent() {
         let mut set = VisibleSet::default();
-        set.put(key(1), Revision(9), Bytes::from_static(b"1 "));
+        set.put(Entry::new(key(1), Revision(9), Content::Present { encoded: Bytes::from_static(b"1 ") }));
         set.raise_floor(Revision(5));
         assert_eq!(set.batch(Some(Revision(4)), Revision(9)).kind(), BatchKind::Snapshot);
         assert_eq!(set.batch(Some(Revision(5)), Revision(9)).kind(), BatchKind::Delta);

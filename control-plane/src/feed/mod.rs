@@ -8,6 +8,7 @@
 
 mod batch;
 mod encode;
+mod entry;
 mod follower;
 mod resources;
 mod scope;

@@ -1,6 +1,6 @@
 //! The resources that edges serve, and the references by which what a domain uses is found.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
@@ -8,6 +8,7 @@ use switchyard_proto::vocab::{
     BackendId, CertificateId, HostPattern, ResourceKey, ResourceKind, Revision, ServiceId, TicketKeysId,
 };
 
+use super::entry::{ByKey, Content, Entry};
 use crate::model::{Backend, Certificate, Challenge, Domain, Service, Stored, TicketKeys};
 
 /// All resources that edges serve, as they are and as edges receive them. Clones share their structure.
@@ -23,26 +24,12 @@ pub(super) struct Resources {
     pub(super) certificates: OrdMap<CertificateId, Arc<Stored<Certificate>>>,
     pub(super) challenges: OrdMap<HostPattern, Arc<Stored<Challenge>>>,
     pub(super) ticket_keys: OrdMap<TicketKeysId, Arc<Stored<TicketKeys>>>,
-    /// In order, not hashed: nodes of hashed maps are mostly empty, and these entries are large.
-    encoded: OrdMap<ResourceKey, Encoded>,
+    encoded: OrdSet<ByKey>,
     backends_of: HashMap<ServiceId, OrdSet<BackendId>>,
     /// By name; with no id, the place before those of the name.
     certificates_named: OrdSet<(HostPattern, Option<CertificateId>)>,
     certificate_names: Zones,
     domain_names: Zones,
-}
-
-/// A resource as edges receive it. Without the content, which may be a private key, where it is shown.
-#[derive(Clone)]
-struct Encoded {
-    revision: Revision,
-    bytes: Bytes,
-}
-
-impl fmt::Debug for Encoded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoded").field("revision", &self.revision).finish_non_exhaustive()
-    }
 }
 
 /// Names in the order of the zones right above them: those that a wildcard of a zone covers follow that wildcard.
@@ -224,13 +211,13 @@ impl Resources {
         self.withheld.remove(key).is_some()
     }
 
-    /// A resource as edges receive it, and the revision that changed it last.
-    pub(super) fn encoded(&self, key: &ResourceKey) -> Option<(Revision, &Bytes)> {
-        self.encoded.get(key).map(|Encoded { revision, bytes }| (*revision, bytes))
+    /// A resource as edges receive it, with the revision that changed it last.
+    pub(super) fn encoded(&self, key: &ResourceKey) -> Option<&Arc<Entry>> {
+        self.encoded.get(key).map(|ByKey(entry)| entry)
     }
 
-    fn encode(&mut self, key: ResourceKey, revision: Revision, bytes: Bytes) {
-        self.encoded.insert(key, Encoded { revision, bytes });
+    fn encode(&mut self, key: ResourceKey, revision: Revision, encoded: Bytes) {
+        self.encoded.insert(ByKey(Entry::new(key, revision, Content::Present { encoded })));
     }
 
     /// The certificates that have a name in common with a domain.

@@ -98,7 +98,7 @@ impl Classes {
         resources.put_service(stored, bytes);
         for (_, class) in self.0.iter_mut() {
             if class.services.contains_key(&id) {
-                class.show(resources, key.clone(), at);
+                class.show(resources, &key, at);
             }
         }
     }
@@ -110,7 +110,7 @@ impl Classes {
         resources.put_backend(stored, bytes);
         for (_, class) in self.0.iter_mut() {
             if class.services.contains_key(&service) {
-                class.show(resources, key.clone(), at);
+                class.show(resources, &key, at);
             } else {
                 class.hide(&key, at);
             }
@@ -136,7 +136,7 @@ impl Classes {
                 }
                 count => {
                     class.certificates.insert(id.clone(), count);
-                    class.show(resources, key.clone(), at);
+                    class.show(resources, &key, at);
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Classes {
             let is_seen = sees(labels, &stored.value);
             // What both refer to is taken up before it is let go: it stays in sight.
             if is_seen {
-                class.show(resources, key.clone(), at);
+                class.show(resources, &key, at);
                 class.acquire_service(resources, &stored.value.service, at);
             }
             if let Some(old) = seen {
@@ -159,7 +159,7 @@ impl Classes {
             }
             match (seen.is_some(), is_seen) {
                 (false, true) => {
-                    class.show(resources, ResourceKey::challenge(&host), at);
+                    class.show(resources, &ResourceKey::challenge(&host), at);
                     class.acquire_certificates(resources, &host, at);
                 }
                 (true, false) => {
@@ -178,7 +178,7 @@ impl Classes {
         let Some(domain) = resources.domain(&host).cloned() else { return };
         for (labels, class) in self.0.iter_mut() {
             if sees(labels, &domain.value) {
-                class.show(resources, ResourceKey::challenge(&host), at);
+                class.show(resources, &ResourceKey::challenge(&host), at);
             }
         }
     }
@@ -193,7 +193,7 @@ impl Classes {
         let labels = stored.value.labels().clone();
         resources.put_ticket_keys(stored, bytes);
         if let Some(class) = self.0.get_mut(&labels) {
-            class.show(resources, key, at);
+            class.show(resources, &key, at);
         }
     }
 
@@ -265,11 +265,11 @@ impl Class {
     /// What edges with these labels see of what there is, each resource since it was changed last.
     fn of(labels: &Labels, resources: &Resources) -> Self {
         let mut class = Self::default();
-        class.show(resources, ResourceKey::ticket_keys(&TicketKeysId::of(labels)), Revision::ZERO);
+        class.show(resources, &ResourceKey::ticket_keys(&TicketKeysId::of(labels)), Revision::ZERO);
         for (host, stored) in resources.domains.iter().chain(resources.retained()) {
             if sees(labels, &stored.value) {
-                class.show(resources, ResourceKey::domain(host), Revision::ZERO);
-                class.show(resources, ResourceKey::challenge(host), Revision::ZERO);
+                class.show(resources, &ResourceKey::domain(host), Revision::ZERO);
+                class.show(resources, &ResourceKey::challenge(host), Revision::ZERO);
                 class.acquire_service(resources, &stored.value.service, Revision::ZERO);
                 class.acquire_certificates(resources, host, Revision::ZERO);
             }
@@ -288,9 +288,9 @@ impl Class {
     }
 
     /// Shows a resource that changed or came into sight at a revision.
-    fn show(&mut self, resources: &Resources, key: ResourceKey, at: Revision) {
-        if let Some((revision, bytes)) = resources.encoded(&key) {
-            self.visible.put(key, at.max(revision), bytes.clone());
+    fn show(&mut self, resources: &Resources, key: &ResourceKey, at: Revision) {
+        if let Some(entry) = resources.encoded(key) {
+            self.visible.put(entry.seen_since(at));
         }
     }
 
@@ -305,9 +305,9 @@ impl Class {
         let users = self.services.entry(service.clone()).or_default();
         *users += 1;
         if *users == 1 {
-            self.show(resources, ResourceKey::service(service), at);
+            self.show(resources, &ResourceKey::service(service), at);
             for backend in resources.backends_of(service) {
-                self.show(resources, ResourceKey::backend(backend), at);
+                self.show(resources, &ResourceKey::backend(backend), at);
             }
         }
     }
@@ -326,7 +326,7 @@ impl Class {
             let users = self.certificates.entry(id.clone()).or_default();
             *users += 1;
             if *users == 1 {
-                self.show(resources, ResourceKey::certificate(&id), at);
+                self.show(resources, &ResourceKey::certificate(&id), at);
             }
         }
     }

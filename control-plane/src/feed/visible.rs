@@ -1,10 +1,13 @@
-use std::{fmt, ops::Bound};
+use std::{ops::Bound, sync::Arc};
 
 use bytes::Bytes;
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 use switchyard_proto::vocab::{Digest, ResourceKey, ResourceKind, Revision};
 
-use super::batch::Batch;
+use super::{
+    batch::Batch,
+    entry::{ByKey, ByRevision, Content, Entry, Position},
+};
 
 /// Removals that are remembered. An edge that was away for more of them is sent everything.
 const REMOVALS_MAX: usize = 100_000;
@@ -14,40 +17,12 @@ const REMOVALS_MAX: usize = 100_000;
 /// Clones share their structure.
 #[derive(Clone, Debug, Default)]
 pub struct VisibleSet {
-    /// In order, not hashed: nodes of hashed maps are mostly empty, and entries are large.
-    entries: OrdMap<ResourceKey, Entry>,
-    present: OrdSet<Position>,
-    removed: OrdSet<Position>,
-    withheld: OrdSet<Position>,
+    entries: OrdSet<ByKey>,
+    present: OrdSet<ByRevision>,
+    removed: OrdSet<ByRevision>,
+    withheld: OrdSet<ByRevision>,
     digest: Digest,
     floor: Revision,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    revision: Revision,
-    content: Content,
-}
-
-#[derive(Clone)]
-enum Content {
-    Present {
-        encoded: Bytes,
-    },
-    Removed,
-    /// It is there, and cannot be read: whoever has it keeps what it serves.
-    Withheld,
-}
-
-/// Without the content: it may be a private key.
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Present { encoded } => f.debug_tuple("Present").field(&Digest::of(encoded)).finish(),
-            Self::Removed => f.write_str("Removed"),
-            Self::Withheld => f.write_str("Withheld"),
-        }
-    }
 }
 
 impl VisibleSet {
@@ -77,36 +52,40 @@ impl VisibleSet {
         }
     }
 
-    /// Puts a resource, or a new version of it.
-    pub(super) fn put(&mut self, key: ResourceKey, revision: Revision, encoded: Bytes) {
-        self.forget(&key);
-        self.digest = self.digest.plus(Digest::of(&encoded));
-        self.present.insert((revision, key.clone()));
-        self.entries.insert(key, Entry { revision, content: Content::Present { encoded } });
+    /// Puts an entry in the place of the one before it: a resource, that it cannot be read since a revision (then it is not in the
+    /// digest, but not gone either), or that it was removed.
+    pub(super) fn put(&mut self, entry: Arc<Entry>) {
+        self.forget(entry.key());
+        let by_revision = ByRevision(entry.clone());
+        match &entry.content {
+            Content::Present { encoded } => {
+                self.digest = self.digest.plus(Digest::of(encoded));
+                self.present.insert(by_revision);
+            }
+            Content::Withheld => drop(self.withheld.insert(by_revision)),
+            Content::Removed => drop(self.removed.insert(by_revision)),
+        }
+        self.entries.insert(ByKey(entry));
+        while self.removed.len() > REMOVALS_MAX {
+            let Some(ByRevision(oldest)) = self.removed.get_min().cloned() else { break };
+            self.forget(oldest.key());
+            self.raise_floor(oldest.revision());
+        }
     }
 
     /// Whether a resource is there.
     pub(super) fn has(&self, key: &ResourceKey) -> bool {
-        self.entries.get(key).is_some_and(|entry| matches!(entry.content, Content::Present { .. }))
+        self.entries.get(key).is_some_and(|ByKey(entry)| entry.encoded().is_some())
     }
 
-    /// Withholds a resource that cannot be read since a revision: it is not in the digest, but not gone either.
+    /// Withholds a resource that cannot be read since a revision.
     pub(super) fn withhold(&mut self, key: ResourceKey, revision: Revision) {
-        self.forget(&key);
-        self.withheld.insert((revision, key.clone()));
-        self.entries.insert(key, Entry { revision, content: Content::Withheld });
+        self.put(Entry::new(key, revision, Content::Withheld));
     }
 
     /// Removes a resource, and remembers when.
     pub(super) fn remove(&mut self, key: ResourceKey, revision: Revision) {
-        self.forget(&key);
-        self.removed.insert((revision, key.clone()));
-        self.entries.insert(key, Entry { revision, content: Content::Removed });
-        while self.removed.len() > REMOVALS_MAX {
-            let Some((oldest, key)) = self.removed.get_min().cloned() else { break };
-            self.forget(&key);
-            self.raise_floor(oldest);
-        }
+        self.put(Entry::new(key, revision, Content::Removed));
     }
 
     /// Says that removals up to and including `floor` may be unknown.
@@ -115,45 +94,37 @@ impl VisibleSet {
     }
 
     fn forget(&mut self, key: &ResourceKey) {
-        let Some(Entry { revision, content }) = self.entries.remove(key) else { return };
-        match content {
+        let Some(ByKey(entry)) = self.entries.remove(key) else { return };
+        match &entry.content {
             Content::Present { encoded } => {
-                self.present.remove(&(revision, key.clone()));
+                self.present.remove(&entry.position);
                 // Worked out again: kept, it would be in memory for every resource, for the few that change.
-                self.digest = self.digest.minus(Digest::of(&encoded));
+                self.digest = self.digest.minus(Digest::of(encoded));
             }
-            Content::Removed => {
-                self.removed.remove(&(revision, key.clone()));
-            }
-            Content::Withheld => {
-                self.withheld.remove(&(revision, key.clone()));
-            }
+            Content::Removed => drop(self.removed.remove(&entry.position)),
+            Content::Withheld => drop(self.withheld.remove(&entry.position)),
         }
     }
 
     /// The resources from a place in the order of their revisions on, each with its place.
     pub(super) fn present_from(&self, place: Place) -> impl Iterator<Item = (&Position, &Bytes)> {
-        self.present.range((place, Bound::Unbounded)).filter_map(|position| {
-            match &self.entries.get(&position.1)?.content {
-                Content::Present { encoded } => Some((position, encoded)),
-                Content::Removed | Content::Withheld => None,
-            }
-        })
+        from(&self.present, place).filter_map(|entry| Some((&entry.position, entry.encoded()?)))
     }
 
     /// The removals from a place in the order of their revisions on, each with its place.
     pub(super) fn removed_from(&self, place: Place) -> impl Iterator<Item = &Position> {
-        self.removed.range((place, Bound::Unbounded))
+        from(&self.removed, place).map(|entry| &entry.position)
     }
 
     /// What is withheld from a place in the order of their revisions on, each with its place.
     pub(super) fn withheld_from(&self, place: Place) -> impl Iterator<Item = &Position> {
-        self.withheld.range((place, Bound::Unbounded))
+        from(&self.withheld, place).map(|entry| &entry.position)
     }
 }
 
-/// Where a resource stands in the order of revisions.
-pub(super) type Position = (Revision, ResourceKey);
+fn from(entries: &OrdSet<ByRevision>, place: Place) -> impl Iterator<Item = &Entry> {
+    entries.range::<_, Position>((place, Bound::Unbounded)).map(|ByRevision(entry)| &**entry)
+}
 
 /// Where to begin in that order.
 pub(super) type Place = Bound<Position>;
