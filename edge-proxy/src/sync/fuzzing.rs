@@ -11,7 +11,10 @@ use prost::Message;
 use rustls::crypto::aws_lc_rs;
 use switchyard_proto::{
     fleet::v1 as wire,
-    vocab::limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
+    vocab::{
+        Digest,
+        limits::{REJECTION_REASON_BYTES_MAX, REJECTIONS_MAX},
+    },
 };
 
 use super::{
@@ -46,7 +49,8 @@ pub fn receive(mut bytes: Bytes) {
         for encoded in &batch.resources {
             if let Ok(received) = Received::read(encoded.clone()) {
                 let served = if batch.revision % 2 == 0 { KeptServed::AsReceived } else { KeptServed::Nothing };
-                kept.push(Kept { received: Some(received), served });
+                let digest = Digest::of(&received.encoded);
+                kept.push(Kept { received: Some(received), digest, served });
             }
         }
         let Ok(Some(mut batch)) = assembly.take(batch).inspect_err(|_| assembly = Assembly::default()) else {

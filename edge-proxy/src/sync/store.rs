@@ -342,7 +342,7 @@ fn load(database: &Database, key: &StoreKey) -> Result<Loaded, OpenError> {
         let (name, encoded) = row.map_err(redb::Error::from)?;
         let kept = match encoded.value() {
             [] => KeptServed::Nothing,
-            encoded => KeptServed::Other(read(key, name.value(), encoded)?),
+            encoded => KeptServed::Other(Box::new(read(key, name.value(), encoded)?)),
         };
         served.insert(name.value().to_owned(), kept);
     }
@@ -352,15 +352,16 @@ fn load(database: &Database, key: &StoreKey) -> Result<Loaded, OpenError> {
     for row in received_table.iter().map_err(redb::Error::from)? {
         let (name, encoded) = row.map_err(redb::Error::from)?;
         let received = read(key, name.value(), encoded.value())?;
-        computed = computed.plus(Digest::of(&received.encoded));
+        let digest = Digest::of(&received.encoded);
+        computed = computed.plus(digest);
         let served = served.remove(name.value()).unwrap_or(KeptServed::AsReceived);
-        kept.push(Kept { received: Some(received), served });
+        kept.push(Kept { received: Some(received), digest, served });
     }
     if digest != Some(computed) {
         return Err(damaged("its digest does not fit what is in it"));
     }
     // What was removed or is withheld, and is still served.
-    kept.extend(served.into_values().map(|served| Kept { received: None, served }));
+    kept.extend(served.into_values().map(|served| Kept { received: None, digest: Digest::default(), served }));
     let key_of = |name: &str| {
         let key = name.split_once('/').and_then(|(kind, id)| ResourceKey::new(kind, id).ok());
         key.ok_or_else(|| damaged("the name of a resource is damaged"))

@@ -126,28 +126,31 @@ impl Held {
     /// What an edge had when it wrote to its disk last. What was pending then is looked at again: this may be a newer
     /// program. Returns what is to be written for that.
     pub(in crate::sync) fn restore(known_backends: Arc<Backends>, loaded: Loaded) -> (Self, Record) {
-        let Loaded { revision, kept, withheld, removed } = loaded;
+        let Loaded { revision, mut kept, withheld, removed } = loaded;
+        // Withheld ones first: what was received may have taken their place.
+        kept.sort_by(|left, right| {
+            let is_received = |kept: &Kept| kept.key().is_none_or(|key| !withheld.contains(key));
+            is_received(left).cmp(&is_received(right)).then_with(|| left.key().cmp(&right.key()))
+        });
         let mut held = Self { revision, withheld, ..Self::new(known_backends) };
-        let mut serve = Vec::new();
+        held.received.reserve(kept.len());
+        let mut edit = held.snapshot.edit();
         let mut look_at = Vec::new();
-        for Kept { received, served } in kept {
-            let key = match (&received, &served) {
-                (Some(received), _) | (None, KeptServed::Other(received)) => received.key.clone(),
-                (None, KeptServed::AsReceived | KeptServed::Nothing) => continue,
-            };
-            if let Some(received) = &received {
-                let digest = Digest::of(&received.encoded);
+        for kept in kept {
+            let Some(key) = kept.key().cloned() else { continue };
+            let Kept { received, digest, served } = kept;
+            if received.is_some() {
                 held.digest = held.digest.plus(digest);
                 held.received.insert(key.clone(), digest);
             }
             let is_withheld = held.withheld.contains(&key);
             let to_serve = match served {
-                KeptServed::AsReceived => received.clone(),
+                KeptServed::AsReceived => received,
                 KeptServed::Other(other) => {
                     if !is_withheld {
                         look_at.push((key.clone(), received));
                     }
-                    Some(other)
+                    Some(*other)
                 }
                 KeptServed::Nothing => {
                     look_at.push((key, received));
@@ -156,19 +159,14 @@ impl Held {
             };
             let Some(to_serve) = to_serve else { continue };
             match convert(&to_serve, Trust::CheckedBefore) {
-                (_, Ok(valid)) => serve.push((!is_withheld, key, valid)),
+                (_, Ok(valid)) => {
+                    held.served.put(&key, &valid);
+                    put(&mut edit, valid);
+                }
                 // This program is older than the one that wrote it. What is withheld is not received: it stays on the disk.
                 (_, Err(_)) if is_withheld => {}
                 (_, Err(_)) => look_at.push((key, Some(to_serve))),
             }
-        }
-        // Withheld ones first: what was received may have taken their place.
-        serve.sort_by(|(.., left, _), (.., right, _)| left.cmp(right));
-        serve.sort_by_key(|(is_received, ..)| *is_received);
-        let mut edit = held.snapshot.edit();
-        for (_, key, valid) in serve {
-            held.served.put(&key, &valid);
-            put(&mut edit, valid);
         }
         held.snapshot = edit.finish();
         let mut looked_at = BTreeSet::new();

@@ -50,8 +50,21 @@ pub(in crate::sync) enum ServedRecord {
 pub(in crate::sync) struct Kept {
     /// As it was received; `None` if it was removed or is withheld, and is still served.
     pub(in crate::sync) received: Option<Received>,
+    /// What that adds to the digest.
+    pub(in crate::sync) digest: Digest,
     /// What is served instead.
     pub(in crate::sync) served: KeptServed,
+}
+
+impl Kept {
+    /// Which resource it is; nothing if there is nothing of it.
+    pub(in crate::sync) fn key(&self) -> Option<&ResourceKey> {
+        match (&self.received, &self.served) {
+            (Some(received), _) => Some(&received.key),
+            (None, KeptServed::Other(received)) => Some(&received.key),
+            (None, KeptServed::AsReceived | KeptServed::Nothing) => None,
+        }
+    }
 }
 
 /// What of a kept resource is served.
@@ -60,7 +73,7 @@ pub(in crate::sync) enum KeptServed {
     /// What was received.
     AsReceived,
     /// Another version.
-    Other(Received),
+    Other(Box<Received>),
     /// Nothing.
     Nothing,
 }
