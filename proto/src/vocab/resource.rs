@@ -33,8 +33,10 @@ pub enum ResourceKind {
 }
 
 /// The collection of a kind that this version does not know.
+///
+/// A thin pointer: keys are kept by the hundred thousand, and unknown kinds are rare.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnknownKind(Arc<str>);
+pub struct UnknownKind(Arc<Box<str>>);
 
 impl ResourceKind {
     /// The kinds that this version knows.
@@ -65,7 +67,7 @@ impl ResourceKind {
         }
         let is_bounded = (1..=RESOURCE_KIND_BYTES_MAX).contains(&collection.len());
         if is_bounded && collection.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self::Unknown(UnknownKind(collection.into())))
+            Ok(Self::Unknown(UnknownKind(Arc::new(collection.into()))))
         } else {
             Err(InvalidResourceKey::Kind)
         }
