@@ -29,12 +29,12 @@ use tower::layer::util::{Identity, Stack};
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
     dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
-    token::Tokens, unreadable::UnreadableRows, warnings::Warnings,
+    token::Tokens, unknown_fields::RefuseUnknownFields, unreadable::UnreadableRows, warnings::Warnings,
 };
 use crate::{app::App, fleet::Tracker, listen::Connection, metrics::Metrics};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
-const REQUEST_BYTES_MAX: usize = 256 * 1024;
+pub(super) const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of the metadata of a call.
 const METADATA_BYTES_MAX: u32 = 16 * 1024;
 /// Calls at a time on one connection.
@@ -72,7 +72,7 @@ async fn router(
     metrics: Arc<Metrics>,
     token_rate: NonZeroU32,
     ending: CancellationToken,
-) -> Router<Stack<Authentication, Identity>> {
+) -> Router<Stack<RefuseUnknownFields, Stack<Authentication, Identity>>> {
     let warnings = Warnings::new(app.clone(), tracker.view.clone());
     let domains =
         DomainServiceServer::new(Domains(app.clone(), warnings.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -140,6 +140,7 @@ async fn router(
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .layer(authentication)
+        .layer(RefuseUnknownFields)
         .add_routes(Routes::from(plain))
         .add_service(domains)
         .add_service(services)

@@ -26,6 +26,7 @@ mod refusals;
 mod service;
 mod status;
 mod token;
+mod unknown_fields;
 mod unreadable;
 mod warnings;
 
