@@ -40,6 +40,8 @@ const CONNECTIONS_MAX: u32 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Rows that a query may be ahead of who reads them. With few, both threads are woken for every few rows of a start.
+const ROWS_AHEAD: usize = 512;
 
 pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlStore, StoreError> {
     let options = SqliteConnectOptions::new()
@@ -51,7 +53,8 @@ pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlSto
         .journal_mode(SqliteJournalMode::Wal)
         // Without it the last commits can be lost with the power, though they were acknowledged.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT);
+        .busy_timeout(BUSY_TIMEOUT)
+        .row_buffer_size(ROWS_AHEAD);
     let pool = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
