@@ -16,6 +16,5 @@ pub mod resolve;
 pub mod server;
 pub mod snapshot;
 pub mod sync;
-pub mod telemetry;
 pub mod tls;
 pub mod verify;

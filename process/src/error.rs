@@ -1,7 +1,7 @@
 use std::error::Error;
 
 /// An error with the chain of its causes, in one line. A cause that the text before repeats is left out.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

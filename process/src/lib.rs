@@ -16,4 +16,4 @@ pub use error::chain;
 pub use exit::Failure;
 pub use settings::{Arguments, Given, Origin, Origins, SettingsError};
 pub use signals::Signals;
-pub use tasks::{TaskEnded, Tasks};
+pub use tasks::{EndsProgram, TaskEnded, Tasks};

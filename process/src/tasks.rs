@@ -103,6 +103,14 @@ pub struct EndsProgram {
     ended: Arc<OnceLock<&'static str>>,
 }
 
+impl EndsProgram {
+    /// What it stands for ended as it should: the program goes on.
+    pub fn disarm(mut self) {
+        self.ending = CancellationToken::new();
+        self.ending.cancel();
+    }
+}
+
 impl Drop for EndsProgram {
     fn drop(&mut self) {
         if !self.ending.is_cancelled() {
@@ -138,6 +146,15 @@ mod tests {
         });
         tasks.end(TIMEOUT).await;
         end.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_ended_as_it_should_does_not_end_the_program() {
+        let tasks = Tasks::default();
+        tasks.watch("worker").disarm();
+        assert!(!tasks.ending().is_cancelled());
+        drop(tasks.watch("worker"));
+        assert!(tasks.ending().is_cancelled());
     }
 
     #[tokio::test]

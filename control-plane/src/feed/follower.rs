@@ -1,14 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Feed, State};
-use crate::{
-    store::{Changes, Store, StoreError, Withheld},
-    telemetry::chain,
-};
+use crate::store::{Changes, Store, StoreError, Withheld};
 
 /// How often the database is read when nobody says that there is something new.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

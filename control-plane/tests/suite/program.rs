@@ -54,7 +54,7 @@ impl Program {
         loop {
             let line = within("a line of its log", self.log.next_line()).await.unwrap().expect("it goes on");
             let record: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-            let fields = record["fields"].clone();
+            let fields = record.clone();
             records.push(fields.clone());
             if fields["message"] == "ready" {
                 assert!(fields["fleet"].is_string() && fields["data_dir"].is_string() && !fields["revision"].is_null());

@@ -17,6 +17,7 @@ use rustls::{
     ProtocolVersion,
     server::{Accepted, Acceptor},
 };
+use switchyard_process::EndsProgram;
 use switchyard_proto::resource::TlsVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -85,6 +86,7 @@ pub struct Worker {
 pub struct EdgeService {
     name: String,
     sockets: Option<Sockets>,
+    ends_program: Option<EndsProgram>,
     listener: Arc<Listener>,
 }
 
@@ -113,7 +115,14 @@ impl EdgeService {
         let proxy = proxy::http_proxy(worker, live.clone(), settings.clone(), metrics.clone());
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let listener = Listener { proxy: Arc::new(proxy), handshakes, live, settings, metrics, drain, permits };
-        Self { name: format!("worker {}", worker.index), sockets: Some(sockets), listener: Arc::new(listener) }
+        let name = format!("worker {}", worker.index);
+        Self { name, sockets: Some(sockets), ends_program: None, listener: Arc::new(listener) }
+    }
+
+    /// Ends the program when the worker fails.
+    #[must_use]
+    pub fn ending_program(self, ends_program: EndsProgram) -> Self {
+        Self { ends_program: Some(ends_program), ..self }
     }
 }
 
@@ -121,6 +130,8 @@ impl EdgeService {
 impl Service for EdgeService {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
         let Some(Sockets { http, https }) = self.sockets.take() else { return };
+        // Dropped on the way out of a failure or a panic.
+        let ends_program = self.ends_program.take();
         let (http, https) = match (TcpListener::from_std(http), TcpListener::from_std(https)) {
             (Ok(http), Ok(https)) => (http, https),
             (Err(error), _) | (_, Err(error)) => {
@@ -134,6 +145,9 @@ impl Service for EdgeService {
         );
         // Wakes connections that wait for a next request.
         self.listener.proxy.cleanup().await;
+        if let Some(ends_program) = ends_program {
+            ends_program.disarm();
+        }
     }
 
     fn name(&self) -> &str {

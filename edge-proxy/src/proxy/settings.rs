@@ -12,8 +12,7 @@ pub struct Settings {
 }
 
 /// Whether every request is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AccessLog {
     /// One line each.
     #[default]

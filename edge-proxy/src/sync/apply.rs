@@ -7,10 +7,11 @@ use tracing::{info, warn};
 use super::{
     batch::Batch,
     held::{DigestMismatch, Held, KeptServed, Record, Rejection},
+    metrics::SyncMetrics,
     seal::StoreKey,
     store::{Persistence, Store, StoreError},
 };
-use crate::{balance::Backends, snapshot::LiveSnapshot, telemetry::SyncMetrics};
+use crate::{balance::Backends, snapshot::LiveSnapshot};
 
 /// Takes batches: to memory, to the disk, to traffic, in this order but for the disk, which may refuse.
 #[derive(Debug)]

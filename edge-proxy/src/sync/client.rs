@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status as GrpcStatus, Streaming};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     apply::{Applier, Link, Outcome},
@@ -94,9 +94,8 @@ impl Client {
             self.questions.close();
             match ended {
                 Err(error @ SessionError::Applier(_)) => {
-                    // What is held is gone with the task: only a new start helps.
-                    warn!(error = &error as &dyn std::error::Error, "ending");
-                    ending.cancel();
+                    // What was received is gone with the task: only a new start helps.
+                    error!(error = &error as &dyn std::error::Error, "batches cannot be applied any more");
                     return;
                 }
                 Err(error) if is_certificate_refused(&error) => {

@@ -13,6 +13,7 @@ mod convert;
 pub mod fuzzing;
 mod held;
 mod membership;
+mod metrics;
 mod seal;
 mod store;
 
@@ -21,5 +22,6 @@ pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
 pub use held::Rejection;
 pub use membership::Membership;
+pub use metrics::SyncMetrics;
 pub use seal::StoreKey;
 pub use store::StoreError;

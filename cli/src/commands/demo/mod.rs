@@ -146,7 +146,7 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     let edge = programs.edge.insert(Program::start(EDGE_PROXY, data_dir, |command| {
         command.args(["--control-plane", &format!("https://{}", reachable(fleet)), "--name", "demo"]);
         // One that was kept has joined before, and makes nothing of it. Nobody can use it twice.
-        command.args(["--token", &join_token]);
+        command.env("SWITCHYARD_EDGE_TOKEN", &join_token);
         command.arg("--state-dir").arg(data_dir.join("edge"));
         command.args(["--http", &args.http.to_string(), "--https", &args.https.to_string()]);
         command.args(["--admin", &args.edge_admin.to_string(), "--drain-timeout", DRAIN_TIMEOUT]);

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{HostPattern, IssuerId, ResourceKey};
 use tracing::{info, warn};
 
@@ -18,7 +19,6 @@ use crate::{
     on_demand::Approval,
     pki,
     reconcile::edges::Which,
-    telemetry::chain,
 };
 
 /// When a CA is asked again that did not say when a certificate is to be replaced.

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::HostPattern;
 use tokio::{task::JoinSet, time::sleep};
 use tracing::{Instrument, error, info_span, warn};
@@ -28,7 +29,6 @@ use crate::{
     model::{Issuance, Lease},
     on_demand::Hooks,
     store::StoreError,
-    telemetry::chain,
 };
 
 /// The lease that this works under.
