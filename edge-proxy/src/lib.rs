@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod balance;
 pub mod config;
+pub mod connection;
 pub mod identity;
 pub mod listen;
 pub mod on_demand;

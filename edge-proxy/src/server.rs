@@ -28,10 +28,11 @@ use crate::{
     admin,
     balance::Backends,
     config::{InvalidSettings, Settings, Upstream},
+    connection::TrustedNetworks,
     identity::{self, Identity},
-    listen::{self, BindError, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
+    listen::{self, BindError, Drain, EdgeService, Handshakes, MissingCertificates, Sockets},
     on_demand::OnDemand,
-    proxy,
+    proxy::{self, Worker},
     resolve::{ResolveError, Resolver},
     snapshot::{LiveSnapshot, Snapshot},
     sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey, SyncMetrics},
@@ -135,7 +136,11 @@ impl Edge {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
         let (on_demand, questions) = OnDemand::new(live.clone());
-        let handshakes = Handshakes { tls: tls::ServerConfigs::new(live.clone())?, on_demand };
+        let handshakes = Handshakes {
+            tls: tls::ServerConfigs::new(live.clone())?,
+            on_demand,
+            missing: MissingCertificates::default(),
+        };
         let drain = Drain::new();
         let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
             EdgeService::new(

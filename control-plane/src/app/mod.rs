@@ -99,7 +99,7 @@ impl App {
         };
         if self.feed.reached(revision, READ_YOUR_WRITE_TIMEOUT).await.is_err() {
             // It is committed, and that is what was asked for.
-            warn!(%revision, "a committed change is not in memory yet: the database does not answer reads");
+            warn!(revision = revision.0, "a committed change is not in memory yet: the database does not answer reads");
         }
         Ok(revision)
     }

@@ -17,6 +17,7 @@ use hickory_resolver::{
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::{DnsError as NoAnswer, NetError, runtime::TokioRuntimeProvider},
 };
+use switchyard_process::chain;
 use tracing::warn;
 
 use super::plain;
@@ -69,7 +70,10 @@ impl Resolver {
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             }
             None => TokioResolver::builder_tokio().unwrap_or_else(|error| {
-                warn!(%error, "the system has no DNS configuration that can be used: this machine is asked");
+                warn!(
+                    error = chain(&error),
+                    "the system has no DNS configuration that can be used: this machine is asked"
+                );
                 let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
                 let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())

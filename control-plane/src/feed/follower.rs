@@ -46,13 +46,13 @@ impl Follower {
         self.store.read_changes(before.revision(), &mut apply).await?;
         if head < before.revision() {
             warn!(
-                revision = %before.revision(),
-                database = %head,
+                revision = before.revision().0,
+                database = head.0,
                 "the database is behind what was read from it, as after a restore; everything is read anew"
             );
         }
         if is_new {
-            debug!(revision = %state.revision(), "published");
+            debug!(revision = state.revision().0, "published");
             self.feed.shared.state.send_replace(Arc::new(state));
         }
         self.feed.shared.answered.send_replace(question);
@@ -112,7 +112,7 @@ fn warn_of(withheld: &Withheld, before: &State) {
         warn!(
             event = "row_unreadable",
             resource = format!("{kind}/{id}"),
-            %revision,
+            revision = revision.0,
             reason,
             "the database has what cannot be read: edges keep what they serve of it, and nobody is sent it"
         );

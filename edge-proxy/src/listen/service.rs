@@ -17,7 +17,7 @@ use rustls::{
     ProtocolVersion,
     server::{Accepted, Acceptor},
 };
-use switchyard_process::EndsProgram;
+use switchyard_process::{EndsProgram, chain};
 use switchyard_proto::resource::TlsVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,18 +26,19 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, timeout_at},
 };
 use tokio_rustls::{StartHandshake, server::TlsStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
-    connection::{Connection, Transport},
     decision::{Decision, UNRECOGNIZED_NAME, decide},
     drain::Drain,
     http1,
+    missing::MissingCertificates,
     stream::EdgeStream,
 };
 use crate::{
+    connection::{Connection, Transport},
     on_demand::{NoCertificate, OnDemand},
-    proxy::{self, Metrics, Proxy, Settings},
+    proxy::{self, Metrics, Proxy, Settings, Worker},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError, challenge_config},
     verify::Authenticated,
@@ -70,15 +71,8 @@ pub struct Handshakes {
     pub tls: ServerConfigs,
     /// What waits for a certificate that is not there.
     pub on_demand: OnDemand,
-}
-
-/// Which worker it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Worker {
-    /// From 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
+    /// What is said of domains without a certificate.
+    pub missing: MissingCertificates,
 }
 
 /// One worker: its sockets, its connections to clients and backends, and its place in the rotation. It runs on a
@@ -135,7 +129,7 @@ impl Service for EdgeService {
         let (http, https) = match (TcpListener::from_std(http), TcpListener::from_std(https)) {
             (Ok(http), Ok(https)) => (http, https),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "{} cannot use its listening sockets", self.name);
+                error!(worker = self.name, error = chain(&error), "a worker cannot use its listening sockets");
                 return;
             }
         };
@@ -184,7 +178,10 @@ impl Listener {
                 }
                 Err(error) => {
                     if !failing {
-                        warn!(%error, "no connection can be accepted; raise the limit of open files if this goes on");
+                        warn!(
+                            error = chain(&error),
+                            "no connection can be accepted; raise the limit of open files if this goes on"
+                        );
                         failing = true;
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -221,8 +218,10 @@ impl Listener {
                 Err(error) => {
                     self.metrics.handshake_failed();
                     match error {
-                        HandshakeError::Unauthenticated { .. } => info!(%peer, %error, "a client was refused"),
-                        _ => debug!(%peer, %error, "TLS handshake"),
+                        HandshakeError::Unauthenticated { .. } => {
+                            info!(%peer, error = chain(&error), "a client was refused")
+                        }
+                        _ => debug!(%peer, error = chain(&error), "TLS handshake failed"),
                     }
                     return;
                 }
@@ -231,7 +230,7 @@ impl Listener {
         match stream.is_http2().await {
             Ok(true) => drop(self.proxy.process_new(stream, &draining).await),
             Ok(false) => http1::serve(&self.proxy, stream, &draining).await,
-            Err(error) => debug!(%peer, %error, "nothing came"),
+            Err(error) => debug!(%peer, error = chain(&error), "no request was received"),
         }
     }
 
@@ -282,6 +281,11 @@ impl Listener {
                 // Nothing is said over it (RFC 8737, section 3).
                 tls.shutdown().await?;
                 Err(HandshakeError::Proven { server_name })
+            }
+            Decision::NoCertificate { server_name, domain } => {
+                self.handshakes.missing.report(&domain, &server_name);
+                refuse_name(&mut tcp).await?;
+                Err(HandshakeError::UnknownName)
             }
             // What was there a moment ago is gone.
             Decision::AskFor { .. } | Decision::RefuseName => {

@@ -1,4 +1,4 @@
-use crate::listen::TrustedNetworks;
+use crate::connection::TrustedNetworks;
 
 /// What holds for all requests of this program.
 #[derive(Clone, Debug)]

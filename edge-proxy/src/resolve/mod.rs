@@ -16,6 +16,7 @@ use hickory_resolver::{
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
 };
+use switchyard_process::chain;
 use switchyard_proto::vocab::HostPattern;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,10 @@ impl Resolver {
             }
             None => TokioResolver::builder_tokio().unwrap_or_else(|error| {
                 // Not a reason to serve nothing: most backends may be given by address, or be in the hosts file.
-                warn!(%error, "the system has no DNS configuration that can be used: this machine is asked");
+                warn!(
+                    error = chain(&error),
+                    "the system has no DNS configuration that can be used: this machine is asked"
+                );
                 let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
                 let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
@@ -197,7 +201,7 @@ impl Name {
             }
             Err(error) => {
                 if self.health != Health::Failing {
-                    warn!(%name, %error, "a backend's name has no answer: the last good one is used, if there was one");
+                    warn!(%name, error = chain(&error), "a backend's name has no answer: the last good one is used, if there was one");
                 }
                 self.due = Some(Instant::now() + self.pause);
                 self.pause = (2 * self.pause).min(RETRY_PAUSE_MAX);

@@ -80,7 +80,7 @@ impl Acme {
                     Ok((id, _)) => drop(busy.remove(&id)),
                     Err(ended) => {
                         let host = busy.remove(&ended.id());
-                        error!(domain = host.map(|host| host.to_string()), error = %ended, "a task failed; it is taken up again");
+                        error!(domain = host.map(|host| host.to_string()), error = chain(&ended), "a task failed; it is taken up again");
                     }
                 },
                 // The feed is held by the app, so it does not go away.
