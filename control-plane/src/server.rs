@@ -153,6 +153,7 @@ impl Server {
             internal_ca,
             fleet_ca: fleet_ca.clone(),
             edge_certificate_lifetime,
+            fleet_port: fleet.port(),
             token_uses,
             due: Notify::new(),
         });

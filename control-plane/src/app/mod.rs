@@ -61,6 +61,8 @@ pub struct App {
     pub fleet_ca: Arc<Authority>,
     /// How long the certificates of edges live.
     pub edge_certificate_lifetime: Duration,
+    /// The port that edges connect to.
+    pub fleet_port: u16,
     /// When tokens were used.
     pub token_uses: token::TokenUses,
     /// Told when an issuance became due by no revision.

@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Uri;
+use switchyard_process::{chain, handshake::tls_error};
 use switchyard_proto::{
     fleet::v1::{self as wire, fleet_service_client::FleetServiceClient, sync_request, sync_response},
     schema::KnownSchema,
@@ -13,6 +14,7 @@ use tonic::{Request, Status as GrpcStatus, Streaming};
 use tracing::{error, info, warn};
 
 use super::{
+    advice,
     apply::{Applier, Link, Outcome},
     batch::{Assembly, InvalidBatch},
     channel::{channel, jittered},
@@ -95,7 +97,7 @@ impl Client {
             match ended {
                 Err(error @ SessionError::Applier(_)) => {
                     // What was received is gone with the task: only a new start helps.
-                    error!(error = &error as &dyn std::error::Error, "batches cannot be applied any more");
+                    error!(error = chain(&error), "batches cannot be applied any more");
                     return;
                 }
                 Err(error) if is_certificate_refused(&error) => {
@@ -104,7 +106,8 @@ impl Client {
                 }
                 Err(error) => warn!(
                     control_plane = %uri,
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
+                    hint = advice::connection(&error),
                     "no stream to the control plane: this edge serves what it has, and tries again"
                 ),
                 Ok(never) => match never {},
@@ -266,20 +269,14 @@ fn rejection(rejection: Rejection) -> wire::Rejection {
 
 /// Whether the control plane ended the handshake because of this edge's certificate: by its clock it has expired, perhaps.
 fn is_certificate_refused(error: &SessionError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let tls = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = tls.map_or_else(|| error.downcast_ref(), |inner| inner.downcast_ref());
-        if let Some(rustls::Error::AlertReceived(alert)) = tls {
-            return matches!(
-                alert,
-                rustls::AlertDescription::CertificateExpired | rustls::AlertDescription::BadCertificate
-            );
-        }
-        cause = match error.downcast_ref::<SessionError>() {
-            Some(SessionError::Refused(status)) => std::error::Error::source(status),
-            _ => error.source(),
-        };
-    }
-    false
+    let error: &(dyn std::error::Error + 'static) = match error {
+        SessionError::Refused(status) => status,
+        error => error,
+    };
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::AlertReceived(
+            rustls::AlertDescription::CertificateExpired | rustls::AlertDescription::BadCertificate
+        ))
+    )
 }

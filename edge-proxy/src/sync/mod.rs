@@ -4,6 +4,7 @@
 //! be served keeps its last good version and holds up nothing else. What was received is on disk before it is
 //! acknowledged, unless the disk refuses. How traffic is served is left to `proxy`; it never waits for anything here.
 
+mod advice;
 mod apply;
 mod batch;
 mod channel;

@@ -44,15 +44,26 @@ pub(super) fn usage(command: &Command, error: clap::Error, arguments: &[OsString
         return SettingsError::Help(error);
     }
     let Some(arg) = argument(command, &error) else { return SettingsError::Usage(reason(&error)) };
-    let flag = format!("--{}", arg.get_long().unwrap_or_default());
+    match variable(arg, arguments) {
+        Some(variable) => SettingsError::Usage(format!("{variable}: {}", reason(&error))),
+        None => SettingsError::Usage(format!("--{}: {}", arg.get_long().unwrap_or_default(), reason(&error))),
+    }
+}
+
+/// What is wrong with the value of a variable, with its name; `None` if an error is about something else.
+pub fn in_variable(command: &Command, error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let variable = variable(argument(command, error)?, arguments)?;
+    Some(format!("{variable}: {}", reason(error)))
+}
+
+/// The variable that the value of a setting came from, unless it came from a flag.
+fn variable(arg: &Arg, arguments: &[OsString]) -> Option<String> {
+    let flag = format!("--{}", arg.get_long()?);
     let is_flag = arguments.iter().any(|argument| {
         let argument = argument.to_string_lossy();
         argument.strip_prefix(&flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     });
-    match arg.get_env().filter(|_| !is_flag) {
-        Some(variable) => SettingsError::Usage(format!("{}: {}", variable.to_string_lossy(), reason(&error))),
-        None => SettingsError::Usage(format!("{flag}: {}", reason(&error))),
-    }
+    Some(arg.get_env().filter(|_| !is_flag)?.to_string_lossy().into_owned())
 }
 
 /// The setting that an error is about, if it is about the value of one.

@@ -15,7 +15,7 @@ use clap::{Arg, ArgMatches, Command, Parser};
 use self::{error::usage, file::Entry};
 
 pub use self::{
-    error::SettingsError,
+    error::{SettingsError, in_variable},
     origin::{Origin, Origins},
 };
 

@@ -39,6 +39,11 @@ impl fmt::Display for Origin {
 pub struct Origins(BTreeMap<String, Origin>);
 
 impl Origins {
+    /// Where the arguments of a command came from that has no settings file.
+    pub fn of_command(command: &Command, matches: &ArgMatches) -> Self {
+        Self::new(command, matches, |_| None)
+    }
+
     pub(super) fn new(command: &Command, matches: &ArgMatches, in_file: impl Fn(&str) -> Option<Origin>) -> Self {
         let origins = settings(command).map(|arg| {
             let key = arg.get_id().as_str();
