@@ -3,7 +3,7 @@
 use std::{env, error::Error, process::ExitCode};
 
 use crate::{
-    chain,
+    error::chain,
     settings::{self, Arguments, Given, SettingsError},
 };
 

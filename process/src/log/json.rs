@@ -11,7 +11,7 @@ use tracing_log::NormalizeEvent;
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::output::Output;
-use crate::chain;
+use crate::error::chain;
 
 /// Keys that every record has; a field of one of these names is written with `field_` before it.
 const STANDARD: [&str; 3] = ["timestamp", "level", "target"];
