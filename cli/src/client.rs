@@ -92,7 +92,7 @@ impl Client {
             Ok(channel) => channel,
             Err(error) => {
                 return Err(Failure::Unreachable {
-                    address: address.clone(),
+                    address: Box::new(address.clone()),
                     origin: address_origin.clone(),
                     reason: first_cause(&error),
                     advice: diagnosis::of(address, &error).await,

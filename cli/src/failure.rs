@@ -18,7 +18,7 @@ pub(crate) enum Failure {
             "start switchyard-control-plane there, or say where it is with --control-plane or SWITCHYARD_CONTROL_PLANE"
         )
     )]
-    Unreachable { address: Address, origin: String, reason: String, advice: Option<String> },
+    Unreachable { address: Box<Address>, origin: String, reason: String, advice: Option<String> },
     /// The control plane answered with an error, or the connection to it broke.
     #[error("{}", headline(.status))]
     Api { status: Box<Status>, hint: Option<String> },

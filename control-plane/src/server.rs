@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use switchyard_process::{Origin, Origins, Signals, TaskEnded, Tasks, chain, files, log::Log};
+use switchyard_process::{Origin, Origins, RunError, Signals, Tasks, chain, files, log::Log};
 use switchyard_proto::vocab::Revision;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -52,10 +52,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// It cannot start, or a part of it ended before its time; what to do is part of the text.
-pub async fn run(settings: Settings, log: &Log) -> Result<(), RunError> {
-    let signals = Signals::catch().map_err(StartError::Signals)?;
+pub async fn run(settings: Settings, log: &Log) -> Result<(), RunError<StartError>> {
+    let signals = Signals::catch().map_err(StartError::Signals).map_err(RunError::Start)?;
     let data_dir = settings.data_dir.clone();
-    let server = Server::start(settings).await?;
+    let server = Server::start(settings).await.map_err(RunError::Start)?;
     let Server { admin, fleet, revision, tasks, store: _ } = &server;
     info!(%admin, %fleet, data_dir = %data_dir.display(), revision = revision.0, "ready");
     let ended = tasks.wait(signals, log).await;
@@ -272,17 +272,6 @@ async fn load_seed(app: &App, path: &Path, seed: &seed::Seed) -> Result<(), Star
         }
     }
     Ok(())
-}
-
-/// Why the control plane does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It cannot start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// It did, for a while.
-    #[error("{0}; start it again")]
-    Ended(#[from] TaskEnded),
 }
 
 /// Why the control plane cannot start.

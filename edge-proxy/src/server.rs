@@ -15,7 +15,7 @@ use pingora_core::server::{
     RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf,
 };
 use prometheus_client::registry::Registry;
-use switchyard_process::{EndsProgram, Origin, Signals, TaskEnded, Tasks, files, log::Log};
+use switchyard_process::{EndsProgram, Origin, RunError, Signals, Tasks, files, log::Log, resolver::ResolverError};
 use switchyard_proto::vocab::EdgeId;
 use tokio::{
     net::TcpListener,
@@ -33,7 +33,7 @@ use crate::{
     listen::{self, BindError, Drain, EdgeService, Handshakes, MissingCertificates, Sockets},
     on_demand::OnDemand,
     proxy::{self, Worker},
-    resolve::{ResolveError, Resolver},
+    resolve::Resolver,
     snapshot::{LiveSnapshot, Snapshot},
     sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey, SyncMetrics},
     tls::{self, TlsError},
@@ -50,17 +50,18 @@ const CONTROL_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// It cannot start, or a part of it ended unexpectedly; what to do is part of the text.
-pub fn run(settings: Settings, log: &Log) -> Result<(), RunError> {
+pub fn run(settings: Settings, log: &Log) -> Result<(), RunError<StartError>> {
     let control = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
-        .map_err(StartError::Runtime)?;
+        .map_err(StartError::Runtime)
+        .map_err(RunError::Start)?;
     let result = control.block_on(async {
-        let signals = Signals::catch().map_err(StartError::Runtime)?;
+        let signals = Signals::catch().map_err(StartError::Runtime).map_err(RunError::Start)?;
         let drain_timeout = settings.drain_timeout;
-        let edge = Edge::start(settings).await?;
+        let edge = Edge::start(settings).await.map_err(RunError::Start)?;
         let ended = edge.tasks.wait(signals, log).await;
         edge.end(drain_timeout).await;
         Ok(ended?)
@@ -291,17 +292,6 @@ impl ShutdownSignalWatch for Ending {
     }
 }
 
-/// Why the edge does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It cannot start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// It did, for a while.
-    #[error("{0}; start it again")]
-    Ended(#[from] TaskEnded),
-}
-
 /// Why the edge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -368,7 +358,7 @@ pub enum StartError {
     ClientTls(#[source] rustls::Error),
     /// Names cannot be resolved.
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Resolve(#[from] ResolverError),
     /// The system gives no threads or signals.
     #[error("the system gives no threads or signals: {0}")]
     Runtime(#[source] io::Error),

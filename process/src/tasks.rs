@@ -129,6 +129,17 @@ pub struct TaskEnded {
     pub task: &'static str,
 }
 
+/// Why a program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError<S: std::error::Error> {
+    /// It cannot start.
+    #[error(transparent)]
+    Start(S),
+    /// It did, for a while.
+    #[error("{0}; start it again")]
+    Ended(#[from] TaskEnded),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

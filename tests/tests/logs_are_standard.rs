@@ -95,7 +95,7 @@ fn quiet(name: &str, dir: &Path) -> Result<(tokio::process::Command, std::net::S
 }
 
 async fn accepts(admin: std::net::SocketAddr) -> Result<()> {
-    eventually("it listens", async || Ok(drop(tokio::net::TcpStream::connect(admin).await?))).await
+    eventually("it listens", async || Ok(tokio::net::TcpStream::connect(admin).await?)).await.map(drop)
 }
 
 #[tokio::test]
