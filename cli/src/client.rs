@@ -1,6 +1,6 @@
 //! The connection to the control plane.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use switchyard_proto::{
     Bearer,
@@ -19,12 +19,12 @@ use switchyard_proto::{
 };
 use tonic::{
     Status,
-    codegen::http::{Uri, uri},
     service::interceptor::InterceptedService,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
 use crate::{
+    diagnosis,
     failure::{Failure, first_cause},
     login::Login,
     warnings::Noted,
@@ -45,62 +45,6 @@ const PAGES_MAX: usize = 10_000;
 const CERTIFICATE_PAGE_SIZE: i32 = 0;
 const PAGE_SIZE: i32 = PAGE_SIZE_MAX as i32;
 
-/// Where a control plane's API is: `https://host:port`, or without TLS on loopback.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address(Uri);
-
-impl Address {
-    /// Where a control plane on this machine is.
-    pub(crate) const DEFAULT: &str = "http://127.0.0.1:7080";
-
-    /// Parses `http://host:port`, or `host:port` alone.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "an address of the form https://host:port is required";
-        let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let uri: Uri = text.parse().map_err(|error| format!("{FORM}: {error}"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(FORM.to_owned());
-        }
-        if uri.authority().is_none() || uri.path() != "/" || uri.query().is_some() {
-            return Err(FORM.to_owned());
-        }
-        Ok(Self(uri))
-    }
-
-    /// That of a control plane on this machine.
-    pub(crate) fn local() -> Self {
-        Self(Uri::from_static(Self::DEFAULT))
-    }
-
-    /// The host.
-    pub(crate) fn host(&self) -> &str {
-        self.0.host().unwrap_or_default()
-    }
-
-    /// Whether nobody else can be in between.
-    pub(crate) fn is_loopback(&self) -> bool {
-        let host = self.host().trim_matches(['[', ']']);
-        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-    }
-
-    fn has_tls(&self) -> bool {
-        self.0.scheme_str() == Some("https")
-    }
-}
-
-impl From<std::net::SocketAddr> for Address {
-    fn from(address: std::net::SocketAddr) -> Self {
-        let uri = uri::Builder::new().scheme("http").authority(address.to_string()).path_and_query("/").build();
-        Self(uri.expect("a socket address is an authority"))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_string().trim_end_matches('/'))
-    }
-}
-
 /// A connection to a control plane's API.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -113,7 +57,7 @@ pub(crate) type Authorized = InterceptedService<Noted<Channel>, Bearer>;
 impl Client {
     /// Connects, within a bounded time.
     pub(crate) async fn connect(login: &Login) -> Result<Self, Failure> {
-        let Login { address, token, ca_pem } = login;
+        let Login { address, address_origin, token, ca_pem, .. } = login;
         let bearer = match token {
             None => Bearer::none(),
             Some(_) if !address.has_tls() && !address.is_loopback() => {
@@ -127,7 +71,7 @@ impl Client {
                 Bearer::new(&token.secret).map_err(|error| Failure::Usage(format!("{}: {error}", token.found)))?
             }
         };
-        let mut endpoint = Endpoint::from(address.0.clone());
+        let mut endpoint = Endpoint::from(address.uri().clone());
         if address.has_tls() {
             let tls = match ca_pem {
                 Some(pem) => ClientTlsConfig::new().ca_certificate(tonic::transport::Certificate::from_pem(pem)),
@@ -137,14 +81,24 @@ impl Client {
                 .tls_config(tls)
                 .map_err(|error| Failure::Usage(format!("the CA cannot be used: {}", first_cause(&error))))?;
         }
-        let channel = endpoint
+        let connected = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .connect()
-            .await
-            .map_err(|error| Failure::Unreachable { address: address.clone(), reason: first_cause(&error) })?;
+            .await;
+        let channel = match connected {
+            Ok(channel) => channel,
+            Err(error) => {
+                return Err(Failure::Unreachable {
+                    address: Box::new(address.clone()),
+                    origin: address_origin.clone(),
+                    reason: first_cause(&error),
+                    advice: diagnosis::of(address, &error).await,
+                });
+            }
+        };
         Ok(Self { channel: InterceptedService::new(Noted(channel), bearer) })
     }
 
@@ -356,19 +310,6 @@ async fn pages<T>(mut fetch: impl AsyncFnMut(String) -> Result<(Vec<T>, String),
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_a_scheme_a_host_and_a_port() {
-        assert_eq!(Address::parse("http://127.0.0.1:7080").unwrap().to_string(), Address::DEFAULT);
-        assert_eq!(Address::parse("127.0.0.1:7080").unwrap(), Address::parse(Address::DEFAULT).unwrap());
-        assert_eq!(Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 7080))).to_string(), Address::DEFAULT);
-        assert_eq!(Address::parse("https://a:1").unwrap().host(), "a");
-        assert!(Address::local().is_loopback() && !Address::parse("https://a:1").unwrap().is_loopback());
-        assert!(Address::parse("http://[::1]:1").unwrap().is_loopback());
-        for bad in ["", "http://", "ftp://a:1", "http://a:1/path", "http://a b"] {
-            assert!(Address::parse(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[tokio::test]
     async fn a_list_holds_every_page() {

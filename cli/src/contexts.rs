@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::{client::Address, failure::Failure};
+use crate::{address::Address, failure::Failure};
 
 /// The file below the user's configuration directory.
 const FILE: &str = "switchyard/contexts.toml";
@@ -96,7 +96,7 @@ impl Contexts {
         let text = fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
         // The parser's own text would repeat the line, and with it perhaps a token.
         toml::from_str(&text)
-            .map_err(|error| file(format!("{}: mend it, or remove it and log in again", error.message())))
+            .map_err(|error| file(format!("{}: fix it, or remove it and log in again", error.message())))
     }
 
     /// Writes the file whole, or not at all; only its owner may read it.

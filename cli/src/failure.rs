@@ -6,17 +6,19 @@ use switchyard_proto::schema::{InvalidAssignment, InvalidText};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{client::Address, commands::demo::DemoFailure};
+use crate::address::Address;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// There is no connection to the control plane.
     #[error(
-        "the control plane at {address} cannot be reached: {reason}; start switchyard-control-plane there, or say \
-         where it is with --control-plane or SWITCHYARD_CONTROL_PLANE"
+        "the control plane at {address} ({origin}) cannot be reached: {reason}; {}",
+        advice.as_deref().unwrap_or(
+            "start switchyard-control-plane there, or say where it is with --control-plane or SWITCHYARD_CONTROL_PLANE"
+        )
     )]
-    Unreachable { address: Address, reason: String },
+    Unreachable { address: Box<Address>, origin: String, reason: String, advice: Option<String> },
     /// The control plane answered with an error, or the connection to it broke.
     #[error("{}", headline(.status))]
     Api { status: Box<Status>, hint: Option<String> },
@@ -42,21 +44,13 @@ pub(crate) enum Failure {
     #[error("the asynchronous runtime does not start: {0}")]
     Runtime(#[source] io::Error),
     /// The demo.
-    #[error(transparent)]
-    Demo(#[from] DemoFailure),
+    #[error("{text}")]
+    Demo { text: String, log: Vec<String> },
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let hint = match status.code() {
-            Code::Unauthenticated => Some(
-                "on the control plane's machine, run this as the user it runs as, or name its token with --token-file; \
-                 elsewhere, log in with `switchyard login`"
-                    .to_owned(),
-            ),
-            _ => None,
-        };
-        Self::Api { status: Box::new(status), hint }
+        Self::Api { status: Box::new(status), hint: None }
     }
 }
 
@@ -90,7 +84,7 @@ impl Failure {
                 lines.extend(hint.iter().map(|hint| format!("hint: {hint}")));
                 lines
             }
-            Self::Demo(failure) => failure.details(),
+            Self::Demo { log, .. } => log.clone(),
             _ => Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use pbjson_types::Timestamp;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
 use switchyard_proto::schema::{self, FieldOptions, Output, word};
 
-use crate::output::{moment, or_dash};
+use crate::text::{moment, or_dash};
 
 /// What stands for a field that is not set.
 const UNSET: &str = "-";

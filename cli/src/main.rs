@@ -3,31 +3,38 @@
 //! Exit codes: 0 done (and, with `--wait`, live on every connected edge), 1 failed, 2 wrong usage, 3 committed but
 //! not live everywhere.
 
+mod address;
 mod args;
 mod assignments;
 mod client;
 mod commands;
 mod contexts;
+mod diagnosis;
 mod failure;
 mod files;
 mod listing;
 mod login;
 mod names;
 mod output;
-mod progress;
+mod text;
 mod wait;
 mod warnings;
 
 use std::{env, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
+use switchyard_process::{Origins, settings};
 
-use crate::{args::Cli, commands::demo::Bound, failure::Failure, wait::Outcome};
+use crate::{
+    commands::{Cli, demo::Bound},
+    failure::Failure,
+    wait::Outcome,
+};
 
 fn main() -> ExitCode {
     let result = match Bound::parse(env::args_os().skip(1)) {
         Some(bound) => Err(bound.become_it()),
-        None => run(Cli::parse()),
+        None => parse().and_then(|(cli, origins)| run(cli, &origins)),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -39,7 +46,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<Outcome, Failure> {
+/// Reads the arguments. Ends the program where it is clap that says what is wrong, or shows help.
+fn parse() -> Result<(Cli, Origins), Failure> {
+    let arguments: Vec<_> = env::args_os().collect();
+    let command = Cli::command();
+    let parsed = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
+        let origins = Origins::of_command(&command, &matches);
+        Ok((Cli::from_arg_matches(&matches)?, origins))
+    });
+    // A value that is on no command line must be named by its variable.
+    parsed.map_err(|error| match settings::in_variable(&command, &error, &arguments) {
+        Some(text) => Failure::Usage(text),
+        None => error.exit(),
+    })
+}
+
+fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
-    runtime.block_on(commands::run(cli))
+    runtime.block_on(commands::run(cli, origins))
 }

@@ -1,5 +1,7 @@
 //! Following a committed change to the edges.
 
+mod progress;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -8,12 +10,12 @@ use std::{
 use switchyard_proto::v1::{ProgressState, Rejection, WatchRevisionRequest, WatchRevisionResponse};
 use tonic::{Code, Status};
 
+use self::progress::Progress;
 use crate::{
     client::Client,
     failure::{Failure, headline},
     names,
     output::{self, Output, columns, took},
-    progress::Progress,
 };
 
 /// Pauses between attempts to follow again after the connection broke: the first, and the longest.

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod balance;
 pub mod config;
+pub mod connection;
 pub mod identity;
 pub mod listen;
 pub mod on_demand;
@@ -16,6 +17,5 @@ pub mod resolve;
 pub mod server;
 pub mod snapshot;
 pub mod sync;
-pub mod telemetry;
 pub mod tls;
 pub mod verify;

@@ -2,15 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use switchyard_edge_proxy::{
-    config::{Args, Settings, process_environment},
-    server, telemetry,
+    config::{Args, Settings},
+    server,
 };
+use switchyard_process::{Failure, Given, exit, files, log};
 
 /// Half of what a request costs here is memory for its headers and Pingora's futures; glibc takes longer over it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Libraries whose records would be noise: Pingora's about each client that disconnects or speaks no TLS, and those of DNS.
+const QUIET: &str = "pingora_core=off,pingora_proxy=off,hickory_proto=error,hickory_resolver=error";
 
 fn main() -> ExitCode {
     // Huge pages would make some 10 MiB more of what is used here and there. If it cannot be said, it is only that.
@@ -19,36 +22,11 @@ fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nothing has run yet that could have installed another provider");
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => return fail(&usage(&error)),
-        // --help or --version; if nobody reads it, it does not matter.
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-    };
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&telemetry::chain(error.as_ref())),
-    }
+    exit::run(run)
 }
 
-fn run(args: Args) -> anyhow::Result<()> {
-    let settings = Settings::load(args, process_environment)?;
-    telemetry::init(settings.log_format, &settings.log_filter)?;
-    Ok(server::run(settings)?)
-}
-
-/// The first line of a usage error says it; the rest is what --help says.
-fn usage(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    format!("{}; see --help", line.strip_prefix("error: ").unwrap_or(line))
-}
-
-#[expect(clippy::print_stderr, reason = "there may be no log yet, and whoever started the program reads this")]
-fn fail(what: &str) -> ExitCode {
-    eprintln!("switchyard-edge-proxy: {what}");
-    ExitCode::FAILURE
+fn run(given: Given<Args>) -> Result<(), Failure> {
+    let log = log::init(&given.args.log, QUIET)?;
+    let settings = Settings::load(given, files::environment).map_err(|error| Failure::settings(&error))?;
+    Ok(server::run(settings, &log)?)
 }

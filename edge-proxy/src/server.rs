@@ -1,10 +1,8 @@
 //! Puts the program together: the one place that knows everybody.
 
 use std::{
-    fs::DirBuilder,
     io,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -17,27 +15,27 @@ use pingora_core::server::{
     RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf,
 };
 use prometheus_client::registry::Registry;
+use switchyard_process::{EndsProgram, Origin, RunError, Signals, Tasks, files, log::Log, resolver::ResolverError};
 use switchyard_proto::vocab::EdgeId;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, info, info_span, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 use crate::{
     admin,
     balance::Backends,
     config::{InvalidSettings, Settings, Upstream},
+    connection::TrustedNetworks,
     identity::{self, Identity},
-    listen::{self, BindError, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
+    listen::{self, BindError, Drain, EdgeService, Handshakes, MissingCertificates, Sockets},
     on_demand::OnDemand,
-    proxy,
-    resolve::{ResolveError, Resolver},
+    proxy::{self, Worker},
+    resolve::Resolver,
     snapshot::{LiveSnapshot, Snapshot},
-    sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey},
-    telemetry::SyncMetrics,
+    sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey, SyncMetrics},
     tls::{self, TlsError},
     verify::{self, UnreadableAuthorities},
 };
@@ -51,21 +49,22 @@ const CONTROL_END_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// It cannot start; what to do is part of the text.
-pub fn run(settings: Settings) -> Result<(), StartError> {
+/// It cannot start, or a part of it ended unexpectedly; what to do is part of the text.
+pub fn run(settings: Settings, log: &Log) -> Result<(), RunError<StartError>> {
     let control = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
-        .map_err(StartError::Runtime)?;
+        .map_err(StartError::Runtime)
+        .map_err(RunError::Start)?;
     let result = control.block_on(async {
-        let signals = Signals::catch().map_err(StartError::Runtime)?;
+        let signals = Signals::catch().map_err(StartError::Runtime).map_err(RunError::Start)?;
         let drain_timeout = settings.drain_timeout;
-        let edge = Edge::start(settings).await?;
-        edge.wait(signals).await;
+        let edge = Edge::start(settings).await.map_err(RunError::Start)?;
+        let ended = edge.tasks.wait(signals, log).await;
         edge.end(drain_timeout).await;
-        Ok(())
+        Ok(ended?)
     });
     shut_down(control);
     result
@@ -77,9 +76,8 @@ fn shut_down(control: Runtime) {
 
 /// An edge that serves.
 struct Edge {
-    /// Cancelled when everything but traffic is to end.
-    ending: CancellationToken,
-    tasks: TaskTracker,
+    /// Everything but traffic.
+    tasks: Tasks,
     drain: Drain,
     /// Serves traffic.
     workers: thread::JoinHandle<()>,
@@ -90,10 +88,16 @@ struct Edge {
 impl Edge {
     async fn start(settings: Settings) -> Result<Self, StartError> {
         // First, so that nothing is touched when another one runs here already.
-        let http = listen::bind(settings.http, settings.workers)?;
-        let https = listen::bind(settings.https, settings.workers)?;
-        let listen_error = |error| StartError::Admin { address: settings.admin, error };
-        let admin_listener = TcpListener::bind(settings.admin).await.map_err(listen_error)?;
+        let origins = settings.origins;
+        let bind = |key, address| {
+            let origin = origins.of(key);
+            listen::bind(address, settings.workers).map_err(|error| StartError::Bind { origin, error })
+        };
+        let http = bind("http", settings.http)?;
+        let https = bind("https", settings.https)?;
+        let origin = origins.of("admin");
+        let listen_error = move |error| StartError::Admin { address: settings.admin, origin: origin.clone(), error };
+        let admin_listener = TcpListener::bind(settings.admin).await.map_err(&listen_error)?;
         let admin_address = admin_listener.local_addr().map_err(listen_error)?;
         let [http_address, https_address] =
             [&http, &https].map(|listeners| listeners.first().and_then(|listener| listener.local_addr().ok()));
@@ -101,23 +105,28 @@ impl Edge {
             (http_address.unwrap_or(settings.http), https_address.unwrap_or(settings.https));
 
         let state_dir = &settings.state_dir;
-        let state_error = |error| StartError::StateDir { path: state_dir.clone(), error };
-        create_dir(state_dir).map_err(state_error)?;
-        let (id, member) = member(state_dir, settings.name, settings.upstream)?;
+        let state_dir_origin = origins.of("state_dir");
+        files::create_private_dir(state_dir).map_err(|error| StartError::StateDir {
+            path: state_dir.clone(),
+            origin: state_dir_origin.clone(),
+            error,
+        })?;
+        let (id, member) = member(state_dir, &state_dir_origin, settings.name, settings.upstream)?;
 
         let mut registry = Registry::default();
         let backends = Backends::new();
         let live = LiveSnapshot::new(Snapshot::new(backends.clone()));
         let sync_metrics = SyncMetrics::register(&mut registry);
         let proxy_metrics = proxy::Metrics::register(&mut registry);
-        let key = StoreKey::load(settings.store_key_file.as_deref(), state_dir).map_err(StartError::StoreKey)?;
+        let key = StoreKey::load(settings.store_key_file.as_deref(), state_dir)
+            .map_err(|error| StartError::StoreKey { origin: origins.of("store_key_file"), error })?;
         let applier = Applier::open(state_dir, key, backends.clone(), live.clone(), sync_metrics)?;
         let status = applier.status();
 
-        let ending = CancellationToken::new();
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::default();
+        let ending = tasks.ending();
         let resolver = Resolver::new(backends, settings.dns_server)?;
-        spawn(&tasks, &ending, "resolver", resolver.run(ending.clone()));
+        tasks.spawn("resolver", resolver.run(ending.clone()));
 
         let proxy_settings = Arc::new(proxy::Settings {
             trusted_networks: TrustedNetworks::new(settings.trusted_networks),
@@ -128,7 +137,11 @@ impl Edge {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
         let (on_demand, questions) = OnDemand::new(live.clone());
-        let handshakes = Handshakes { tls: tls::ServerConfigs::new(live.clone())?, on_demand };
+        let handshakes = Handshakes {
+            tls: tls::ServerConfigs::new(live.clone())?,
+            on_demand,
+            missing: MissingCertificates::default(),
+        };
         let drain = Drain::new();
         let services = http.into_iter().zip(https).enumerate().map(|(index, (http, https))| {
             EdgeService::new(
@@ -140,22 +153,23 @@ impl Edge {
                 proxy_metrics.clone(),
                 drain.clone(),
             )
+            .ending_program(tasks.watch("worker"))
         });
         let workers_ending = CancellationToken::new();
-        let workers = serve_traffic(services.collect(), workers_ending.clone())?;
+        let workers = serve_traffic(services.collect(), tasks.watch("workers"), workers_ending.clone())?;
 
         if let Some(Member { membership, control_planes }) = member {
             let client = Client::new(ClientSettings { control_planes }, &membership, applier, questions);
-            spawn(&tasks, &ending, "membership", membership.run(ending.clone()));
-            spawn(&tasks, &ending, "sync", client.run(ending.clone()));
+            tasks.spawn("membership", membership.run(ending.clone()));
+            tasks.spawn("sync", client.run(ending.clone()));
         } else {
             warn!("no control plane is given: this edge serves what it has on disk, and learns of no change");
         }
         let revision = status.borrow().revision;
-        let admin = admin::serve(admin_listener, Arc::new(registry), status, ending.clone());
-        spawn(&tasks, &ending, "admin", async {
+        let admin = admin::serve(admin_listener, Arc::new(registry), status, ending);
+        tasks.spawn("admin", async {
             if let Err(error) = admin.await {
-                warn!(%error, "the admin listener is no longer served");
+                error!(error = &error as &dyn std::error::Error, "the admin listener is no longer served");
             }
         });
         info!(
@@ -163,34 +177,27 @@ impl Edge {
             https = %https_address,
             admin = %admin_address,
             edge = %id,
-            %revision,
+            revision = revision.0,
             "ready"
         );
-        Ok(Self { ending, tasks, drain, workers, workers_ending })
-    }
-
-    /// Waits for SIGTERM, SIGINT, or the end of something that should not end.
-    async fn wait(&self, mut signals: Signals) {
-        tokio::select! {
-            name = signals.next() => info!(signal = name, "ending"),
-            () = self.ending.cancelled() => {}
-        }
+        Ok(Self { tasks, drain, workers, workers_ending })
     }
 
     /// Accepts nothing more, lets requests finish for at most `drain_timeout`, and ends.
     async fn end(self, drain_timeout: Duration) {
-        let Self { ending, tasks, drain, workers, workers_ending } = self;
+        let Self { tasks, drain, workers, workers_ending } = self;
         drain.begin();
         if tokio::time::timeout(drain_timeout, drain.finished()).await.is_err() {
-            warn!(connections = drain.connections(), "some connections did not end in time; they are closed");
+            warn!(connections = drain.connections(), "some connections did not end in time and are closed");
         }
+        // First, so that the end of the workers is not taken for a failure.
+        tasks.ending().cancel();
         workers_ending.cancel();
-        ending.cancel();
-        tasks.close();
-        // Workers have nothing left to do; a thread cannot be waited for without blocking.
+        // Workers have nothing left to do; a thread cannot be awaited without blocking.
         let joined = tokio::task::spawn_blocking(move || workers.join());
-        if tokio::time::timeout(CONTROL_END_TIMEOUT, async { tokio::join!(joined, tasks.wait()) }).await.is_err() {
-            warn!("some tasks did not end in time; they are dropped");
+        let joined = tokio::time::timeout(CONTROL_END_TIMEOUT, joined);
+        if let (Err(_), ()) = tokio::join!(joined, tasks.end(CONTROL_END_TIMEOUT)) {
+            warn!("the workers did not end in time and are dropped");
         }
     }
 }
@@ -204,10 +211,11 @@ struct Member {
 /// Who this edge is: as it was before, or, if it is to join now, with a new key.
 fn member(
     state_dir: &Path,
+    origin: &Origin,
     name: Option<EdgeId>,
     upstream: Option<Upstream>,
 ) -> Result<(EdgeId, Option<Member>), StartError> {
-    let state_error = |error| StartError::StateDir { path: state_dir.to_owned(), error };
+    let state_error = |error| StartError::StateDir { path: state_dir.to_owned(), origin: origin.clone(), error };
     let known = Identity::load(state_dir).map_err(state_error)?;
     if let (Some(known), Some(name)) = (&known, &name)
         && known.has_joined()
@@ -244,31 +252,12 @@ fn member(
     Ok((id, Some(Member { membership, control_planes })))
 }
 
-/// Runs a task that ends by itself once `ending` is cancelled. A task that ends before ends the program: what is left would
-/// look alive and not be.
-fn spawn(
-    tasks: &TaskTracker,
-    ending: &CancellationToken,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    // Also when the task panics.
-    let end_with_it = ending.clone().drop_guard();
-    let ending = ending.clone();
-    tasks.spawn(
-        async move {
-            let _end_with_it = end_with_it;
-            task.await;
-            if !ending.is_cancelled() {
-                warn!("ended before its time; the program ends");
-            }
-        }
-        .instrument(info_span!("task", name)),
-    );
-}
-
 /// Runs the workers on threads of Pingora's, away from everything else.
-fn serve_traffic(services: Vec<EdgeService>, ending: CancellationToken) -> Result<thread::JoinHandle<()>, StartError> {
+fn serve_traffic(
+    services: Vec<EdgeService>,
+    ends_program: EndsProgram,
+    ending: CancellationToken,
+) -> Result<thread::JoinHandle<()>, StartError> {
     let conf = ServerConf {
         threads: 1,
         // A runtime that knows it has one thread: nothing in it is there for other threads to take.
@@ -281,6 +270,7 @@ fn serve_traffic(services: Vec<EdgeService>, ending: CancellationToken) -> Resul
     thread::Builder::new()
         .name("workers".into())
         .spawn(move || {
+            let _ends_program = ends_program;
             let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
             server.bootstrap();
             for service in services {
@@ -302,49 +292,36 @@ impl ShutdownSignalWatch for Ending {
     }
 }
 
-/// SIGTERM and SIGINT, caught from the moment this exists.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// Creates a directory that only its owner may enter, if it is not there.
-fn create_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Why the edge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address for traffic cannot be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("{origin}: {error}")]
+    Bind {
+        /// What names it.
+        origin: Origin,
+        /// Why.
+        error: BindError,
+    },
     /// The address for operators cannot be had.
-    #[error("listen on {address}: {error}; end the program that listens there, or choose another address with --admin")]
+    #[error(
+        "listen on {address} ({origin}): {error}; end the program that listens there, or choose another address with --admin"
+    )]
     Admin {
         /// The address.
         address: SocketAddr,
+        /// What names it.
+        origin: Origin,
         /// Why.
         error: io::Error,
     },
     /// The state directory cannot be used.
-    #[error("use {}: {error}; name a directory that can be written with --state-dir", path.display())]
+    #[error("use {} ({origin}): {error}; name a directory that can be written with --state-dir", path.display())]
     StateDir {
         /// The directory.
         path: PathBuf,
+        /// What names it.
+        origin: Origin,
         /// Why.
         error: io::Error,
     },
@@ -360,10 +337,15 @@ pub enum StartError {
     #[error(transparent)]
     Token(#[from] InvalidSettings),
     /// The key that the store is sealed under cannot be had.
-    #[error("the key of this edge's store: {0}; name its file with --store-key-file")]
-    StoreKey(#[source] io::Error),
+    #[error("the key of this edge's store ({origin}): {error}; name its file with --store-key-file")]
+    StoreKey {
+        /// What names it.
+        origin: Origin,
+        /// Why.
+        error: io::Error,
+    },
     /// What this edge has on disk cannot be used.
-    #[error("{0}; name another directory with --state-dir, or mend this one")]
+    #[error("{0}; name another directory with --state-dir, or fix this one")]
     Store(#[from] StoreError),
     /// No TLS can be offered to clients.
     #[error(transparent)]
@@ -376,7 +358,7 @@ pub enum StartError {
     ClientTls(#[source] rustls::Error),
     /// Names cannot be resolved.
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Resolve(#[from] ResolverError),
     /// The system gives no threads or signals.
     #[error("the system gives no threads or signals: {0}")]
     Runtime(#[source] io::Error),

@@ -41,12 +41,18 @@ impl Authority {
 
     /// Issues a certificate for a server or a client.
     pub fn issue(&self, names: &[&str]) -> Result<Issued> {
+        self.issue_with(names, |_| {})
+    }
+
+    /// As [`Authority::issue`], with something else in it.
+    pub fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Result<Issued> {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "A server of the tests");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Issued {
             chain_pem: certificate.pem() + &self.pem(),

@@ -308,7 +308,7 @@ impl Edge {
             .arg("--state-dir")
             .arg(&self.state_dir)
             .args(&self.arguments)
-            .env("SWITCHYARD_TOKEN", &self.token);
+            .env("SWITCHYARD_EDGE_TOKEN", &self.token);
         let mut process = Process::spawn(self.name.clone(), &mut command)?;
         process.ready().await?;
         self.process = Some(process);

@@ -173,15 +173,15 @@ impl Log {
             .collect()
     }
 
-    /// Awaits a record with this message; its fields.
+    /// Awaits a record with this message.
     pub async fn record(&self, message: &str) -> Result<Value> {
         self.find(&format!("a record {message:?}"), |record| (record["message"] == message).then(|| record.clone()))
             .await
     }
 
-    /// Awaits a record of which `choose` makes something; it sees the record's own fields with `target` and `level`.
+    /// Awaits a record of which `choose` makes something.
     pub async fn find<T>(&self, what: &str, choose: impl Fn(&Value) -> Option<T>) -> Result<T> {
-        self.awaited(what, || self.records().into_iter().map(flattened).find_map(|record| choose(&record))).await
+        self.awaited(what, || self.records().into_iter().find_map(|record| choose(&record))).await
     }
 
     /// Awaits a line that contains `text`.
@@ -237,14 +237,4 @@ impl fmt::Display for Log {
         }
         Ok(())
     }
-}
-
-/// A record with its fields beside its target and level, wherever the logger has put them.
-fn flattened(mut record: Value) -> Value {
-    let Some(Value::Object(fields)) = record.get_mut("fields").map(Value::take) else { return record };
-    if let Some(outer) = record.as_object_mut() {
-        outer.remove("fields");
-        outer.extend(fields);
-    }
-    record
 }

@@ -13,11 +13,18 @@ use switchyard_tests::{
 const CONTROL_PLANE: &str = "switchyard-control-plane";
 const EDGE: &str = "switchyard-edge-proxy";
 
+/// A token that has the form of one.
+fn token() -> String {
+    format!("k7.{}.{}", "A".repeat(43), "0".repeat(64))
+}
+
 /// Arguments that would do.
-fn good(name: &str, dir: &Path) -> Vec<(&'static str, String)> {
+fn good(name: &str, dir: &Path) -> Result<Vec<(&'static str, String)>> {
     let state = dir.join("state").to_string_lossy().into_owned();
     let any = || "127.0.0.1:0".to_owned();
-    match name {
+    let token_file = dir.join("join-token");
+    fs::write(&token_file, token())?;
+    Ok(match name {
         CONTROL_PLANE => vec![("--data-dir", state), ("--admin", any()), ("--fleet", any())],
         _ => vec![
             ("--state-dir", state),
@@ -25,15 +32,20 @@ fn good(name: &str, dir: &Path) -> Vec<(&'static str, String)> {
             ("--https", any()),
             ("--admin", any()),
             ("--control-plane", "https://127.0.0.1:1".to_owned()),
-            ("--token", format!("k7.{}.{}", "A".repeat(43), "0".repeat(64))),
+            ("--token-file", token_file.to_string_lossy().into_owned()),
         ],
-    }
+    })
 }
 
 /// Starts a program with one argument replaced or added; it must fail, and say `words` in one line.
 async fn fails(name: &str, flag: &'static str, value: &str, words: &[&str]) -> Result<()> {
+    fails_with(1, name, flag, value, words).await
+}
+
+/// As [`fails`], with this exit code: 2 stands for wrong settings.
+async fn fails_with(code: i32, name: &str, flag: &'static str, value: &str, words: &[&str]) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut arguments = good(name, dir.path());
+    let mut arguments = good(name, dir.path())?;
     arguments.retain(|(present, _)| *present != flag);
     arguments.push((flag, value.to_owned()));
     let mut command = program(name)?;
@@ -44,7 +56,7 @@ async fn fails(name: &str, flag: &'static str, value: &str, words: &[&str]) -> R
     let output = run(&mut command).await?;
     let said = String::from_utf8(output.stderr)?;
     let line = said.lines().last().with_context(|| format!("{name} {flag} {value} says nothing"))?;
-    ensure!(output.status.code() == Some(1), "{name} {flag} {value}: {}: {said}", output.status);
+    ensure!(output.status.code() == Some(code), "{name} {flag} {value}: {}: {said}", output.status);
     ensure!(line.starts_with(&format!("{name}: ")), "{name} {flag} {value}: {said}");
     ensure!(!said.contains("panicked") && said.lines().filter(|line| line.starts_with(name)).count() == 1, "{said}");
     for word in words {
@@ -69,8 +81,7 @@ async fn an_address_in_use_is_named() -> Result<()> {
 async fn a_second_edge_on_the_same_ports_does_not_share_them() -> Result<()> {
     install_crypto_provider();
     let dir = tempfile::tempdir()?;
-    let token = format!("k7.{}.{}", "A".repeat(43), "0".repeat(64));
-    let mut first = Edge::new(dir.path(), "edge-1", port::free()?, &token, Vec::new())?;
+    let mut first = Edge::new(dir.path(), "edge-1", port::free()?, &token(), Vec::new())?;
     first.start().await?;
     fails(EDGE, "--http", &first.http.to_string(), &["in use"]).await?;
     fails(EDGE, "--https", &first.https.to_string(), &["in use"]).await?;
@@ -80,12 +91,10 @@ async fn a_second_edge_on_the_same_ports_does_not_share_them() -> Result<()> {
 
 #[tokio::test]
 async fn unreadable_files_are_named() -> Result<()> {
-    for (name, flag) in [
-        (CONTROL_PLANE, "--config"),
-        (CONTROL_PLANE, "--seed"),
-        (CONTROL_PLANE, "--master-key-file"),
-        (EDGE, "--config"),
-    ] {
+    for name in [CONTROL_PLANE, EDGE] {
+        fails_with(2, name, "--config", "/nowhere/at/all", &["/nowhere/at/all"]).await.with_context(|| name)?;
+    }
+    for (name, flag) in [(CONTROL_PLANE, "--seed"), (CONTROL_PLANE, "--master-key-file"), (EDGE, "--token-file")] {
         // A master key that is not there is made for SQLite, if its directory is there.
         fails(name, flag, "/nowhere/at/all", &["/nowhere/at/all"]).await.with_context(|| format!("{name} {flag}"))?;
     }
@@ -101,8 +110,8 @@ async fn a_configuration_file_with_an_unknown_key_is_refused_with_line_and_colum
     let file = dir.path().join("program.toml");
     for name in [CONTROL_PLANE, EDGE] {
         fs::write(&file, "log_level = \"info\"\n\n  no_such_setting = 1\n")?;
-        fails(name, "--config", &file.to_string_lossy(), &["program.toml", "no_such_setting", "line 3, column 3", ";"])
-            .await?;
+        let words = ["program.toml", "no_such_setting", "line 3, column 3", ";"];
+        fails_with(2, name, "--config", &file.to_string_lossy(), &words).await?;
     }
     Ok(())
 }
@@ -114,7 +123,7 @@ async fn an_unreachable_database_is_named_without_its_password() -> Result<()> {
     fs::write(&key, "6d617374657220206b65792020666f722020746573747320206f6e6c79202020")?;
     let address = port::free()?.to_string();
     let mut command = program(CONTROL_PLANE)?;
-    for (flag, value) in good(CONTROL_PLANE, dir.path()) {
+    for (flag, value) in good(CONTROL_PLANE, dir.path())? {
         command.args([flag, &value]);
     }
     command.args(["--database", &format!("postgres://user:hunter2@{address}/switchyard")]);
@@ -127,8 +136,8 @@ async fn an_unreachable_database_is_named_without_its_password() -> Result<()> {
 
 #[tokio::test]
 async fn postgres_without_a_master_key_and_an_admin_address_off_loopback_are_refused() -> Result<()> {
-    fails(CONTROL_PLANE, "--database", "postgres://127.0.0.1:1/switchyard", &["--master-key-file"]).await?;
-    fails(CONTROL_PLANE, "--admin", "0.0.0.0:0", &["loopback"]).await
+    fails_with(2, CONTROL_PLANE, "--database", "postgres://127.0.0.1:1/switchyard", &["--master-key-file"]).await?;
+    fails_with(2, CONTROL_PLANE, "--admin", "0.0.0.0:0", &["loopback", "(--admin)"]).await
 }
 
 #[tokio::test]
@@ -161,4 +170,68 @@ async fn a_token_that_is_none_is_refused_and_not_repeated() -> Result<()> {
     ensure!(output.status.code() == Some(1) && said.contains("token"), "{said}");
     ensure!(!said.contains("hunter2"), "{said}");
     Ok(())
+}
+
+/// Runs a program that cannot start, with one variable set and without the flag that is stronger; its exit code and what it says.
+async fn with_variable(name: &str, flag: &str, variable: &str, value: &str) -> Result<(Option<i32>, String)> {
+    let dir = tempfile::tempdir()?;
+    let mut command = program(name)?;
+    for (present, value) in good(name, dir.path())?.iter().filter(|(present, _)| *present != flag) {
+        command.args([present, value.as_str()]);
+    }
+    let output = run(command.env(variable, value)).await?;
+    Ok((output.status.code(), String::from_utf8(output.stderr)?))
+}
+
+#[tokio::test]
+async fn a_value_from_a_variable_is_named_by_it() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    for (name, flag, variable, value, code) in [
+        (CONTROL_PLANE, "--admin", "SWITCHYARD_CONTROL_PLANE_ADMIN", "7080", 2),
+        (CONTROL_PLANE, "--admin", "SWITCHYARD_CONTROL_PLANE_ADMIN", "0.0.0.0:0", 2),
+        (CONTROL_PLANE, "--admin", "SWITCHYARD_CONTROL_PLANE_ADMIN", &address, 1),
+        (CONTROL_PLANE, "--fleet", "SWITCHYARD_CONTROL_PLANE_FLEET", &address, 1),
+        (CONTROL_PLANE, "--data-dir", "SWITCHYARD_CONTROL_PLANE_DATA_DIR", "/proc/nowhere", 1),
+        (CONTROL_PLANE, "--database", "SWITCHYARD_CONTROL_PLANE_DATABASE", "sqlite:/nowhere/at/all", 1),
+        (CONTROL_PLANE, "--seed", "SWITCHYARD_CONTROL_PLANE_SEED", "/nowhere", 1),
+        (CONTROL_PLANE, "--log-level", "SWITCHYARD_CONTROL_PLANE_LOG_LEVEL", "loud", 2),
+        (EDGE, "--http", "SWITCHYARD_EDGE_HTTP", &address, 1),
+        (EDGE, "--admin", "SWITCHYARD_EDGE_ADMIN", &address, 1),
+        (EDGE, "--state-dir", "SWITCHYARD_EDGE_STATE_DIR", "/proc/nowhere", 1),
+        (EDGE, "--control-plane", "SWITCHYARD_EDGE_CONTROL_PLANE", "http://127.0.0.1:7443", 2),
+        (EDGE, "--token-file", "SWITCHYARD_EDGE_TOKEN", "hunter2", 1),
+        (EDGE, "", "SWITCHYARD_EDGE_TOKEN", "hunter2", 2),
+    ] {
+        let (ended, said) = with_variable(name, flag, variable, value).await?;
+        ensure!(ended == Some(code) && said.contains(variable), "{variable}={value}: {ended:?}: {said}");
+        ensure!(!said.contains("hunter2"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_from_a_settings_file_is_named_by_its_line() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("program.toml");
+    for (name, flag) in [(CONTROL_PLANE, "--fleet"), (EDGE, "--https")] {
+        fs::write(&file, format!("\n{} = '{}'\n", &flag[2..], taken.local_addr()?))?;
+        let mut command = program(name)?;
+        for (present, value) in good(name, dir.path())?.iter().filter(|(present, _)| *present != flag) {
+            command.args([present, value.as_str()]);
+        }
+        let output = run(command.arg("--config").arg(&file)).await?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(1) && said.contains("program.toml, line 2"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_seed_given_as_a_settings_file_is_named_as_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("seed.toml");
+    fs::write(&file, "[[backends]]\nid = 'shop-1'\naddress = '10.0.0.5:3000'\ntags = ['a']\n")?;
+    fails_with(2, CONTROL_PLANE, "--config", &file.to_string_lossy(), &["seed.toml, line 1", "--seed"]).await
 }

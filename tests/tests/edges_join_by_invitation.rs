@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
@@ -45,7 +45,11 @@ on_both_databases! {
         let cli = fleet.cli();
         let made = cli.run(&["edge", "invite", "--label", "region=eu", "--expires", "1h"]).await?;
         ensure!(made.code == 0, "{made:?}");
-        let token = made.stdout.trim();
+        let port = format!(":{}", place.port());
+        let words: Vec<&str> = made.stdout.split_whitespace().collect();
+        let [variable, "switchyard-edge-proxy", "--control-plane", url] = words[..] else { bail!("{made:?}") };
+        ensure!(url.starts_with("https://") && url.ends_with(&port), "{url}");
+        let token = variable.strip_prefix("SWITCHYARD_EDGE_TOKEN=").context("the token is in a variable")?;
         Member::join(place, token, "edge-1").await?;
         let again = Member::join(place, token, "edge-2").await.err().context("a copy of the token is refused")?;
         ensure!(again.downcast_ref::<Status>().map(Status::code) == Some(Code::Unauthenticated), "{again:?}");

@@ -1,7 +1,8 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::{args::Cli, failure::Failure, output::Output, wait::Outcome};
+use super::Cli;
+use crate::{failure::Failure, output::Output, wait::Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {

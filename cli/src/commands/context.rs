@@ -8,7 +8,8 @@ use serde_json::json;
 use switchyard_proto::v1::{GetCurrentTokenRequest, Token};
 
 use crate::{
-    client::{Address, Client},
+    address::Address,
+    client::Client,
     contexts::{Context, Contexts},
     failure::Failure,
     login::{self, Login},
@@ -62,7 +63,7 @@ pub(super) async fn login(output: &Output, args: LoginArgs, token_file: Option<P
     let ca_pem = ca_file.map(read).transpose()?;
     let context = Context { control_plane: address.to_string(), token: token.secret.clone(), ca_pem: ca_pem.clone() };
     let name = name.unwrap_or_else(|| address.host().to_owned());
-    let client = Client::connect(&Login { address: address.clone(), token: Some(token), ca_pem }).await?;
+    let client = Client::connect(&Login::new(address.clone(), Some(token), ca_pem)).await?;
     let current: Token = client.tokens().get_current_token(GetCurrentTokenRequest {}).await?.into_inner();
     Contexts::change(|contexts| {
         contexts.contexts.insert(name.clone(), context);

@@ -1,16 +1,20 @@
 use std::{
     collections::BTreeMap,
+    io,
     time::{Duration, Instant, SystemTime},
 };
 
 use clap::{Args, Subcommand};
 use switchyard_proto::v1::{
-    CreateInviteRequest, DeleteEdgeRequest, DeleteInviteRequest, Edge, GetEdgeRequest, Invite, ListEdgesResponse,
-    ListInvitesResponse, Rejection, UpdateEdgeRequest,
+    CreateInviteRequest, CreateInviteResponse, DeleteEdgeRequest, DeleteInviteRequest, Edge, GetEdgeRequest, Invite,
+    ListEdgesResponse, ListInvitesResponse, Rejection, UpdateEdgeRequest,
 };
+
+use tokio::net::UdpSocket;
 
 use super::{Change, Session};
 use crate::{
+    address::Address,
     args::{WriteArgs, duration},
     failure::Failure,
     names,
@@ -22,7 +26,7 @@ use crate::{
 pub(crate) enum Command {
     /// Lists all edges, those that are offline included
     List,
-    /// Makes what an edge joins the fleet with: a token that is used once
+    /// Creates a join token, and prints the command that starts an edge with it
     Invite(InviteArgs),
     /// Lists the invitations
     Invites,
@@ -122,9 +126,28 @@ async fn invite(session: &Session, args: InviteArgs) -> Result<(), Failure> {
     if !session.output.is_for_people() {
         return session.output.document(&response);
     }
-    note("give this to switchyard-edge-proxy with --token-file; it is not shown again:");
-    // The token alone is the result, so that it can be piped.
-    session.output.text(&response.token)
+    let CreateInviteResponse { token, fleet_port, .. } = response;
+    note("run this on the machine of the edge; the token in it is not shown again:");
+    let host = host(&session.address).await;
+    // In a variable: the arguments of a process are visible to all users of its machine.
+    session.output.text(&format!(
+        "SWITCHYARD_EDGE_TOKEN={token} switchyard-edge-proxy --control-plane https://{host}:{fleet_port}"
+    ))
+}
+
+/// Where edges reach the control plane: as this command does; if that is on this machine, by the address that this machine has
+/// for others.
+async fn host(api: &Address) -> String {
+    if !api.is_loopback() {
+        return api.host().to_owned();
+    }
+    let outward = async {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).await?;
+        // Sends nothing: the kernel only chooses a route. The address is for documentation (RFC 5737).
+        socket.connect(("192.0.2.1", 9)).await?;
+        socket.local_addr()
+    };
+    outward.await.map_or_else(|_: io::Error| api.host().to_owned(), |address| address.ip().to_string())
 }
 
 async fn relabel(session: &Session, name: &str, changes: &[String], write: WriteArgs) -> Result<Outcome, Failure> {

@@ -338,12 +338,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args;
 
     /// What `issuer update pebble` and these arguments say.
     fn update(arguments: &[&str]) -> (Issuer, Vec<String>) {
-        let cli = args::Cli::parse_from([&["switchyard", "issuer", "update", "pebble"], arguments].concat());
-        let args::Command::Issuer(Command::Update(update)) = cli.command else { panic!("{arguments:?}") };
+        let cli = crate::commands::Cli::parse_from([&["switchyard", "issuer", "update", "pebble"], arguments].concat());
+        let crate::commands::Command::Issuer(Command::Update(update)) = cli.command else { panic!("{arguments:?}") };
         let mut flags = Flags::new(Issuer::default());
         update.settings.apply(&mut flags).unwrap();
         let (issuer, mask) = update.assignments.join(flags).unwrap();

@@ -21,46 +21,89 @@ pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
 pub(crate) mod token;
+mod tree;
 pub(crate) mod unreadable;
 
 use std::time::Instant;
 
 use serde::Serialize;
+use switchyard_process::Origins;
 
+pub(crate) use self::tree::{Cli, Command};
 use crate::{
-    args::{Cli, Command, WriteArgs},
+    address::Address,
+    args::WriteArgs,
     client::Client,
+    diagnosis,
     failure::Failure,
     login::{Login, Wish},
     output::Output,
     wait::{self, Outcome},
 };
 
-/// Runs one command.
-pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
+/// Runs one command; `origins` says where its global options came from.
+pub(crate) async fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure> {
     let output = Output::new(cli.output);
-    let Cli { control_plane, context, token_file, output: _, command } = cli;
-    let wish = Wish { control_plane, context, token_file };
-    let session =
-        async |wish| Ok::<_, Failure>(Session { client: Client::connect(&Login::find(wish)?).await?, output });
+    let Cli { control_plane, context, token_file, control_plane_data_dir, output: _, command } = cli;
+    let wish = Wish {
+        control_plane: control_plane.map(|address| (address, origins.of("control_plane"))),
+        context,
+        token_file,
+        data_dir: control_plane_data_dir.map(|path| (path, origins.of("control_plane_data_dir"))),
+    };
     match command {
-        Command::Domain(command) => domain::run(&session(wish).await?, command).await,
-        Command::Service(command) => service::run(&session(wish).await?, command).await,
-        Command::Backend(command) => backend::run(&session(wish).await?, command).await,
-        Command::Certificate(command) => certificate::run(&session(wish).await?, command).await,
-        Command::Issuer(command) => issuer::run(&session(wish).await?, command).await,
-        Command::DnsProvider(command) => dns_provider::run(&session(wish).await?, command).await,
-        Command::Edge(command) => edge::run(&session(wish).await?, command).await,
-        Command::Switch(args) => switch::run(&session(wish).await?, args).await,
-        Command::Audit(args) => audit::run(&session(wish).await?, args).await,
-        Command::Secret(command) => secret::run(&session(wish).await?, command).await,
-        Command::Token(command) => token::run(&session(wish).await?, command).await,
-        Command::Unreadable(command) => unreadable::run(&session(wish).await?, command).await,
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),
-        Command::Status => status::run(&session(wish).await?).await,
         Command::Completions(args) => completions::run(&output, args),
         Command::Demo(args) => demo::run(&output, args).await,
+        command => {
+            let login = Login::find(wish)?;
+            let client = Client::connect(&login).await?;
+            let session = Session { client, output, address: login.address.clone() };
+            match call(&session, command).await {
+                Err(failure) => Err(explain(failure, &login).await),
+                done => done,
+            }
+        }
+    }
+}
+
+/// Runs a command that calls the control plane.
+async fn call(session: &Session, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Domain(command) => domain::run(session, command).await,
+        Command::Service(command) => service::run(session, command).await,
+        Command::Backend(command) => backend::run(session, command).await,
+        Command::Certificate(command) => certificate::run(session, command).await,
+        Command::Issuer(command) => issuer::run(session, command).await,
+        Command::DnsProvider(command) => dns_provider::run(session, command).await,
+        Command::Edge(command) => edge::run(session, command).await,
+        Command::Switch(args) => switch::run(session, args).await,
+        Command::Audit(args) => audit::run(session, args).await,
+        Command::Secret(command) => secret::run(session, command).await,
+        Command::Token(command) => token::run(session, command).await,
+        Command::Unreadable(command) => unreadable::run(session, command).await,
+        Command::Status => status::run(session).await,
+        Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Demo(_) => {
+            unreachable!("they call no control plane, or not this one")
+        }
+    }
+}
+
+/// Adds what is known of the token and the address that a call was made with.
+async fn explain(failure: Failure, login: &Login) -> Failure {
+    match failure {
+        Failure::Api { status, .. } if status.code() == tonic::Code::Unauthenticated => {
+            Failure::Api { status, hint: Some(login.advice()) }
+        }
+        Failure::Api { status, hint } => {
+            let advice = match std::error::Error::source(&*status) {
+                Some(error) => diagnosis::of(&login.address, error).await,
+                None => None,
+            };
+            Failure::Api { status, hint: advice.or(hint) }
+        }
+        failure => failure,
     }
 }
 
@@ -69,6 +112,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Outcome, Failure> {
 pub(crate) struct Session {
     client: Client,
     output: Output,
+    /// Of the control plane's API.
+    address: Address,
 }
 
 /// A change that the control plane has made, or with `--dry-run` has checked.

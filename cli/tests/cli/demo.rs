@@ -45,11 +45,12 @@ impl Installation {
     /// until it is ended. It is written by a process of its own: a file that is open for writing cannot be run, and any process
     /// that another test starts meanwhile would keep this one's open.
     async fn script(&self, name: &str, ready: &Value) {
+        let mut record = ready.clone();
+        record["level"] = "INFO".into();
         let script = format!(
             "#!/bin/sh\nfor word; do case $last in --data-dir|--state-dir) mkdir -p $word; echo $$ >$word/pid; \
              echo sy_test >$word/admin-token;; esac; \
-             last=$word; done\necho '{}' >&2\nexec sleep 1000\n",
-            serde_json::json!({"level": "INFO", "fields": ready})
+             last=$word; done\necho '{record}' >&2\nexec sleep 1000\n"
         );
         let mut write = Command::new("sh");
         write.args(["-c", "printf %s \"$1\" >\"$2\" && chmod +x \"$2\"", "sh", &script]).arg(self.path(name));

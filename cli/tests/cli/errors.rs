@@ -16,7 +16,7 @@ async fn a_control_plane_that_is_not_there_is_one_line_that_says_what_to_do() {
     assert_eq!(
         ended.stderr,
         format!(
-            "switchyard: the control plane at {address} cannot be reached: connection refused; start \
+            "switchyard: the control plane at {address} (--control-plane) cannot be reached: connection refused; start \
              switchyard-control-plane there, or say where it is with --control-plane or SWITCHYARD_CONTROL_PLANE\n"
         )
     );

@@ -375,7 +375,11 @@ impl InviteService for State {
 
     async fn create_invite(&self, request: Request<CreateInviteRequest>) -> Answer<CreateInviteResponse> {
         let invite = self.change("CreateInvite", request)?.invite;
-        Ok(Response::new(CreateInviteResponse { invite, token: format!("k7.secret.{}", "0".repeat(64)) }))
+        Ok(Response::new(CreateInviteResponse {
+            invite,
+            token: format!("k7.secret.{}", "0".repeat(64)),
+            fleet_port: 7443,
+        }))
     }
 
     async fn delete_invite(&self, request: Request<DeleteInviteRequest>) -> Answer<DeleteInviteResponse> {

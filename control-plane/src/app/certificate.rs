@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{CertificateId, HostPattern, Revision, limits::CERTIFICATES_MAX};
 use tracing::error;
 
@@ -13,7 +14,6 @@ use crate::{
     },
     pki::{self, UploadField},
     store::Transaction,
-    telemetry::chain,
 };
 
 /// How long the internal CA's certificates live.

@@ -61,6 +61,8 @@ pub struct App {
     pub fleet_ca: Arc<Authority>,
     /// How long the certificates of edges live.
     pub edge_certificate_lifetime: Duration,
+    /// The port that edges connect to.
+    pub fleet_port: u16,
     /// When tokens were used.
     pub token_uses: token::TokenUses,
     /// Told when an issuance became due by no revision.
@@ -99,7 +101,7 @@ impl App {
         };
         if self.feed.reached(revision, READ_YOUR_WRITE_TIMEOUT).await.is_err() {
             // It is committed, and that is what was asked for.
-            warn!(%revision, "a committed change is not in memory yet: the database does not answer reads");
+            warn!(revision = revision.0, "a committed change is not in memory yet: the database does not answer reads");
         }
         Ok(revision)
     }

@@ -4,7 +4,7 @@ mod file;
 
 use std::path::Path;
 
-pub use self::file::{InvalidContent, InvalidSeed, LetsEncrypt, Seed, SettingNote};
+pub use self::file::{InvalidContent, InvalidSeed, LetsEncrypt, SECTIONS, Seed, SettingNote};
 use super::{App, AppError, Mode, backend, domain, issuer};
 use crate::model::{Actor, Door};
 

@@ -88,6 +88,7 @@ impl Running {
             internal_ca: foundation.internal_ca,
             fleet_ca: Arc::new(foundation.fleet_ca),
             edge_certificate_lifetime: 3 * HOUR,
+            fleet_port: 7443,
             token_uses: TokenUses::default(),
         };
         Self { app, hand, fixture, _follower: follower }

@@ -60,7 +60,7 @@ pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Optio
         }
     }
     let revision = app.finish(change).await?;
-    info!(%labels, %revision, "the keys of session tickets were rotated by a step");
+    info!(%labels, revision = revision.0, "the keys of session tickets were rotated by a step");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{Revision, TokenId, limits::TOKENS_MAX};
 use tracing::debug;
 
@@ -14,7 +15,6 @@ use crate::{
     model::{Access, Actor, Secret, SecretHash, Stored, Timestamp, Token, rules},
     pki::IssueError,
     store::Store,
-    telemetry::chain,
 };
 
 /// How exactly it is remembered when a token was used last.

@@ -54,7 +54,7 @@ pub async fn delete(
     follow(app, &mut change, key).await?;
     let revision = app.finish(change).await?;
     if mode == Mode::Commit {
-        info!(resource = %key, %revision, reason, "what cannot be read was deleted");
+        info!(resource = %key, revision = revision.0, reason, "what cannot be read was deleted");
     }
     Ok(revision)
 }

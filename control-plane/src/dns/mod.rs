@@ -18,6 +18,7 @@ mod rfc2136;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use hickory_proto::rr::Name;
+use switchyard_process::resolver::ResolverError;
 
 use crate::model::DnsSettings;
 
@@ -28,7 +29,7 @@ pub use self::{
     exec::ExecError,
     outgoing::{HttpError, Outgoing, OutgoingError},
     propagation::NotShown,
-    resolver::{LookupError, ResolverError},
+    resolver::LookupError,
     rfc2136::UpdateError,
 };
 

@@ -48,7 +48,10 @@ impl Outgoing {
         if taken == 0 {
             // Not a reason to end: the provider may be reached without TLS, or none be in use.
             let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-            warn!(?errors, "the system trusts no CA: install ca-certificates, or nothing is reached by HTTPS");
+            warn!(
+                error = errors.join("; "),
+                "the system trusts no CA: install ca-certificates, or nothing is reached by HTTPS"
+            );
         }
         Self::with_roots(roots)
     }

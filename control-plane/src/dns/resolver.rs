@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -14,9 +14,9 @@ use hickory_proto::{
 };
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
-    net::{DnsError as NoAnswer, NetError, runtime::TokioRuntimeProvider},
+    net::{DnsError as NoAnswer, NetError},
 };
+use switchyard_process::resolver::{ResolverError, resolver};
 use tracing::warn;
 
 use super::plain;
@@ -28,9 +28,8 @@ const LABELS_MAX: usize = 32;
 /// Name servers of one zone that are asked, and addresses of one of them.
 const SERVERS_MAX: usize = 32;
 const ADDRESSES_MAX: usize = 8;
-/// How long one resolver may take, and how often it is asked.
+/// How long one resolver may take.
 const RESOLVER_WAIT: Duration = Duration::from_secs(3);
-const RESOLVER_ATTEMPTS: usize = 2;
 
 /// Asks the resolver of this machine.
 #[derive(Clone)]
@@ -58,30 +57,8 @@ impl Resolver {
     /// Asks `server`, or those that the system is configured to ask, or as a last resort this machine, as the C library
     /// does (resolv.conf(5)).
     pub(super) fn new(server: Option<SocketAddr>, authoritative_port: u16) -> Result<Self, ResolverError> {
-        let mut builder = match server {
-            Some(server) => {
-                let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                    connection.port = server.port();
-                    connection
-                });
-                let server = NameServerConfig::new(server.ip(), true, connections.into());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }
-            None => TokioResolver::builder_tokio().unwrap_or_else(|error| {
-                warn!(%error, "the system has no DNS configuration that can be used: this machine is asked");
-                let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }),
-        };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.timeout = RESOLVER_WAIT;
-        options.attempts = RESOLVER_ATTEMPTS;
-        // A delegation that was mended a moment ago is to be seen.
-        options.cache_size = 0;
-        Ok(Self { dns: builder.build().map_err(ResolverError)?, authoritative_port })
+        // What is not cached is seen: a delegation that was fixed a moment ago.
+        Ok(Self { dns: resolver(server, RESOLVER_WAIT)?, authoritative_port })
     }
 
     /// Where the CNAMEs of `name` lead, in lower case; `name` itself if there is none.
@@ -208,11 +185,6 @@ fn absolute(name: &Name) -> Name {
     name.set_fqdn(true);
     name
 }
-
-/// The system's configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the system's DNS configuration cannot be used: {0}; mend /etc/resolv.conf, or name a resolver")]
-pub struct ResolverError(#[source] NetError);
 
 /// Why it is not known where the record is to be set, or who answers for it.
 #[derive(Debug, thiserror::Error)]

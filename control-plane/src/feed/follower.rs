@@ -1,14 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Feed, State};
-use crate::{
-    store::{Changes, Store, StoreError, Withheld},
-    telemetry::chain,
-};
+use crate::store::{Changes, Store, StoreError, Withheld};
 
 /// How often the database is read when nobody says that there is something new.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,13 +46,13 @@ impl Follower {
         self.store.read_changes(before.revision(), &mut apply).await?;
         if head < before.revision() {
             warn!(
-                revision = %before.revision(),
-                database = %head,
+                revision = before.revision().0,
+                database = head.0,
                 "the database is behind what was read from it, as after a restore; everything is read anew"
             );
         }
         if is_new {
-            debug!(revision = %state.revision(), "published");
+            debug!(revision = state.revision().0, "published");
             self.feed.shared.state.send_replace(Arc::new(state));
         }
         self.feed.shared.answered.send_replace(question);
@@ -114,7 +112,7 @@ fn warn_of(withheld: &Withheld, before: &State) {
         warn!(
             event = "row_unreadable",
             resource = format!("{kind}/{id}"),
-            %revision,
+            revision = revision.0,
             reason,
             "the database has what cannot be read: edges keep what they serve of it, and nobody is sent it"
         );

@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use imbl::OrdMap;
+use switchyard_process::chain;
 use switchyard_proto::vocab::EdgeId;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,6 @@ use super::view::{Edge, FleetView};
 use crate::{
     model::EdgeRecord,
     store::{Store, StoreError},
-    telemetry::chain,
 };
 
 /// Between two looks at what has changed.

@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
+use switchyard_process::chain;
 use switchyard_proto::vocab::{Labels, Revision};
 use tokio::{
     sync::mpsc,
@@ -71,9 +72,12 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         };
         match served {
             Ok(never) => match never {},
-            Err(SessionError::Gone) => info!("the edge is gone"),
+            Err(SessionError::Gone) => warn!(event = "edge_disconnected", "edge disconnected"),
             Err(error) => {
-                info!(%error, "the stream is ended");
+                match error {
+                    SessionError::Ending => info!(event = "edge_disconnected", reason = %error, "edge disconnected"),
+                    _ => warn!(event = "edge_disconnected", error = chain(&error), "edge disconnected"),
+                }
                 // An edge that takes nothing is not told either.
                 let _ = timeout(self.deadlines.part, parts.send(Err(error))).await;
             }
@@ -89,7 +93,13 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
         };
         let received = self.received(&hello).await?;
         let withheld = Withheld::of(&hello);
-        info!(version = hello.version, revision = %hello.revision, resumed = received.is_some(), "the edge is here");
+        info!(
+            event = "edge_connected",
+            version = hello.version,
+            revision = hello.revision.0,
+            resumed = received.is_some(),
+            "edge connected"
+        );
         let link = self.view.connect(&self.identity, hello, received);
         // From here on a removal is noticed by the view; it may have come just before.
         if !self.feed.state().has_edge(&self.identity.id, self.identity.key) {
@@ -115,12 +125,15 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
             return Ok(None);
         }
         if hello.revision > state.revision() {
-            warn!(edge = %hello.revision, database = %state.revision(),
-                "the edge is ahead of the database, as after a restore; it is sent everything");
+            warn!(
+                revision = hello.revision.0,
+                database = state.revision().0,
+                "the edge is ahead of the database, as after a restore; it is sent everything"
+            );
             return Ok(None);
         }
         if hello.revision == state.revision() && hello.digest != state.visible(&self.labels(&state)).digest() {
-            warn!(revision = %hello.revision, "the edge has something else at this revision; it is sent everything");
+            warn!(revision = hello.revision.0, "the edge has something else at this revision; it is sent everything");
             return Ok(None);
         }
         Ok(Some(hello.revision))
@@ -198,7 +211,7 @@ impl<M: Stream<Item = Result<Message, MessageError>> + Unpin> Session<M> {
                 Ok(Some(revision))
             }
             (AckOutcome::DigestMismatch, BatchKind::Delta) => {
-                warn!(%revision, "the edge has something else than it should; it is sent everything");
+                warn!(revision = revision.0, "the edge has something else than it should; it is sent everything");
                 Ok(None)
             }
             // Sending the same again would not help.

@@ -116,7 +116,7 @@ impl FleetService for Fleet {
 
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
         let identity = self.identify(&request).await?;
-        let span = info_span!("edge", id = %identity.id, peer = %identity.peer);
+        let span = info_span!("edge", edge = %identity.id, peer = %identity.peer);
         let said = request.into_inner().map(|request| match request {
             Ok(request) => convert::said(request).map_err(|error| MessageError::Invalid(error.to_string())),
             Err(status) => Err(broken(&status)),

@@ -46,7 +46,8 @@ impl InviteService for Invites {
         let (stored, token) = created.await.map_err(|error| status(error, Some("invite")))?;
         // Of one that was not made there is nothing to show.
         let token = if validate_only { String::new() } else { token };
-        Ok(Response::new(CreateInviteResponse { invite: Some(convert_invite::message(&stored)), token }))
+        let invite = Some(convert_invite::message(&stored));
+        Ok(Response::new(CreateInviteResponse { invite, token, fleet_port: self.0.fleet_port.into() }))
     }
 
     async fn delete_invite(

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
+use switchyard_process::chain;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use tracing::{error, warn};
 
-use crate::{app::AppError, model::rules::BrokenRule, store::StoreError, telemetry::chain};
+use crate::{app::AppError, model::rules::BrokenRule, store::StoreError};
 
 /// In the domain field of google.rpc.ErrorInfo.
 const ERROR_DOMAIN: &str = "switchyard";

@@ -8,15 +8,15 @@ use rustls::{
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use switchyard_process::chain;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::telemetry::chain;
-
 /// Bytes of a file with a chain or a key.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the files are read again.
+const READ_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A certificate in files that somebody else takes care of; replaced when they are.
 pub struct CertificateFiles {
@@ -58,12 +58,15 @@ impl CertificateFiles {
         Ok(config)
     }
 
-    /// Looks at the files again and again, until `ending` is cancelled. What cannot be used is told of, and the old one stays.
-    pub async fn follow(self: Arc<Self>, ending: CancellationToken) {
+    /// Reads the files again by a timer and whenever `reloads` changes, until `ending` is cancelled. What cannot be used is
+    /// logged, and the old one stays.
+    pub async fn follow(self: Arc<Self>, mut reloads: watch::Receiver<()>, ending: CancellationToken) {
         loop {
             tokio::select! {
                 () = ending.cancelled() => return,
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = tokio::time::sleep(READ_INTERVAL) => {}
+                // The sender lives as long as the program.
+                Ok(()) = reloads.changed() => {}
             }
             match Read::files(&self.chain, &self.key) {
                 Ok(read) if read.text == self.current.load().text => {}

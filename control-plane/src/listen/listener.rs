@@ -1,6 +1,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
+use switchyard_process::chain;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -76,7 +77,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: 
                 handshakes.spawn(handshake(stream, peer, acceptor.clone(), permit, accepted.clone()));
             }
             Err(error) => {
-                warn!(%error, "a connection was not accepted");
+                warn!(error = chain(&error), "a connection was not accepted");
                 sleep(ACCEPT_RETRY_PAUSE).await;
             }
         }
@@ -92,7 +93,7 @@ async fn handshake(
 ) {
     // A change should not wait for another one to fill its segment.
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "the connection broke");
+        debug!(%peer, error = chain(&error), "the connection broke");
         return;
     }
     let stream = match acceptor {
@@ -102,9 +103,9 @@ async fn handshake(
             Ok(Err(error)) => {
                 // A certificate that is shown and refused is somebody who wants in; the rest is noise of the network.
                 if matches!(cause(&error), Some(rustls::Error::InvalidCertificate(_))) {
-                    warn!(%peer, %error, "a client certificate was refused");
+                    warn!(%peer, error = chain(&error), "a client certificate was refused");
                 } else {
-                    debug!(%peer, %error, "a TLS handshake failed");
+                    debug!(%peer, error = chain(&error), "a TLS handshake failed");
                 }
                 return;
             }

@@ -61,7 +61,7 @@ impl Hooks {
             Err(error) => {
                 // The URL may say more than is for everybody's eyes.
                 let error = error.without_url();
-                Approval::Unreachable(format!("the hook does not answer: {}", crate::telemetry::chain(&error)))
+                Approval::Unreachable(format!("the hook does not answer: {}", switchyard_process::chain(&error)))
             }
         }
     }

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use switchyard_process::chain;
 use switchyard_proto::{
     NameMemory,
     vocab::{EdgeId, HostPattern, ResourceKey},
@@ -27,7 +28,6 @@ use crate::{
     app::{App, AppError, issuance},
     feed::State,
     model::{Certificate, Domain, HookUrl, Phase},
-    telemetry::chain,
 };
 
 /// Calls of hooks in a second for the names of one domain.

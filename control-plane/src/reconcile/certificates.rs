@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -10,7 +11,6 @@ use crate::{
         certificate::{self, Renewals},
     },
     fleet::ServerCertificate,
-    telemetry::chain,
 };
 
 /// Between two looks: far less than a third of any lifetime.

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -7,7 +8,6 @@ use tracing::{info, warn};
 use crate::{
     model::Lease,
     store::{Store, StoreError},
-    telemetry::chain,
 };
 
 /// How long a lease is taken for: so long nobody does the work of one that died.

@@ -5,6 +5,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{Labels, ResourceKey, TicketKeysId};
 use tokio::time::sleep;
 use tracing::warn;
@@ -15,7 +16,6 @@ use crate::{
     fleet::FleetView,
     model::{Due, Lease, Timestamp},
     store::StoreError,
-    telemetry::chain,
 };
 
 /// The lease that this works under.

@@ -7,6 +7,7 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
+use switchyard_process::chain;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -105,7 +106,7 @@ async fn subscribe_again(pool: &PgPool) -> PgListener {
         tokio::time::sleep(pause).await;
         match subscribe(pool).await {
             Ok(listener) => return listener,
-            Err(error) => debug!(%error, "listen for new revisions"),
+            Err(error) => debug!(error = chain(&error), "listen for new revisions"),
         }
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }

@@ -14,8 +14,8 @@ use switchyard_control_plane::{
     config::{Admin, MasterKeySource, Orders, Settings},
     server::Server,
     store::Location,
-    telemetry::{LogFilter, LogFormat},
 };
+use switchyard_process::Origins;
 use switchyard_proto::{
     Bearer,
     v1::{
@@ -147,8 +147,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         previous_master_keys: Vec::new(),
         command: None,
         seed: None,
-        log_format: LogFormat::Text,
-        log_filter: LogFilter::default(),
+        origins: Origins::default(),
     }
 }
 

@@ -4,8 +4,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 
 /// Below this many remembered backends nothing is tidied up.
 const TIDY_LENGTH_MIN: usize = 64;
+
+/// How often it is logged that a backend is down.
+const DOWN_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// All backends that this process knows, by identity.
 #[derive(Debug)]
@@ -71,6 +75,9 @@ impl Backends {
 #[repr(align(128))]
 pub struct BackendHandle {
     in_flight: AtomicU32,
+    /// Whether it could not be connected to the last time that this was logged.
+    is_down: AtomicBool,
+    down_logged: Mutex<Option<Instant>>,
     port: u16,
     host: Host,
 }
@@ -87,7 +94,13 @@ impl BackendHandle {
             BackendHost::Ip(ip) => Host::Address([SocketAddr::new(*ip, port)]),
             BackendHost::Name(name) => Host::Name { name: name.clone(), addresses: ArcSwap::default() },
         };
-        Self { in_flight: AtomicU32::new(0), port, host }
+        Self {
+            in_flight: AtomicU32::new(0),
+            is_down: AtomicBool::new(false),
+            down_logged: Mutex::default(),
+            port,
+            host,
+        }
     }
 
     /// Its name, unless it is given by address.
@@ -121,6 +134,24 @@ impl BackendHandle {
             addresses.store(Arc::new(new));
         }
         changed
+    }
+
+    /// It cannot be connected to. Returns whether that is to be logged: not again and again while it is down, nor when only some
+    /// of its addresses are.
+    pub fn unreachable(&self, now: Instant) -> bool {
+        let mut logged = self.down_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = logged.is_none_or(|at| now.saturating_duration_since(at) >= DOWN_LOG_INTERVAL);
+        if is_due {
+            *logged = Some(now);
+            self.is_down.store(true, Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// There is a connection to it. Returns whether that is to be logged: after it was logged that there was none.
+    pub fn reached(&self) -> bool {
+        // It is read by all workers, and seldom changes.
+        self.is_down.load(Ordering::Relaxed) && self.is_down.swap(false, Ordering::Relaxed)
     }
 
     /// Requests that it has now.
@@ -173,6 +204,17 @@ mod tests {
         assert_eq!(backends.handle(&address("10.0.0.1:81")).requests_in_flight(), 0);
         drop(request);
         assert_eq!(first.requests_in_flight(), 0);
+    }
+
+    #[test]
+    fn what_is_down_is_logged_once_a_minute_and_once_when_it_is_back() {
+        let handle = Backends::new().handle(&address("10.0.0.1:80"));
+        let now = Instant::now();
+        assert!(!handle.reached());
+        assert!(handle.unreachable(now) && !handle.unreachable(now + DOWN_LOG_INTERVAL / 2));
+        assert!(handle.reached() && !handle.reached());
+        assert!(!handle.unreachable(now + DOWN_LOG_INTERVAL / 2) && !handle.reached());
+        assert!(handle.unreachable(now + DOWN_LOG_INTERVAL) && handle.reached());
     }
 
     #[test]

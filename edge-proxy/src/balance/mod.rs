@@ -7,8 +7,10 @@
 //! Nothing here waits or locks while a request is served. Resolving names is left to `resolve`, connecting to `proxy`.
 
 mod backend;
+mod pool;
 mod rotation;
 
 pub use backend::{BackendHandle, Backends, InFlight};
+pub use pool::{Pool, PooledBackend};
 pub(crate) use rotation::ATTEMPTS_MAX;
 pub use rotation::{Attempt, Attempts, Rotation};

@@ -6,10 +6,8 @@ use std::{
     },
 };
 
-use crate::{
-    snapshot::{Pool, PooledBackend},
-    verify::BackendName,
-};
+use super::{Pool, PooledBackend};
+use crate::verify::BackendName;
 
 /// Positions that one worker keeps. Pools whose numbers are this far apart share one, which is harmless.
 const POSITIONS: usize = 1024;
@@ -104,67 +102,61 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use switchyard_proto::{
-        resource::{self, Backend, Tags},
-        vocab::{BackendAddress, BackendId, HostPattern, ServiceId, Tag},
+        resource::{Backend, Tags},
+        vocab::{BackendAddress, BackendId, ServiceId, Tag},
     };
 
     use super::*;
-    use crate::{
-        balance::Backends,
-        snapshot::{Domain, Service, Snapshot, Target},
-    };
+    use crate::balance::Backends;
 
-    /// The only target of a snapshot with a backend at each address.
-    fn target(known: &Arc<Backends>, addresses: &[&str]) -> Target {
-        let service = ServiceId::parse("shop").unwrap();
-        let tag = Tag::parse("a").unwrap();
-        let mut edit = Snapshot::new(known.clone()).edit();
-        edit.put_service(Service::new(resource::Service::new(service.clone())).unwrap());
-        let host = HostPattern::parse("shop.example").unwrap();
-        edit.put_domain(Domain::new(resource::Domain::new(host, service.clone(), tag.clone())).unwrap());
+    /// A pool with a backend at each address.
+    fn pool(known: &Arc<Backends>, addresses: &[&str]) -> Pool {
+        let mut pool = Pool::default();
         for (number, address) in addresses.iter().enumerate() {
             let id = BackendId::parse(&number.to_string()).unwrap();
             let address = BackendAddress::parse(address).unwrap();
-            let tags = Tags::new(vec![tag.clone()]).unwrap();
-            edit.put_backend(Backend::new(id, service.clone(), address, tags));
+            let tags = Tags::new(vec![Tag::parse("a").unwrap()]).unwrap();
+            let handle = known.handle(&address);
+            let backend = Backend::new(id, ServiceId::parse("shop").unwrap(), address, tags);
+            pool.insert(Arc::new(PooledBackend::new(backend, String::new(), handle)));
         }
-        edit.finish().route("shop.example").unwrap().target().unwrap().clone()
+        pool
     }
 
-    fn tried(target: &Target, rotation: &Rotation) -> Vec<String> {
-        let mut attempts = rotation.begin(target.pool_index);
-        std::iter::from_fn(|| attempts.next(&target.pool)).map(|attempt| attempt.address.to_string()).collect()
+    fn tried(pool: &Pool, rotation: &Rotation) -> Vec<String> {
+        let mut attempts = rotation.begin(0);
+        std::iter::from_fn(|| attempts.next(pool)).map(|attempt| attempt.address.to_string()).collect()
     }
 
     #[test]
     fn each_request_begins_at_the_next_backend_and_tries_each_once() {
-        let target = target(&Backends::new(), &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        let pool = pool(&Backends::new(), &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
         let rotation = Rotation::new(1);
-        assert_eq!(tried(&target, &rotation), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
-        assert_eq!(tried(&target, &rotation), ["10.0.0.3:80", "10.0.0.1:80", "10.0.0.2:80"]);
-        assert_eq!(tried(&target, &rotation), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        assert_eq!(tried(&pool, &rotation), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
+        assert_eq!(tried(&pool, &rotation), ["10.0.0.3:80", "10.0.0.1:80", "10.0.0.2:80"]);
+        assert_eq!(tried(&pool, &rotation), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
     }
 
     #[test]
     fn all_addresses_of_a_name_are_tried_after_one_of_each_backend() {
         let known = Backends::new();
-        let target = target(&known, &["shop.internal:80", "10.0.0.9:80", "other.internal:80"]);
-        let named = &target.pool.backends()[0].handle;
+        let pool = pool(&known, &["shop.internal:80", "10.0.0.9:80", "other.internal:80"]);
+        let named = &pool.backends()[0].handle;
         named.resolved(["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|ip| ip.parse().unwrap()));
         let expected = ["10.0.0.1:80", "10.0.0.9:80", "10.0.0.2:80", "10.0.0.3:80"];
-        assert_eq!(tried(&target, &Rotation::new(0)), expected);
+        assert_eq!(tried(&pool, &Rotation::new(0)), expected);
     }
 
     #[test]
     fn attempts_are_bounded_with_those_that_are_repeated() {
         let addresses: Vec<_> = (1..=20).map(|number| format!("10.0.0.{number}:80")).collect();
         let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
-        let target = target(&Backends::new(), &addresses);
-        assert_eq!(tried(&target, &Rotation::new(0)).len(), ATTEMPTS_MAX as usize);
-        let mut attempts = Rotation::new(0).begin(target.pool_index);
-        assert!(attempts.next(&target.pool).is_some());
+        let pool = pool(&Backends::new(), &addresses);
+        assert_eq!(tried(&pool, &Rotation::new(0)).len(), ATTEMPTS_MAX as usize);
+        let mut attempts = Rotation::new(0).begin(0);
+        assert!(attempts.next(&pool).is_some());
         assert_eq!(std::iter::repeat_with(|| attempts.repeat()).take_while(|again| *again).count(), 5);
-        assert!(attempts.next(&target.pool).is_none());
+        assert!(attempts.next(&pool).is_none());
         assert_eq!(attempts.made(), ATTEMPTS_MAX);
     }
 }

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 
 use rustls::server::ClientHello;
-use switchyard_proto::{resource::TlsVersion, vocab::normalize_host};
-
-use crate::{
-    snapshot::{Domain, LiveSnapshot},
-    tls::ACME_TLS,
-    verify::ClientAuthentication,
+use switchyard_proto::{
+    resource::TlsVersion,
+    vocab::{HostPattern, normalize_host},
 };
+
+use crate::{snapshot::LiveSnapshot, tls::ACME_TLS, verify::ClientAuthentication};
 
 /// What becomes of a connection that began with a ClientHello.
 #[derive(Debug)]
@@ -38,6 +37,13 @@ pub(super) enum Decision {
         /// For which name, in lower case.
         server_name: Box<str>,
     },
+    /// The client is told that its name is unknown, though it belongs to a domain, which has no certificate.
+    NoCertificate {
+        /// For which name, in lower case.
+        server_name: Box<str>,
+        /// Which.
+        domain: HostPattern,
+    },
     /// The client is told that its name is unknown.
     RefuseName,
 }
@@ -63,10 +69,11 @@ pub(super) fn decide(hello: &ClientHello<'_>, live: &LiveSnapshot) -> Decision {
     }
     let domain = snapshot.domain(&server_name);
     if snapshot.certificate(&server_name).is_none() {
-        return if domain.is_some_and(Domain::is_on_demand) {
-            Decision::AskFor { server_name: server_name.into_owned().into() }
-        } else {
-            Decision::RefuseName
+        let server_name = server_name.clone().into_owned().into();
+        return match domain {
+            Some(domain) if domain.is_on_demand() => Decision::AskFor { server_name },
+            Some(domain) => Decision::NoCertificate { server_name, domain: domain.settings.host.clone() },
+            None => Decision::RefuseName,
         };
     }
     let minimum = domain.map(|domain| domain.settings.minimum_tls_version).unwrap_or_default();

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp},
@@ -9,10 +9,7 @@ use pingora_proxy::HttpProxy;
 use pingora_timeout::timeout;
 
 use super::stream::EdgeStream;
-use crate::proxy::Proxy;
-
-/// A client's connection without a request is closed after this time.
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+use crate::{connection::KEEPALIVE, proxy::Proxy};
 
 /// Serves the requests of an HTTP/1.1 connection, one after the other. Pingora gets the connection when a request begins:
 /// what it needs for one (some 20 KiB) is not held by connections that wait.

@@ -8,16 +8,15 @@
 //! What a request gets is left to `proxy`.
 
 mod bind;
-mod connection;
 mod decision;
 mod drain;
 mod http1;
+mod missing;
 mod service;
 mod stream;
 mod write_buffer;
 
 pub use bind::{BindError, bind};
-pub use connection::{Connection, Transport, Trust, TrustedNetworks};
 pub use drain::Drain;
-pub(crate) use http1::KEEPALIVE;
-pub use service::{EdgeService, Handshakes, Sockets, Worker};
+pub use missing::MissingCertificates;
+pub use service::{EdgeService, Handshakes, Sockets};

@@ -17,6 +17,7 @@ use rustls::{
     ProtocolVersion,
     server::{Accepted, Acceptor},
 };
+use switchyard_process::{EndsProgram, chain};
 use switchyard_proto::resource::TlsVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,18 +26,19 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, timeout_at},
 };
 use tokio_rustls::{StartHandshake, server::TlsStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
-    connection::{Connection, Transport},
     decision::{Decision, UNRECOGNIZED_NAME, decide},
     drain::Drain,
     http1,
+    missing::MissingCertificates,
     stream::EdgeStream,
 };
 use crate::{
+    connection::{Connection, Transport},
     on_demand::{NoCertificate, OnDemand},
-    proxy::{self, Metrics, Proxy, Settings},
+    proxy::{self, Metrics, Proxy, Settings, Worker},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError, challenge_config},
     verify::Authenticated,
@@ -69,15 +71,8 @@ pub struct Handshakes {
     pub tls: ServerConfigs,
     /// What waits for a certificate that is not there.
     pub on_demand: OnDemand,
-}
-
-/// Which worker it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Worker {
-    /// From 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
+    /// What is said of domains without a certificate.
+    pub missing: MissingCertificates,
 }
 
 /// One worker: its sockets, its connections to clients and backends, and its place in the rotation. It runs on a
@@ -85,6 +80,7 @@ pub struct Worker {
 pub struct EdgeService {
     name: String,
     sockets: Option<Sockets>,
+    ends_program: Option<EndsProgram>,
     listener: Arc<Listener>,
 }
 
@@ -113,7 +109,14 @@ impl EdgeService {
         let proxy = proxy::http_proxy(worker, live.clone(), settings.clone(), metrics.clone());
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let listener = Listener { proxy: Arc::new(proxy), handshakes, live, settings, metrics, drain, permits };
-        Self { name: format!("worker {}", worker.index), sockets: Some(sockets), listener: Arc::new(listener) }
+        let name = format!("worker {}", worker.index);
+        Self { name, sockets: Some(sockets), ends_program: None, listener: Arc::new(listener) }
+    }
+
+    /// Ends the program when the worker fails.
+    #[must_use]
+    pub fn ending_program(self, ends_program: EndsProgram) -> Self {
+        Self { ends_program: Some(ends_program), ..self }
     }
 }
 
@@ -121,10 +124,12 @@ impl EdgeService {
 impl Service for EdgeService {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
         let Some(Sockets { http, https }) = self.sockets.take() else { return };
+        // Dropped on the way out of a failure or a panic.
+        let ends_program = self.ends_program.take();
         let (http, https) = match (TcpListener::from_std(http), TcpListener::from_std(https)) {
             (Ok(http), Ok(https)) => (http, https),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "{} cannot use its listening sockets", self.name);
+                error!(worker = self.name, error = chain(&error), "a worker cannot use its listening sockets");
                 return;
             }
         };
@@ -134,6 +139,9 @@ impl Service for EdgeService {
         );
         // Wakes connections that wait for a next request.
         self.listener.proxy.cleanup().await;
+        if let Some(ends_program) = ends_program {
+            ends_program.disarm();
+        }
     }
 
     fn name(&self) -> &str {
@@ -170,7 +178,10 @@ impl Listener {
                 }
                 Err(error) => {
                     if !failing {
-                        warn!(%error, "no connection can be accepted; raise the limit of open files if this goes on");
+                        warn!(
+                            error = chain(&error),
+                            "no connection can be accepted; raise the limit of open files if this goes on"
+                        );
                         failing = true;
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -207,8 +218,10 @@ impl Listener {
                 Err(error) => {
                     self.metrics.handshake_failed();
                     match error {
-                        HandshakeError::Unauthenticated { .. } => info!(%peer, %error, "a client was refused"),
-                        _ => debug!(%peer, %error, "TLS handshake"),
+                        HandshakeError::Unauthenticated { .. } => {
+                            info!(%peer, error = chain(&error), "a client was refused")
+                        }
+                        _ => debug!(%peer, error = chain(&error), "TLS handshake failed"),
                     }
                     return;
                 }
@@ -217,7 +230,7 @@ impl Listener {
         match stream.is_http2().await {
             Ok(true) => drop(self.proxy.process_new(stream, &draining).await),
             Ok(false) => http1::serve(&self.proxy, stream, &draining).await,
-            Err(error) => debug!(%peer, %error, "nothing came"),
+            Err(error) => debug!(%peer, error = chain(&error), "no request was received"),
         }
     }
 
@@ -268,6 +281,11 @@ impl Listener {
                 // Nothing is said over it (RFC 8737, section 3).
                 tls.shutdown().await?;
                 Err(HandshakeError::Proven { server_name })
+            }
+            Decision::NoCertificate { server_name, domain } => {
+                self.handshakes.missing.report(&domain, &server_name);
+                refuse_name(&mut tcp).await?;
+                Err(HandshakeError::UnknownName)
             }
             // What was there a moment ago is gone.
             Decision::AskFor { .. } | Decision::RefuseName => {

@@ -26,7 +26,8 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{connection::Connection, write_buffer::Buffered};
+use super::write_buffer::Buffered;
+use crate::connection::Connection;
 
 /// From the first byte of a request's header to its last.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -329,7 +330,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::listen::{Transport, TrustedNetworks};
+    use crate::connection::{Transport, TrustedNetworks};
 
     async fn pair() -> (TcpStream, EdgeStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,7 +10,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::request_id::{Randomness, is_request_id, is_traceparent};
 use crate::{
-    listen::{Connection, Transport, Trust},
+    connection::{Connection, Transport, Trust},
     verify::VerifiedCertificate,
 };
 
@@ -250,7 +250,7 @@ mod tests {
     use std::hash::RandomState;
 
     use super::*;
-    use crate::listen::TrustedNetworks;
+    use crate::connection::TrustedNetworks;
 
     fn connection(client: &str, trusted: &str, transport: Transport) -> Connection {
         let trusted = TrustedNetworks::new(trusted.split_whitespace().map(|net| net.parse().unwrap()).collect());

@@ -28,7 +28,6 @@ use pingora_proxy::HttpProxy;
 
 use crate::{
     balance::{ATTEMPTS_MAX, Rotation},
-    listen::Worker,
     snapshot::LiveSnapshot,
 };
 use request_id::Randomness;
@@ -44,6 +43,15 @@ const HTTP2_REQUESTS_MAX: u32 = 100;
 const HTTP2_HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// A client's HTTP/2 connection without requests is closed after this time.
 const HTTP2_IDLE: Duration = Duration::from_secs(75);
+
+/// Which worker it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker {
+    /// From 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+}
 
 /// What one worker knows to serve requests.
 pub(crate) struct Proxy {

@@ -1,7 +1,7 @@
 use switchyard_proto::resource::ClientCertificateMode;
 
 use crate::{
-    listen::{Connection, Transport},
+    connection::{Connection, Transport},
     snapshot::Domain,
 };
 
@@ -44,7 +44,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{listen::TrustedNetworks, verify::ClientAuthentication};
+    use crate::{connection::TrustedNetworks, verify::ClientAuthentication};
 
     const HOST: &str = "shop.example";
 

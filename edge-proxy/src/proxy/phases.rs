@@ -11,7 +11,9 @@ use pingora_core::{
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use switchyard_process::chain;
 use switchyard_proto::vocab::normalize_host;
+use tracing::{info, warn};
 
 use super::{
     Proxy, access_log,
@@ -24,9 +26,9 @@ use super::{
     upstream::{Exchange, peer},
 };
 use crate::{
-    balance::{Attempt, Attempts, InFlight},
-    listen::{Connection, KEEPALIVE, Transport},
-    snapshot::{PooledBackend, Route, Token},
+    balance::{Attempt, Attempts, InFlight, PooledBackend},
+    connection::{Connection, KEEPALIVE, Transport},
+    snapshot::{Route, Token},
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -148,6 +150,9 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         if let Some(last) = &context.last {
             last.backend.proved(last.name);
+            if last.backend.handle.reached() {
+                info!(backend = %last.backend.backend.id, address = %last.address, "a backend is up again");
+            }
         }
         let client = session.req_header();
         if request.version != Version::HTTP_2 {
@@ -203,8 +208,13 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.attempt_failed(context, &error);
-        context.by_other_name =
-            context.last.take().filter(|_| is_unproven(&error)).and_then(|last| other_name(last, context));
+        if let Some(last) = context.last.take() {
+            context.by_other_name =
+                is_unproven(&error).then(|| last.clone()).and_then(|last| other_name(last, context));
+            if context.by_other_name.is_none() {
+                report_down(&last, &error);
+            }
+        }
         error.set_retry(true);
         error
     }
@@ -410,6 +420,14 @@ fn other_name(last: Attempt, context: &Context) -> Option<Attempt> {
     let tls = context.route.as_ref()?.target()?.service.tls.as_ref()?;
     let is_left = tls.has_second_name() && !last.both_names;
     is_left.then(|| Attempt { name: last.name.other(), both_names: true, ..last })
+}
+
+/// Logs that a backend cannot be connected to.
+fn report_down(Attempt { backend, address, .. }: &Attempt, error: &Error) {
+    if backend.handle.unreachable(Instant::now()) {
+        let (id, service) = (&backend.backend.id, &backend.backend.service);
+        warn!(event = "backend_down", backend = %id, %service, %address, error = chain(error), "a backend is down");
+    }
 }
 
 /// What a client is told when a backend failed.

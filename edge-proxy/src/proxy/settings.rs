@@ -1,4 +1,4 @@
-use crate::listen::TrustedNetworks;
+use crate::connection::TrustedNetworks;
 
 /// What holds for all requests of this program.
 #[derive(Clone, Debug)]
@@ -12,8 +12,7 @@ pub struct Settings {
 }
 
 /// Whether every request is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AccessLog {
     /// One line each.
     #[default]

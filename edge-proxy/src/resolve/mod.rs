@@ -6,15 +6,15 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hickory_resolver::{
-    TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
+use hickory_resolver::{TokioResolver, net::NetError};
+use switchyard_process::{
+    chain,
+    resolver::{ResolverError, resolver},
 };
 use switchyard_proto::vocab::HostPattern;
 use tokio::task::JoinSet;
@@ -32,9 +32,8 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Names that are looked up at the same time.
 const LOOKUPS_MAX: usize = 32;
-/// How long one server of DNS may take, and how often it is asked.
+/// How long one server of DNS may take.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-const SERVER_ATTEMPTS: usize = 2;
 /// Addresses of one name that are used.
 const ADDRESSES_MAX: usize = 64;
 
@@ -77,33 +76,8 @@ impl Resolver {
     /// # Errors
     ///
     /// The configuration cannot be used.
-    pub fn new(backends: Arc<Backends>, server: Option<SocketAddr>) -> Result<Self, ResolveError> {
-        let mut builder = match server {
-            Some(server) => {
-                let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                    connection.port = server.port();
-                    connection
-                });
-                let server = NameServerConfig::new(server.ip(), true, connections.into());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }
-            None => TokioResolver::builder_tokio().unwrap_or_else(|error| {
-                // Not a reason to serve nothing: most backends may be given by address, or be in the hosts file.
-                warn!(%error, "the system has no DNS configuration that can be used: this machine is asked");
-                let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }),
-        };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.timeout = SERVER_TIMEOUT;
-        options.attempts = SERVER_ATTEMPTS;
-        // How long answers are used is decided here.
-        options.cache_size = 0;
-        let dns = builder.build().map_err(ResolveError::System)?;
-        Ok(Self { backends, dns })
+    pub fn new(backends: Arc<Backends>, server: Option<SocketAddr>) -> Result<Self, ResolverError> {
+        Ok(Self { backends, dns: resolver(server, SERVER_TIMEOUT)? })
     }
 
     /// Keeps all names resolved until `ending` is cancelled.
@@ -197,7 +171,7 @@ impl Name {
             }
             Err(error) => {
                 if self.health != Health::Failing {
-                    warn!(%name, %error, "a backend's name has no answer: the last good one is used, if there was one");
+                    warn!(%name, error = chain(&error), "a backend's name has no answer: the last good one is used, if there was one");
                 }
                 self.due = Some(Instant::now() + self.pause);
                 self.pause = (2 * self.pause).min(RETRY_PAUSE_MAX);
@@ -222,16 +196,6 @@ async fn sleep_until(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Why names cannot be resolved at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    /// The system's configuration cannot be used.
-    #[error(
-        "the system's DNS configuration cannot be used: {0}; mend /etc/resolv.conf, or name a server with --dns-server"
-    )]
-    System(#[source] NetError),
 }
 
 #[cfg(test)]

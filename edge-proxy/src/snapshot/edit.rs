@@ -1,11 +1,12 @@
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use switchyard_proto::{
     resource::{self, Backend, BackendState},
     vocab::{BackendId, CertificateId, HostPattern, ServiceId, TicketKeysId},
 };
 
-use super::{Certificate, Challenge, Domain, DomainEntry, PooledBackend, Service, Snapshot, TicketKeys};
+use super::{Certificate, Challenge, Domain, DomainEntry, Service, Snapshot, TicketKeys};
+use crate::balance::PooledBackend;
 
 /// The making of a snapshot's successor. Changes may come in any order.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Edit {
     pub fn put_backend(&mut self, backend: Backend) {
         let handle = self.next.known_backends.handle(&backend.address);
         let host = backend.address.host().to_string();
-        let backend = Arc::new(PooledBackend { backend, host, by_second_name: AtomicBool::default(), handle });
+        let backend = Arc::new(PooledBackend::new(backend, host, handle));
         let Backend { id, service, address: _, tags, state } = &backend.backend;
         // Before the old one is let go: a pool that both are in keeps its place.
         let slots: Vec<_> = tags.iter().map(|tag| self.next.pools.acquire(&(service.clone(), tag.clone()))).collect();

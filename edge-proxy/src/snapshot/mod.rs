@@ -16,10 +16,7 @@ mod resource;
 mod slots;
 mod tickets;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 use switchyard_proto::{
@@ -27,10 +24,7 @@ use switchyard_proto::{
     vocab::{BackendId, CertificateId, ServiceId, Tag},
 };
 
-use crate::{
-    balance::{BackendHandle, Backends},
-    verify::BackendName,
-};
+use crate::balance::{Backends, Pool, PooledBackend};
 use hosts::HostTable;
 use slots::Slots;
 
@@ -63,25 +57,6 @@ struct DomainEntry {
     domain: Domain,
     service: u32,
     pool: u32,
-}
-
-/// The active backends of one service that carry one tag, by id.
-#[derive(Clone, Debug, Default)]
-pub struct Pool {
-    backends: Vec<Arc<PooledBackend>>,
-}
-
-/// A backend and what this process knows of it.
-#[derive(Debug)]
-pub struct PooledBackend {
-    /// What it is.
-    pub backend: Backend,
-    /// The host of its address, as text.
-    pub host: String,
-    /// Whether it proved itself by the second name the last time.
-    by_second_name: AtomicBool,
-    /// How it is.
-    pub handle: Arc<BackendHandle>,
 }
 
 /// Where the requests for one host go. It holds nothing of the snapshot but what the request needs.
@@ -133,7 +108,7 @@ impl Snapshot {
 
     fn target(&self, entry: &DomainEntry) -> Option<Target> {
         let pool = self.pools.at(entry.pool);
-        if pool.backends.is_empty() {
+        if pool.backends().is_empty() {
             return None;
         }
         let service = self.services.at(entry.service).as_ref()?;
@@ -211,46 +186,6 @@ impl Route {
     /// Lets go of the backends, once nothing more will be tried.
     pub fn release_target(&mut self) {
         self.target = None;
-    }
-}
-
-impl PooledBackend {
-    /// The name by which it proved itself the last time.
-    pub fn name(&self) -> BackendName {
-        if self.by_second_name.load(Ordering::Relaxed) { BackendName::Second } else { BackendName::First }
-    }
-
-    /// Notes the name by which it proved itself.
-    pub fn proved(&self, name: BackendName) {
-        let by_second_name = name == BackendName::Second;
-        // It is read by all workers, and seldom changes.
-        if self.by_second_name.load(Ordering::Relaxed) != by_second_name {
-            self.by_second_name.store(by_second_name, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Pool {
-    /// Its backends, ordered by id.
-    pub fn backends(&self) -> &[Arc<PooledBackend>] {
-        &self.backends
-    }
-
-    fn insert(&mut self, backend: Arc<PooledBackend>) {
-        match self.position(&backend.backend.id) {
-            Ok(at) => self.backends[at] = backend,
-            Err(at) => self.backends.insert(at, backend),
-        }
-    }
-
-    fn remove(&mut self, id: &BackendId) {
-        if let Ok(at) = self.position(id) {
-            self.backends.remove(at);
-        }
-    }
-
-    fn position(&self, id: &BackendId) -> Result<usize, usize> {
-        self.backends.binary_search_by(|pooled| pooled.backend.id.cmp(id))
     }
 }
 

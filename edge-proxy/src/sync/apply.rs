@@ -1,5 +1,6 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{Digest, Revision, ServiceId};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -7,10 +8,11 @@ use tracing::{info, warn};
 use super::{
     batch::Batch,
     held::{DigestMismatch, Held, KeptServed, Record, Rejection},
+    metrics::SyncMetrics,
     seal::StoreKey,
     store::{Persistence, Store, StoreError},
 };
-use crate::{balance::Backends, snapshot::LiveSnapshot, telemetry::SyncMetrics};
+use crate::{balance::Backends, snapshot::LiveSnapshot};
 
 /// Takes batches: to memory, to the disk, to traffic, in this order but for the disk, which may refuse.
 #[derive(Debug)]
@@ -147,14 +149,19 @@ impl Applier {
                 let persistence = self.persist(applied.record);
                 self.metrics.batch(kind);
                 self.tell();
-                info!(%revision, kind = kind.as_str(), rejected = self.held.rejected(), "serving a new revision");
+                info!(
+                    revision = revision.0,
+                    kind = kind.as_str(),
+                    rejected = self.held.rejected(),
+                    "serving a new revision"
+                );
                 for Rejection { key, revision, reason } in self.held.rejections() {
-                    warn!(resource = %key, %revision, reason, "not served: its last good version is, if there was one");
+                    warn!(resource = %key, revision = revision.0, reason, "not served: its last good version is, if there was one");
                 }
                 self.outcome(revision, Ok(()), persistence)
             }
             Err(mismatch) => {
-                warn!(%mismatch, "a batch does not fit to what this edge has: everything is asked for");
+                warn!(error = chain(&mismatch), "a batch does not fit to what this edge has: everything is asked for");
                 self.outcome(revision, Err(mismatch), Persistence::Persisted)
             }
         }

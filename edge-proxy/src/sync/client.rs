@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Uri;
+use switchyard_process::{chain, handshake::tls_error};
 use switchyard_proto::{
     fleet::v1::{self as wire, fleet_service_client::FleetServiceClient, sync_request, sync_response},
     schema::KnownSchema,
@@ -10,9 +11,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status as GrpcStatus, Streaming};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
+    advice,
     apply::{Applier, Link, Outcome},
     batch::{Assembly, InvalidBatch},
     channel::{channel, jittered},
@@ -94,9 +96,8 @@ impl Client {
             self.questions.close();
             match ended {
                 Err(error @ SessionError::Applier(_)) => {
-                    // What is held is gone with the task: only a new start helps.
-                    warn!(error = &error as &dyn std::error::Error, "ending");
-                    ending.cancel();
+                    // What was received is gone with the task: only a new start helps.
+                    error!(error = chain(&error), "batches cannot be applied any more");
                     return;
                 }
                 Err(error) if is_certificate_refused(&error) => {
@@ -105,7 +106,8 @@ impl Client {
                 }
                 Err(error) => warn!(
                     control_plane = %uri,
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
+                    hint = advice::connection(&error),
                     "no stream to the control plane: this edge serves what it has, and tries again"
                 ),
                 Ok(never) => match never {},
@@ -267,20 +269,14 @@ fn rejection(rejection: Rejection) -> wire::Rejection {
 
 /// Whether the control plane ended the handshake because of this edge's certificate: by its clock it has expired, perhaps.
 fn is_certificate_refused(error: &SessionError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let tls = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = tls.map_or_else(|| error.downcast_ref(), |inner| inner.downcast_ref());
-        if let Some(rustls::Error::AlertReceived(alert)) = tls {
-            return matches!(
-                alert,
-                rustls::AlertDescription::CertificateExpired | rustls::AlertDescription::BadCertificate
-            );
-        }
-        cause = match error.downcast_ref::<SessionError>() {
-            Some(SessionError::Refused(status)) => std::error::Error::source(status),
-            _ => error.source(),
-        };
-    }
-    false
+    let error: &(dyn std::error::Error + 'static) = match error {
+        SessionError::Refused(status) => status,
+        error => error,
+    };
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::AlertReceived(
+            rustls::AlertDescription::CertificateExpired | rustls::AlertDescription::BadCertificate
+        ))
+    )
 }

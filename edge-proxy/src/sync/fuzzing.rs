@@ -21,13 +21,13 @@ use super::{
     apply::Applier,
     batch::{Assembly, Received},
     held::{Held, Kept, KeptServed},
+    metrics::SyncMetrics,
     seal::StoreKey,
     store::{Loaded, Persistence, StoreError},
 };
 use crate::{
     balance::Backends,
     snapshot::{LiveSnapshot, Snapshot},
-    telemetry::SyncMetrics,
 };
 
 /// Takes `bytes` as messages of a control plane, each with its length before it, and then as what was kept of them on disk. The

@@ -8,13 +8,17 @@ use std::{
 
 use http::Uri;
 use rustls::{ClientConfig, crypto::CryptoProvider};
+use switchyard_process::chain;
 use switchyard_proto::fleet::v1::{self as wire, fleet_service_client::FleetServiceClient};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::channel::{channel, jittered};
+use super::{
+    advice,
+    channel::{channel, jittered},
+};
 use crate::identity::{Identity, JoinToken};
 
 /// How long a control plane may take to answer: it takes a second over those it does not know.
@@ -92,7 +96,8 @@ impl Membership {
                 }
                 Err(error) => warn!(
                     control_plane = %uri,
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
+                    hint = self.advice(&error),
                     "no certificate for this edge: it serves what it has, and tries again"
                 ),
             }
@@ -102,6 +107,14 @@ impl Membership {
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    fn advice(&self, error: &ObtainError) -> Option<String> {
+        match error {
+            ObtainError::Connect(error) => advice::connection(error),
+            ObtainError::Refused(status) if !self.identity.has_joined() => advice::join(self.identity.id(), status),
+            _ => None,
         }
     }
 

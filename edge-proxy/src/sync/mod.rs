@@ -4,6 +4,7 @@
 //! be served keeps its last good version and holds up nothing else. What was received is on disk before it is
 //! acknowledged, unless the disk refuses. How traffic is served is left to `proxy`; it never waits for anything here.
 
+mod advice;
 mod apply;
 mod batch;
 mod channel;
@@ -13,6 +14,7 @@ mod convert;
 pub mod fuzzing;
 mod held;
 mod membership;
+mod metrics;
 mod seal;
 mod store;
 
@@ -21,5 +23,6 @@ pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
 pub use held::Rejection;
 pub use membership::Membership;
+pub use metrics::SyncMetrics;
 pub use seal::StoreKey;
 pub use store::StoreError;

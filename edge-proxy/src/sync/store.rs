@@ -12,6 +12,7 @@ use std::{
 };
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use switchyard_process::chain;
 use switchyard_proto::vocab::{Digest, ResourceKey, Revision};
 use tracing::warn;
 
@@ -161,7 +162,7 @@ impl Store {
             Err(error) => {
                 warn!(
                     store = %self.path.display(),
-                    %error,
+                    error = chain(&error),
                     "the disk refuses what this edge received; it is served all the same"
                 );
                 // redb takes nothing more after an error.

@@ -28,9 +28,10 @@ use rustls::{
 };
 use serde_json::{Map, Value};
 use switchyard_edge_proxy::{
-    listen::{self, Drain, EdgeService, Handshakes, Sockets, TrustedNetworks, Worker},
+    connection::TrustedNetworks,
+    listen::{self, Drain, EdgeService, Handshakes, MissingCertificates, Sockets},
     on_demand::OnDemand,
-    proxy::{AccessLog, Metrics, Settings},
+    proxy::{AccessLog, Metrics, Settings, Worker},
     snapshot::{Certificate, Domain, Edit, LiveSnapshot, Service, Snapshot},
     tls,
 };
@@ -82,7 +83,11 @@ impl Edge {
         });
         let metrics = Metrics::register(&mut Registry::default());
         let (on_demand, _) = OnDemand::new(live.clone());
-        let handshakes = Handshakes { tls: tls::ServerConfigs::new(live.clone()).unwrap(), on_demand };
+        let handshakes = Handshakes {
+            tls: tls::ServerConfigs::new(live.clone()).unwrap(),
+            on_demand,
+            missing: MissingCertificates::default(),
+        };
         let drain = Drain::new();
         let service = |(index, (http, https))| {
             let worker = Worker { index, count: WORKERS };

@@ -27,7 +27,8 @@ use tokio::{
 pub(crate) use self::program::Bound;
 use self::{origin::Origin, program::Program};
 use crate::{
-    client::{Address, Client},
+    address::Address,
+    client::Client,
     commands::context::forget,
     contexts::{Context, Contexts},
     failure::Failure,
@@ -114,6 +115,12 @@ impl DemoFailure {
     }
 }
 
+impl From<DemoFailure> for Failure {
+    fn from(failure: DemoFailure) -> Self {
+        Self::Demo { text: failure.to_string(), log: failure.details() }
+    }
+}
+
 /// Runs until a signal comes, or one of the programs ends by itself.
 pub(crate) async fn run(output: &Output, args: DemoArgs) -> Result<Outcome, Failure> {
     let mut signals = Signals::new()?;
@@ -141,12 +148,12 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     let token_file = data_dir.join("admin-token");
     let token = login::given(Some(token_file.clone()))?;
     let context = token.as_ref().and_then(|token| KeptContext::keep(&address, token));
-    let client = Client::connect(&Login { address, token, ca_pem: None }).await?;
+    let client = Client::connect(&Login::new(address, token, None)).await?;
     let join_token = provision::join_token(&client).await?;
     let edge = programs.edge.insert(Program::start(EDGE_PROXY, data_dir, |command| {
         command.args(["--control-plane", &format!("https://{}", reachable(fleet)), "--name", "demo"]);
         // One that was kept has joined before, and makes nothing of it. Nobody can use it twice.
-        command.args(["--token", &join_token]);
+        command.env("SWITCHYARD_EDGE_TOKEN", &join_token);
         command.arg("--state-dir").arg(data_dir.join("edge"));
         command.args(["--http", &args.http.to_string(), "--https", &args.https.to_string()]);
         command.args(["--admin", &args.edge_admin.to_string(), "--drain-timeout", DRAIN_TIMEOUT]);

@@ -64,14 +64,14 @@ impl Program {
 
         let mut command = Command::new(this);
         command.args([BOUND_TO, &std::process::id().to_string()]).arg(&path);
-        configure(&mut command);
-        command.args(["--log-format", "json"]);
         // What is meant for this program, or for another control plane, is not meant for the demo's.
         for (variable, _) in env::vars_os() {
             if variable.to_string_lossy().starts_with("SWITCHYARD_") {
                 command.env_remove(variable);
             }
         }
+        configure(&mut command);
+        command.args(["--log-format", "json"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(its_stderr);
         // Apart from the terminal's signals: this program tells it when to end.
         command.process_group(0).kill_on_drop(true);
@@ -169,22 +169,25 @@ impl Program {
 /// The addresses in `fields` of a line of the log that says `ready`.
 fn ready_addresses(line: &[u8], fields: &[&str]) -> Option<Vec<SocketAddr>> {
     let record: serde_json::Value = serde_json::from_slice(line).ok()?;
-    let said = record.get("fields")?;
-    if said.get("message")?.as_str()? != "ready" {
+    if record.get("message")?.as_str()? != "ready" {
         return None;
     }
-    fields.iter().map(|field| said.get(field)?.as_str()?.parse().ok()).collect()
+    fields.iter().map(|field| record.get(field)?.as_str()?.parse().ok()).collect()
 }
 
 /// A line of a log in JSON as people read it: level, message and fields. Any other line is as it was.
 fn readable(line: &str) -> String {
     let parsed = serde_json::from_str::<serde_json::Value>(line).ok();
-    let said =
-        parsed.as_ref().and_then(|record| Some((record.get("level")?.as_str()?, record.get("fields")?.as_object()?)));
-    let Some((level, fields)) = said else { return line.to_owned() };
+    let record = parsed.as_ref().and_then(|record| record.as_object());
+    let standard = |record: &serde_json::Map<String, serde_json::Value>| {
+        Some((record.get("level")?.as_str()?.to_owned(), record.get("message")?.as_str()?.to_owned()))
+    };
+    let Some((record, (level, message))) = record.and_then(|it| Some((it, standard(it)?))) else {
+        return line.to_owned();
+    };
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let message = fields.get("message").map(text).unwrap_or_default();
-    let others = fields.iter().filter(|(name, _)| *name != "message");
+    let others =
+        record.iter().filter(|(name, _)| !["timestamp", "level", "message", "target"].contains(&name.as_str()));
     others.fold(format!("{level} {message}"), |line, (name, value)| format!("{line} {name}={}", text(value)))
 }
 
@@ -236,12 +239,12 @@ mod tests {
 
     #[test]
     fn the_ready_record_holds_the_addresses() {
-        let line = br#"{"level":"INFO","fields":{"message":"ready","http":"127.0.0.1:80","https":"127.0.0.1:443"}}"#;
+        let line = br#"{"level":"INFO","message":"ready","http":"127.0.0.1:80","https":"127.0.0.1:443"}"#;
         let addresses = ready_addresses(line, &["http", "https"]).unwrap();
         assert_eq!(addresses, ["127.0.0.1:80".parse().unwrap(), "127.0.0.1:443".parse().unwrap()]);
         assert_eq!(ready_addresses(line, &["admin"]), None);
         assert_eq!(ready_addresses(b"ready", &["http"]), None);
-        assert_eq!(ready_addresses(br#"{"fields":{"message":"almost ready"}}"#, &[]), None);
+        assert_eq!(ready_addresses(br#"{"message":"almost ready"}"#, &[]), None);
     }
 
     #[test]
@@ -256,8 +259,7 @@ mod tests {
 
     #[test]
     fn log_lines_are_made_readable() {
-        let line =
-            r#"{"timestamp":"x","level":"WARN","fields":{"message":"backend refused","attempts":3},"target":"t"}"#;
+        let line = r#"{"timestamp":"x","level":"WARN","message":"backend refused","target":"t","attempts":3}"#;
         assert_eq!(readable(line), "WARN backend refused attempts=3");
         assert_eq!(readable("switchyard-edge-proxy: address in use"), "switchyard-edge-proxy: address in use");
     }

@@ -20,6 +20,10 @@ use crate::model::{Backend, CertificateSource, Domain, Email, Tags};
 /// Bytes of a seed file: about a hundred thousand domains.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// The sections of a seed file.
+pub const SECTIONS: [&str; 7] =
+    ["proxy", "lets_encrypt", "logging", "metrics", "health_check", "virtual_hosts", "backends"];
+
 /// What a seed file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed {

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::{HostPattern, IssuerId, ResourceKey};
 use tracing::{info, warn};
 
@@ -18,7 +19,6 @@ use crate::{
     on_demand::Approval,
     pki,
     reconcile::edges::Which,
-    telemetry::chain,
 };
 
 /// When a CA is asked again that did not say when a certificate is to be replaced.
@@ -135,7 +135,7 @@ impl Attempt {
                     ended => return ended,
                 }
             };
-            warn!(issuer = %issuer.value.id, reason = %error, "no certificate was issued");
+            warn!(issuer = %issuer.value.id, reason = chain(&error), "no certificate was issued");
             if error.kind == AcmeErrorKind::Invalid {
                 let it = self.used(&issuer.value.id, UseKind::Failure);
                 self.acme.app.store.note_use(&self.lease, &it).await?;
@@ -169,7 +169,7 @@ impl Attempt {
         match error.kind {
             AcmeErrorKind::SendAgain => Ok(true),
             AcmeErrorKind::OrderGone if self.issuance.order.is_some() => {
-                info!(issuer = %issuer.value.id, reason = %error, "the CA does not know the order any more");
+                info!(issuer = %issuer.value.id, reason = chain(&error), "the CA does not know the order any more");
                 self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
                 Ok(true)
             }
@@ -177,7 +177,7 @@ impl Attempt {
                 let Some(account) = &self.current(&issuer.value.id).and_then(|now| now.value.account.clone()) else {
                     return Ok(true);
                 };
-                info!(issuer = %issuer.value.id, reason = %error, "the CA does not know the account any more");
+                info!(issuer = %issuer.value.id, reason = chain(&error), "the CA does not know the account any more");
                 issuance::unregister(&self.acme.app, &self.lease, &issuer.value.id, &account.url).await?;
                 self.write(Issuance { order: None, ..self.issuance.clone() }).await?;
                 Ok(true)
@@ -464,7 +464,7 @@ impl Attempt {
                 Ok(()) => info!(issuer = %issuer.value.id, "the certificate before was revoked"),
                 // It was already, or is somebody else's: asking again changes nothing.
                 Err(error) if error.kind == AcmeErrorKind::Refused => {
-                    warn!(issuer = %issuer.value.id, reason = %error, "the certificate before cannot be revoked");
+                    warn!(issuer = %issuer.value.id, reason = chain(&error), "the certificate before cannot be revoked");
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -481,7 +481,7 @@ impl Attempt {
         match self.renewal_window(&issuer, certificate).await {
             Ok(window) => by_word(window),
             Err(error) => {
-                info!(issuer = %issuer.value.id, reason = %error, "the CA does not say when the certificate is to be replaced");
+                info!(issuer = %issuer.value.id, reason = switchyard_process::chain(&error), "the CA does not say when the certificate is to be replaced");
                 let planned = planned.unwrap_or_else(|| by_word(None));
                 Renewal { ask_at: Some(now.plus(ASK_AGAIN)), ..planned }
             }

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use switchyard_process::chain;
 use switchyard_proto::vocab::HostPattern;
 use tokio::{task::JoinSet, time::sleep};
 use tracing::{Instrument, error, info_span, warn};
@@ -28,7 +29,6 @@ use crate::{
     model::{Issuance, Lease},
     on_demand::Hooks,
     store::StoreError,
-    telemetry::chain,
 };
 
 /// The lease that this works under.
@@ -80,7 +80,7 @@ impl Acme {
                     Ok((id, _)) => drop(busy.remove(&id)),
                     Err(ended) => {
                         let host = busy.remove(&ended.id());
-                        error!(domain = host.map(|host| host.to_string()), error = %ended, "a task failed; it is taken up again");
+                        error!(domain = host.map(|host| host.to_string()), error = chain(&ended), "a task failed; it is taken up again");
                     }
                 },
                 // The feed is held by the app, so it does not go away.

@@ -10,6 +10,7 @@ mod transaction;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use switchyard_process::chain;
 use switchyard_proto::vocab::{HostPattern, IssuerId, Revision, TokenId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -31,7 +32,6 @@ use crate::{
         vault::{FINGERPRINT_KEY_BYTES, Vault},
         wakeup::Wakeup,
     },
-    telemetry::chain,
 };
 
 /// A secret whose text everybody knows: whether it opens tells whether the master key is the right one.

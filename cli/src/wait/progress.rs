@@ -5,10 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use switchyard_proto::v1::ProgressState;
 
-use crate::{
-    output::{clean, note, took},
-    wait::Edges,
-};
+use super::Edges;
+use crate::output::{clean, note, took};
 
 /// Edges that are drawn at a time; the rest is counted. Fits the smallest terminal.
 const EDGES_DRAWN_MAX: usize = 10;

@@ -1,9 +1,12 @@
+//! What is known of a client's connection, on its way from `listen`, which accepts it, to `proxy`, which serves its requests.
+
 use std::{
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +38,8 @@ pub struct Connection {
     request_bytes: AtomicU64,
 }
 
+/// A client's connection without a request is closed after this time.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long a request was is not known.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -108,11 +113,11 @@ impl Connection {
     }
 
     /// How long the last request was on the connection, if that is known.
-    pub(super) fn request_bytes(&self) -> Option<u64> {
+    pub(crate) fn request_bytes(&self) -> Option<u64> {
         Some(self.request_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
     }
 
-    pub(super) fn awaits_header(&self) -> bool {
+    pub(crate) fn awaits_header(&self) -> bool {
         self.awaits_header.load(Ordering::Relaxed)
     }
 }
