@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::{
+    access::{Authenticator, TokenUses},
     app::{
         App, AppError,
         bootstrap::{self, BootstrapError, Foundation},
         seed::{self, InvalidSeed, Outcome},
-        token::TokenUses,
     },
     clock::{Clock, SystemClock},
     config::{Admin, AdminTls, MasterKeySource, OrderSettings, Orders, Settings},
@@ -27,6 +27,7 @@ use crate::{
     feed::{Feed, Follower},
     fleet::{CertificateError, FleetView, Members, Recorder, ServerCertificate, Tracker},
     grpc,
+    health::HealthMonitor,
     lifecycle::{Lifecycle, Signals, TaskEnded},
     listen::{CertificateFiles, CertificateFilesError, Listener},
     metrics::Metrics,
@@ -139,7 +140,12 @@ impl Server {
         lifecycle.spawn("members", Members::new(view.clone(), feed.clone()).run(ending.clone()));
         lifecycle.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
-        let token_uses = TokenUses::new(store.token_uses().await?);
+        let token_uses = TokenUses::load(store.clone()).await?;
+        let authenticator = Arc::new(Authenticator::new(feed.clone(), clock.clone(), token_uses, token_rate));
+        lifecycle.spawn("access", authenticator.clone().run(ending.clone()));
+        let monitor = HealthMonitor::new(feed.clone(), store.clone());
+        let health = monitor.subscribe();
+        lifecycle.spawn("health", monitor.run(ending.clone()));
         let fleet_ca = Arc::new(fleet_ca);
         let app = Arc::new(App {
             store: store.clone(),
@@ -148,7 +154,6 @@ impl Server {
             internal_ca,
             fleet_ca: fleet_ca.clone(),
             edge_certificate_lifetime,
-            token_uses,
             due: Notify::new(),
         });
         if let Some(seed) = seed {
@@ -189,7 +194,8 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         lifecycle.spawn("admin listener", accept);
-        lifecycle.spawn("admin", served(grpc::serve_admin(connections, app, tracker, metrics, token_rate, ending)));
+        let api = grpc::Api { app, authenticator, tracker, metrics, health };
+        lifecycle.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
         Ok(Self { admin, fleet, revision, lifecycle, store })
     }
 

@@ -61,8 +61,6 @@ pub struct App {
     pub fleet_ca: Arc<Authority>,
     /// How long the certificates of edges live.
     pub edge_certificate_lifetime: Duration,
-    /// When tokens were used.
-    pub token_uses: token::TokenUses,
     /// Told when an issuance became due by no revision.
     pub due: Notify,
 }

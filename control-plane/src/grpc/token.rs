@@ -15,16 +15,17 @@ use super::{
     status::status,
 };
 use crate::{
+    access::Authenticator,
     app::{App, PageRequest, token},
     model::{self, Stored},
 };
 
 /// Tokens.
-pub(super) struct Tokens(pub(super) Arc<App>);
+pub(super) struct Tokens(pub(super) Arc<App>, pub(super) Arc<Authenticator>);
 
 impl Tokens {
     fn message(&self, stored: &Stored<model::Token>) -> Token {
-        convert_token::message(stored, self.0.token_uses.last(&stored.value.id))
+        convert_token::message(stored, self.1.uses().last(&stored.value.id))
     }
 }
 

@@ -119,13 +119,16 @@ impl Patterns {
     }
 
     fn matches(&self, text: &str) -> bool {
-        self.0.iter().any(|pattern| WildMatch::new(&pattern.0).matches(text))
+        self.0.iter().any(|pattern| pattern.0.matches(text))
     }
 }
 
 /// A text in which `*` stands for any characters, dots included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(WildMatch);
+
+/// Texts are equal or not.
+impl Eq for Pattern {}
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, InvalidPattern> {
@@ -133,13 +136,13 @@ impl Pattern {
         if text.is_empty() || text.len() > HOST_BYTES_MAX || !text.bytes().all(known) {
             return Err(InvalidPattern::Text);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(WildMatch::new(text)))
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 

@@ -178,6 +178,9 @@ pub trait Store: Debug + Send + Sync {
     /// somebody did.
     async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError>;
 
+    /// Writes to the database, and changes nothing: whether a change could be made now.
+    async fn check_write(&self) -> Result<(), StoreError>;
+
     /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
     ///
     /// # Errors

@@ -321,6 +321,13 @@ impl Store for SqlStore {
         Ok(recorded)
     }
 
+    async fn check_write(&self) -> Result<(), StoreError> {
+        let _turn = self.turn().await?;
+        // The row that every change begins with, committed: a full disk refuses nothing before that.
+        sqlx::query::<Database>("UPDATE revision SET current = current WHERE id = 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
     async fn reseal(&self) -> Result<usize, StoreError> {
         reseal::reseal(&self.pool, self.vault.sealer()).await
     }
