@@ -122,7 +122,7 @@ impl Server {
         create_dir(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
         let sealer = load_sealer(master_key, &previous_master_keys)?;
         let store = store::open(&database, sealer).await?;
-        let Foundation { fleet_ca, internal_ca } =
+        let Foundation { fleet_ca, internal_ca, page_tokens } =
             bootstrap::run(&store, &*clock, |secret| keep_first_token(&data_dir, secret)).await.map_err(|error| {
                 match error {
                     BootstrapError::App(error) => error.into(),
@@ -154,6 +154,7 @@ impl Server {
             internal_ca,
             fleet_ca: fleet_ca.clone(),
             edge_certificate_lifetime,
+            page_tokens,
             due: Notify::new(),
         });
         if let Some(seed) = seed {

@@ -22,6 +22,7 @@ use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info, info_span, warn};
@@ -36,7 +37,7 @@ use crate::{
     proxy,
     resolve::{ResolveError, Resolver},
     snapshot::{LiveSnapshot, Snapshot},
-    sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey},
+    sync::{Applier, Client, ClientSettings, Membership, Standing, StoreError, StoreKey},
     telemetry::SyncMetrics,
     tls::{self, TlsError},
     verify::{self, UnreadableAuthorities},
@@ -144,7 +145,9 @@ impl Edge {
         let workers_ending = CancellationToken::new();
         let workers = serve_traffic(services.collect(), workers_ending.clone())?;
 
+        let mut standing = watch::channel(Standing::Member).1;
         if let Some(Member { membership, control_planes }) = member {
+            standing = membership.standing();
             let client = Client::new(ClientSettings { control_planes }, &membership, applier, questions);
             spawn(&tasks, &ending, "membership", membership.run(ending.clone()));
             spawn(&tasks, &ending, "sync", client.run(ending.clone()));
@@ -152,7 +155,7 @@ impl Edge {
             warn!("no control plane is given: this edge serves what it has on disk, and learns of no change");
         }
         let revision = status.borrow().revision;
-        let admin = admin::serve(admin_listener, Arc::new(registry), status, ending.clone());
+        let admin = admin::serve(admin_listener, Arc::new(registry), status, standing, ending.clone());
         spawn(&tasks, &ending, "admin", async {
             if let Err(error) = admin.await {
                 warn!(%error, "the admin listener is no longer served");

@@ -7,6 +7,7 @@
 mod error;
 pub mod exit;
 pub mod files;
+pub mod key_file;
 pub mod log;
 pub mod settings;
 mod signals;

@@ -1,5 +1,6 @@
 //! The use cases over a real database, read through a real feed.
 
+mod issuance_watch;
 mod unreadable;
 
 use std::{
@@ -60,7 +61,7 @@ impl Clock for Hand {
 
 /// The use cases on a database that was begun with, and nothing more.
 struct Running {
-    app: App,
+    app: Arc<App>,
     hand: Arc<Hand>,
     fixture: Fixture,
     _follower: AbortOnDropHandle<()>,
@@ -79,15 +80,16 @@ impl Running {
         let follower = Follower::new(feed.clone(), store.clone());
         follower.catch_up().await.unwrap();
         let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(CancellationToken::new())));
-        let app = App {
+        let app = Arc::new(App {
             due: tokio::sync::Notify::new(),
+            page_tokens: foundation.page_tokens,
             store,
             feed,
             clock: hand.clone(),
             internal_ca: foundation.internal_ca,
             fleet_ca: Arc::new(foundation.fleet_ca),
             edge_certificate_lifetime: 3 * HOUR,
-        };
+        });
         Self { app, hand, fixture, _follower: follower }
     }
 
@@ -144,7 +146,7 @@ fn upload(name: &str) -> Upload {
     let issued = authority.issue_server(&[name], NOW, 24 * HOUR).unwrap();
     Upload {
         chain_pem: pki::certificate_pem(&issued.certificate),
-        private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())),
+        private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())).into(),
     }
 }
 
@@ -384,7 +386,8 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     service::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     let refused = service::delete(app, &actor(), &ServiceId::default_service(), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::DefaultService))));
-    let ids: Vec<_> = service::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items;
+    let ids: Vec<_> =
+        service::list(app, &actor(), &PageRequest::parse(&running.app.page_tokens, 0, "").unwrap()).unwrap().items;
     assert_eq!(ids.len(), 1);
 }
 
@@ -465,7 +468,10 @@ async fn reads_go_on_and_changes_are_refused_while_the_database_is_gone() {
     let refused = domain::delete(app, &actor(), &host("shop.example"), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Store(error)) if error.is_unavailable()));
     assert!(domain::get(app, &actor(), &host("shop.example")).is_ok());
-    assert_eq!(domain::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items.len(), 1);
+    assert_eq!(
+        domain::list(app, &actor(), &PageRequest::parse(&running.app.page_tokens, 0, "").unwrap()).unwrap().items.len(),
+        1
+    );
     running.hand.0.store(NOW.plus(INTERNAL_LIFETIME).0, Ordering::Relaxed);
     assert!(certificate::renew_internal(app).await.is_err());
 }
@@ -481,7 +487,7 @@ fn shopkeeper() -> Actor {
 async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     let running = Running::sqlite().await;
     let app = &running.app;
-    let (keeper, all) = (shopkeeper(), PageRequest::parse(0, "").unwrap());
+    let (keeper, all) = (shopkeeper(), PageRequest::parse(&running.app.page_tokens, 0, "").unwrap());
     let shop = ServiceId::parse("shop").unwrap();
     service::create(app, &keeper, Service::new(shop.clone()), Mode::Commit).await.unwrap();
     running.create_backend("foreign", "a").await;

@@ -73,7 +73,7 @@ pub async fn serve(
     let report = health::report(reporter.clone(), api.health.clone(), ending.clone());
     let router = router(api, reporter, ending.clone());
     let serve = router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned());
-    let (served, ()) = tokio::join!(serve, report);
+    let ((), served) = tokio::join!(report, serve);
     served
 }
 
@@ -116,10 +116,10 @@ fn router(api: Api, reporter: HealthReporter, ending: CancellationToken) -> Rout
         DnsProviderServiceServer::new(DnsProviders(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let unreadable =
         UnreadableServiceServer::new(UnreadableRows(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let authentication = Authentication::new(authenticator, ending.clone());
-    let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
-        .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let edges = EdgeCalls::new(app.clone(), tracker, ending);
+    let authentication = Authentication::new(authenticator, ending);
+    let certificates =
+        CertificateServiceServer::new(Certificates::new(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let edges = EdgeCalls::new(app.clone(), tracker);
     let edges = EdgeServiceServer::new(edges).max_decoding_message_size(REQUEST_BYTES_MAX);
 
     let health_service = HealthServer::new(HealthService::from_health_reporter(reporter));

@@ -11,7 +11,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{either::Either, sync::CancellationToken};
 use tracing::{debug, warn};
 
-use super::connection::Connection;
+use super::{
+    connection::Connection,
+    quota::{Quota, QuotaExceeded, Share},
+};
 
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 12_000;
@@ -62,7 +65,7 @@ impl Listener {
 }
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: mpsc::Sender<Connection>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (connections, quota) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Quota::default());
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.len() >= HANDSHAKES_MAX {
@@ -72,9 +75,15 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: 
         while handshakes.try_join_next().is_some() {}
         let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                handshakes.spawn(handshake(stream, peer, acceptor.clone(), permit, accepted.clone()));
-            }
+            Ok((stream, peer)) => match quota.take(peer.ip()) {
+                Ok(share) => {
+                    handshakes.spawn(handshake(stream, peer, acceptor.clone(), share, permit, accepted.clone()));
+                }
+                Err(QuotaExceeded { network, is_first: true }) => {
+                    warn!(%network, "connections are refused: there are as many from there as may be");
+                }
+                Err(error) => debug!(%error, "a connection was refused"),
+            },
             Err(error) => {
                 warn!(%error, "a connection was not accepted");
                 sleep(ACCEPT_RETRY_PAUSE).await;
@@ -87,6 +96,7 @@ async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
+    share: Share,
     permit: OwnedSemaphorePermit,
     accepted: mpsc::Sender<Connection>,
 ) {
@@ -118,7 +128,7 @@ async fn handshake(
         Either::Left(_) => None,
         Either::Right(stream) => stream.get_ref().1.peer_certificates().and_then(|chain| chain.first().cloned()),
     };
-    let connection = Connection::new(stream, peer, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
+    let connection = Connection::new(stream, peer, share, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
     // If nobody takes it, the program ends.
     let _ = accepted.send(connection).await;
 }

@@ -50,6 +50,9 @@ pub const TOMBSTONES_MAX: u32 = 100_000;
 /// Changes that the history has, beside the last entry before them of each object.
 pub const HISTORY_MAX: u32 = 100_000;
 
+/// Keys of removed edges that are remembered.
+pub const REMOVED_KEYS_MAX: u32 = 100_000;
+
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {

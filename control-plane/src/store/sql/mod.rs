@@ -2,6 +2,7 @@
 
 mod acme;
 mod budget;
+mod edges;
 mod history;
 mod objects;
 mod reseal;
