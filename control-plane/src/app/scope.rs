@@ -6,7 +6,7 @@ use tracing::info;
 use super::AppError;
 use crate::{
     feed::State,
-    model::{Actor, Certificate, RejectionRecord, Scope},
+    model::{Actor, Backend, Certificate, RejectionRecord, Scope},
 };
 
 /// What is said in place of a reason that names what is out of scope.
@@ -17,9 +17,14 @@ pub(super) fn check_domain(actor: &Actor, host: &HostPattern) -> Result<(), AppE
     check(actor, actor.access.scope.has_domain(host), || host.to_resource_name())
 }
 
-/// They have to do with a service, and so with its backends.
+/// They have to do with a service.
 pub(super) fn check_service(actor: &Actor, service: &ServiceId) -> Result<(), AppError> {
     check(actor, actor.access.scope.has_service(service), || service.to_resource_name())
+}
+
+/// They have to do with the service of a backend. The backend is named, and not its service.
+pub(super) fn check_backend(actor: &Actor, backend: &Backend) -> Result<(), AppError> {
+    check(actor, actor.access.scope.has_service(&backend.service), || backend.id.to_resource_name())
 }
 
 /// They have to do with all names of a certificate.

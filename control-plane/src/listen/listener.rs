@@ -18,8 +18,8 @@ use super::{
 
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 12_000;
-/// Handshakes at a time; more wait in the kernel.
-const HANDSHAKES_MAX: usize = 256;
+/// Handshakes at a time, far more than one address may have; more wait in the kernel.
+const HANDSHAKES_MAX: usize = 2_048;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last without a call that was let in.

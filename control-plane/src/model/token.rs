@@ -47,7 +47,7 @@ impl Secret {
     pub fn generate() -> Option<Self> {
         let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
         aws_lc_rs::rand::fill(&mut *bytes).ok()?;
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         Some(Self(Zeroizing::new(format!("{SECRET_PREFIX}{}", *text))))
     }
 
