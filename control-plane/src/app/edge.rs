@@ -39,10 +39,11 @@ pub struct EdgeCertificate {
     pub renew_after: Duration,
 }
 
-/// Whether the invitation that an edge asks with is known here. The database may know it before.
+/// Whether the invitation that an edge asks with is known here, and open. The database may know it before.
 pub fn is_invited(app: &App, application: &Application) -> bool {
     let Application { invite, secret, .. } = application;
-    app.feed.state().invites().get(invite).is_some_and(|stored| stored.value.hash == *secret)
+    let is_open = |invite: &Invite| invite.hash == *secret && invite.is_open(app.clock.now());
+    app.feed.state().invites().get(invite).is_some_and(|stored| is_open(&stored.value))
 }
 
 /// Takes an edge into the fleet. An edge that is in it already, with the same key, is given another certificate: the answer to its
