@@ -1,8 +1,9 @@
 //! The control plane: holds the fleet's configuration in a database, and streams every change of it to the edges.
 //!
-//! Layers, each knowing only what is to its right: `grpc → app → {store, feed} → model → vocab`. [`server`] alone knows
-//! everybody.
+//! Layers, each knowing only what is to its right: `grpc → {access, app} → {store, feed} → model → vocab`. [`server`] alone
+//! knows everybody.
 
+pub mod access;
 pub mod acme;
 pub mod app;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod dns;
 pub mod feed;
 pub mod fleet;
 pub mod grpc;
+pub mod health;
 pub mod listen;
 pub mod metrics;
 pub mod model;

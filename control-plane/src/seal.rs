@@ -6,7 +6,7 @@
 
 use std::{
     fmt, fs, io,
-    io::{Read, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -16,6 +16,8 @@ use aws_lc_rs::{
     error::Unspecified,
     rand,
 };
+use switchyard_process::key_file;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Bytes of a master key, and of a data key.
 const KEY_BYTES: usize = 32;
@@ -29,7 +31,9 @@ const SECRET_START: usize = DATA_KEY_END + NONCE_LEN;
 
 /// The key that all others are sealed under.
 #[derive(Clone)]
-pub struct MasterKey([u8; KEY_BYTES]);
+pub struct MasterKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl ZeroizeOnDrop for MasterKey {}
 
 impl MasterKey {
     /// A new random key.
@@ -38,8 +42,8 @@ impl MasterKey {
     ///
     /// The system has no randomness to give.
     pub fn generate() -> Result<Self, InvalidMasterKey> {
-        let mut key = [0; KEY_BYTES];
-        rand::fill(&mut key).map_err(|Unspecified| InvalidMasterKey::NoRandomness)?;
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        rand::fill(&mut *key).map_err(|Unspecified| InvalidMasterKey::NoRandomness)?;
         Ok(Self(key))
     }
 
@@ -50,7 +54,7 @@ impl MasterKey {
     /// Anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidMasterKey> {
         let text = text.trim();
-        let mut key = [0; KEY_BYTES];
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
         if text.len() != 2 * KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(InvalidMasterKey::Form);
         }
@@ -65,14 +69,10 @@ impl MasterKey {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or holds something else.
+    /// The file cannot be read, others than its owner may, or it holds something else.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
-        let read = || -> io::Result<String> {
-            let mut text = String::new();
-            fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|error| MasterKeyError::File { path: path.into(), error })?;
+        let text =
+            key_file::read(path, FILE_BYTES_MAX).map_err(|error| MasterKeyError::File { path: path.into(), error })?;
         Self::parse(&text).map_err(|error| MasterKeyError::Invalid { path: path.into(), error })
     }
 
@@ -89,7 +89,8 @@ impl MasterKey {
         let key = Self::generate().map_err(|error| MasterKeyError::Invalid { path: path.into(), error })?;
         let write = || -> io::Result<()> {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(format!("{}\n", hex(&key.0)).as_bytes())?;
+            let line = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex(&*key.0))));
+            file.write_all(line.as_bytes())?;
             file.sync_all()?;
             // The name must be durable before anything is sealed under the key.
             match path.parent() {
@@ -172,7 +173,7 @@ impl Sealer {
         let data_key = MasterKey::generate().map_err(|_| SealError)?;
         let mut sealed = Vec::with_capacity(SECRET_START + secret.len() + TAG_BYTES);
         sealed.push(VERSION);
-        append(&self.master, identity, &data_key.0, &mut sealed)?;
+        append(&self.master, identity, &*data_key.0, &mut sealed)?;
         append(&key(&data_key.0), identity, secret, &mut sealed)?;
         Ok(sealed)
     }
@@ -186,8 +187,10 @@ impl Sealer {
         let (data_key, secret) = parts(sealed)?;
         let masters = std::iter::once(&self.master).chain(&self.previous);
         let data_key = masters.map(|master| read(master, identity, data_key)).find_map(Result::ok).ok_or(OpenError)?;
-        let data_key: [u8; KEY_BYTES] = data_key.try_into().map_err(|_| OpenError)?;
-        read(&key(&data_key), identity, secret)
+        let data_key: Zeroizing<[u8; KEY_BYTES]> =
+            Zeroizing::new(data_key.as_slice().try_into().map_err(|_| OpenError)?);
+        // What is left is the secret itself: it is for the caller to keep.
+        Ok(std::mem::take(&mut *read(&key(&data_key), identity, secret)?))
     }
 
     /// What was sealed under a key before, sealed under the master key; none if it is already. The secret itself is not touched.
@@ -237,10 +240,10 @@ fn append(key: &LessSafeKey, identity: &str, secret: &[u8], sealed: &mut Vec<u8>
     Ok(())
 }
 
-fn read(key: &LessSafeKey, identity: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+fn read(key: &LessSafeKey, identity: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(OpenError)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|Unspecified| OpenError)?;
-    let mut text = text.to_vec();
+    let mut text = Zeroizing::new(text.to_vec());
     let length = key.open_in_place(nonce, Aad::from(identity), &mut text).map_err(|Unspecified| OpenError)?.len();
     text.truncate(length);
     Ok(text)
@@ -304,10 +307,30 @@ mod tests {
         let path = directory.path().join("master.key");
         assert!(matches!(MasterKey::load(&path), Err(MasterKeyError::File { .. })));
         let made = MasterKey::load_or_create(&path).unwrap();
-        assert_eq!(MasterKey::load_or_create(&path).unwrap().0, made.0);
+        assert_eq!(*MasterKey::load_or_create(&path).unwrap().0, *made.0);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "short").unwrap();
         assert!(matches!(MasterKey::load_or_create(&path), Err(MasterKeyError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_master_key_that_others_may_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        MasterKey::load_or_create(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        for refused in [MasterKey::load(&path), MasterKey::load_or_create(&path)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_are_overwritten_when_they_are_dropped() {
+        fn is_zeroized<T: ZeroizeOnDrop>() {}
+        is_zeroized::<MasterKey>();
+        is_zeroized::<crate::model::Secret>();
+        is_zeroized::<crate::model::TicketSecret>();
     }
 
     #[test]

@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::{
+    access::{Authenticator, TokenUses},
     app::{
         App, AppError,
         bootstrap::{self, BootstrapError, Foundation},
         seed::{self, InvalidSeed, Outcome},
-        token::TokenUses,
     },
     clock::{Clock, SystemClock},
     config::{Admin, AdminTls, MasterKeySource, OrderSettings, Orders, Settings},
@@ -26,6 +26,7 @@ use crate::{
     feed::{Feed, Follower},
     fleet::{CertificateError, FleetView, Members, Recorder, ServerCertificate, Tracker},
     grpc,
+    health::HealthMonitor,
     listen::{CertificateFiles, CertificateFilesError, Listener},
     metrics::Metrics,
     model::Secret,
@@ -126,7 +127,7 @@ impl Server {
         files::create_private_dir(&data_dir).map_err(|error| unwritable(data_dir.clone(), error))?;
         let sealer = load_sealer(master_key, &previous_master_keys, &origins)?;
         let store = store::open(&database, sealer).await.map_err(|error| StartError::open(error, &origins))?;
-        let Foundation { fleet_ca, internal_ca } =
+        let Foundation { fleet_ca, internal_ca, page_tokens } =
             bootstrap::run(&store, &*clock, |secret| keep_first_token(&data_dir, secret)).await.map_err(|error| {
                 match error {
                     BootstrapError::App(error) => error.into(),
@@ -144,7 +145,12 @@ impl Server {
         tasks.spawn("members", Members::new(view.clone(), feed.clone()).run(ending.clone()));
         tasks.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
-        let token_uses = TokenUses::new(store.token_uses().await?);
+        let token_uses = TokenUses::load(store.clone()).await?;
+        let authenticator = Arc::new(Authenticator::new(feed.clone(), clock.clone(), token_uses, token_rate));
+        tasks.spawn("access", authenticator.clone().run(ending.clone()));
+        let monitor = HealthMonitor::new(feed.clone(), store.clone());
+        let health = monitor.subscribe();
+        tasks.spawn("health", monitor.run(ending.clone()));
         let fleet_ca = Arc::new(fleet_ca);
         let app = Arc::new(App {
             store: store.clone(),
@@ -154,7 +160,7 @@ impl Server {
             fleet_ca: fleet_ca.clone(),
             edge_certificate_lifetime,
             fleet_port: fleet.port(),
-            token_uses,
+            page_tokens,
             due: Notify::new(),
         });
         if let Some((path, seed)) = seed {
@@ -195,7 +201,8 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         tasks.spawn("admin listener", accept);
-        tasks.spawn("admin", served(grpc::serve_admin(connections, app, tracker, metrics, token_rate, ending)));
+        let api = grpc::Api { app, authenticator, tracker, metrics, health };
+        tasks.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
         Ok(Self { admin, fleet, revision, tasks, store })
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::sync::{Configuration, Link, Status};
+use crate::sync::{Configuration, Link, Standing, Status};
 
 /// The media type of <https://github.com/prometheus/OpenMetrics>, version 1.0.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,6 +23,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 struct Admin {
     registry: Arc<Registry>,
     status: watch::Receiver<Status>,
+    standing: watch::Receiver<Standing>,
 }
 
 /// The body of `/readyz`.
@@ -36,6 +37,8 @@ struct Readiness {
     rejected: usize,
     /// Whether there is a stream to a control plane.
     connected: bool,
+    /// Whether the edge was removed from the fleet: it serves what it has, and learns of no change.
+    removed: bool,
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until `ending` is cancelled.
@@ -47,13 +50,14 @@ pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
     status: watch::Receiver<Status>,
+    standing: watch::Receiver<Standing>,
     ending: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Admin { registry, status });
+        .with_state(Admin { registry, status, standing });
     axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned()).await
 }
 
@@ -61,8 +65,9 @@ pub async fn serve(
 async fn ready(State(admin): State<Admin>) -> Response {
     let Status { revision, digest, rejected, configuration, link } = *admin.status.borrow();
     let ready = configuration == Configuration::Loaded;
-    let body =
-        Readiness { ready, revision: revision.0, digest: format!("{digest:?}"), rejected, connected: link == Link::Up };
+    let removed = *admin.standing.borrow() == Standing::Removed;
+    let (digest, connected) = (format!("{digest:?}"), link == Link::Up);
+    let body = Readiness { ready, revision: revision.0, digest, rejected, connected, removed };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -20,6 +20,7 @@ use switchyard_proto::vocab::EdgeId;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -35,7 +36,7 @@ use crate::{
     proxy::{self, Worker},
     resolve::Resolver,
     snapshot::{LiveSnapshot, Snapshot},
-    sync::{Applier, Client, ClientSettings, Membership, StoreError, StoreKey, SyncMetrics},
+    sync::{Applier, Client, ClientSettings, Membership, Standing, StoreError, StoreKey, SyncMetrics},
     tls::{self, TlsError},
     verify::{self, UnreadableAuthorities},
 };
@@ -158,7 +159,9 @@ impl Edge {
         let workers_ending = CancellationToken::new();
         let workers = serve_traffic(services.collect(), tasks.watch("workers"), workers_ending.clone())?;
 
+        let mut standing = watch::channel(Standing::Member).1;
         if let Some(Member { membership, control_planes }) = member {
+            standing = membership.standing();
             let client = Client::new(ClientSettings { control_planes }, &membership, applier, questions);
             tasks.spawn("membership", membership.run(ending.clone()));
             tasks.spawn("sync", client.run(ending.clone()));
@@ -166,7 +169,7 @@ impl Edge {
             warn!("no control plane is given: this edge serves what it has on disk, and learns of no change");
         }
         let revision = status.borrow().revision;
-        let admin = admin::serve(admin_listener, Arc::new(registry), status, ending);
+        let admin = admin::serve(admin_listener, Arc::new(registry), status, standing, ending);
         tasks.spawn("admin", async {
             if let Err(error) = admin.await {
                 error!(error = &error as &dyn std::error::Error, "the admin listener is no longer served");

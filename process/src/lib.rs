@@ -8,6 +8,7 @@ mod error;
 pub mod exit;
 pub mod files;
 pub mod handshake;
+pub mod key_file;
 pub mod log;
 pub mod resolver;
 pub mod settings;

@@ -19,7 +19,7 @@ use crate::{
     client::Client,
     database::Database,
     eventually::eventually,
-    port,
+    key_file, port,
     process::{Process, program, run},
 };
 
@@ -219,9 +219,9 @@ impl ControlPlane {
                 }
             }
             None if matches!(self.database, Database::Postgres { .. }) => {
-                let key_file = self.master_key_file();
-                fs::write(&key_file, MASTER_KEY)?;
-                command.arg("--master-key-file").arg(key_file);
+                let path = self.master_key_file();
+                key_file::write(&path, MASTER_KEY)?;
+                command.arg("--master-key-file").arg(path);
             }
             None => {}
         }

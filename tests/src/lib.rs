@@ -4,6 +4,7 @@
 //! What always holds: whatever a test starts ends with it; every wait has a deadline and names what it waited for; no
 //! test sleeps for luck. What the tests claim is in `tests/`, one file for each capability.
 
+pub mod any_method;
 pub mod api;
 pub mod ari_ca;
 pub mod authority;
@@ -17,6 +18,7 @@ pub mod eventually;
 pub mod faulty_ca;
 pub mod fleet;
 pub mod fleet_client;
+pub mod key_file;
 pub mod load;
 pub mod newer;
 pub mod origin;

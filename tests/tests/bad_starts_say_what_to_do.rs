@@ -1,12 +1,13 @@
 //! What cannot start says so in one line, with what to do, and ends with status 1.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use switchyard_tests::{
+    authority::Authority,
     database::Database,
     fleet::{ControlPlane, Edge},
-    install_crypto_provider, port,
+    install_crypto_provider, key_file, port,
     process::{program, run},
 };
 
@@ -120,7 +121,7 @@ async fn a_configuration_file_with_an_unknown_key_is_refused_with_line_and_colum
 async fn an_unreachable_database_is_named_without_its_password() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let key = dir.path().join("key");
-    fs::write(&key, "6d617374657220206b65792020666f722020746573747320206f6e6c79202020")?;
+    key_file::write(&key, "6d617374657220206b65792020666f722020746573747320206f6e6c79202020")?;
     let address = port::free()?.to_string();
     let mut command = program(CONTROL_PLANE)?;
     for (flag, value) in good(CONTROL_PLANE, dir.path())? {
@@ -148,13 +149,39 @@ async fn a_wrong_master_key_is_refused() -> Result<()> {
     control_plane.start().await?;
     control_plane.terminate().await?;
     let other = dir.path().join("other-key");
-    fs::write(&other, "00".repeat(32))?;
+    key_file::write(&other, &"00".repeat(32))?;
     let mut command = program(CONTROL_PLANE)?;
     command.args(["--admin", "127.0.0.1:0", "--fleet", "127.0.0.1:0", "--data-dir"]).arg(&control_plane.data_dir);
     let output = run(command.arg("--master-key-file").arg(&other)).await?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.code() == Some(1) && said.contains("master key"), "{said}");
     control_plane.start().await
+}
+
+#[tokio::test]
+async fn a_key_that_others_may_read_is_refused_with_what_to_do() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let key = dir.path().join("key");
+    fs::write(&key, "00".repeat(32))?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640))?;
+    let advice = format!("chmod 600 {}", key.display());
+    for (name, flag) in [(CONTROL_PLANE, "--master-key-file"), (EDGE, "--store-key-file")] {
+        fails(name, flag, &key.to_string_lossy(), &["mode 0640", &advice]).await?;
+    }
+    let authority = Authority::generate()?;
+    let issued = authority.issue(&["localhost"])?;
+    let chain = dir.path().join("chain.pem");
+    fs::write(&chain, &issued.chain_pem)?;
+    fs::write(&key, &issued.key_pem)?;
+    let mut command = program(CONTROL_PLANE)?;
+    for (flag, value) in good(CONTROL_PLANE, dir.path())? {
+        command.args([flag, &value]);
+    }
+    command.arg("--admin-certificate-file").arg(&chain).arg("--admin-private-key-file").arg(&key);
+    let output = run(&mut command).await?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1) && said.contains(&advice), "{said}");
+    Ok(())
 }
 
 #[tokio::test]

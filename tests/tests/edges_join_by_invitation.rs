@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::future::try_join_all;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use switchyard_proto::{
@@ -32,6 +33,16 @@ async fn sync(client: FleetClient) -> Result<Streaming<SyncResponse>, Status> {
 /// How a stream is refused.
 async fn refused(client: FleetClient) -> Result<Code> {
     Ok(sync(client).await.err().context("it is refused")?.code())
+}
+
+/// Awaits that the edge itself says that it was removed.
+async fn says_removed(fleet: &Fleet) -> Result<()> {
+    eventually("the edge says that it was removed", async || {
+        let (status, body) = fleet.edge().ready().await?;
+        ensure!(status == 200 && body["removed"] == true && body["connected"] == false, "{status} {body}");
+        Ok(())
+    })
+    .await
 }
 
 fn request(params: CertificateParams, key: &KeyPair) -> Result<Vec<u8>> {
@@ -138,10 +149,57 @@ on_both_databases! {
         // What it has, it serves; what is new does not reach it.
         let url = format!("http://{HOST}/");
         ensure!(fleet.http().get(&url).await?.tag() == "a", "it is as it was");
+        says_removed(&fleet).await?;
         fleet.edge_mut().terminate().await?;
         fleet.edge_mut().start().await?;
         ensure!(fleet.http().get(&url).await?.tag() == "a", "also after a restart");
+        says_removed(&fleet).await?;
         ensure!(api.list_edges().await?.edges.is_empty(), "it does not come back");
+        Ok(())
+    }
+
+    async fn a_removed_edge_comes_back_neither_with_its_key_nor_by_its_invitation(database: Database) -> Result<()> {
+        let fleet = Fleet::without_edges(database).await?;
+        let (place, api) = (fleet.control_plane.fleet, fleet.api()?);
+        let old = api.invite(5, &[]).await?;
+        let key = KeyPair::generate()?;
+        let asked = request(CertificateParams::default(), &key)?;
+        let pem = key.serialize_pem();
+        Member::join_with(place, &Invitation::of(&old)?, "edge-1", key, asked.clone()).await??;
+        api.delete_edge("edge-1").await?;
+
+        let new = Invitation::of(&api.invite(1, &[]).await?)?;
+        for name in ["edge-1", "edge-2"] {
+            let same = Member::join_with(place, &new, name, KeyPair::from_pem(&pem)?, asked.clone()).await?;
+            let refused = same.err().context("its key is not accepted again")?;
+            ensure!(refused.code() == Code::PermissionDenied && refused.message().contains("was removed"), "{refused:?}");
+        }
+        let closed = Member::join(place, &old, "edge-1").await.err().context("its invitation is closed")?;
+        ensure!(closed.downcast_ref::<Status>().map(Status::code) == Some(Code::Unauthenticated), "{closed:?}");
+        let key = KeyPair::generate()?;
+        let asked = request(CertificateParams::default(), &key)?;
+        Member::join_with(place, &new, "edge-1", key, asked).await??;
+        Ok(())
+    }
+
+    async fn an_invited_edge_joins_while_its_address_guesses(database: Database) -> Result<()> {
+        let fleet = Fleet::without_edges(database).await?;
+        let place = fleet.control_plane.fleet;
+        let right = Invitation::of(&fleet.api()?.invite(8, &[]).await?)?;
+        let wrong = Invitation { secret: "guess".to_owned(), ..right.clone() };
+        let join = async |invitation: &Invitation, name: String| -> Result<Option<Code>> {
+            let key = KeyPair::generate()?;
+            let asked = request(CertificateParams::default(), &key)?;
+            let joined = Member::join_with(place, invitation, &name, key, asked).await?;
+            Ok(joined.err().map(|status| status.code()))
+        };
+        let guesses = (0..40).map(|number| join(&wrong, format!("guess-{number}")));
+        let invited = (0..8).map(|number| join(&right, format!("edge-{number}")));
+        let (guessed, invited) = tokio::join!(try_join_all(guesses), try_join_all(invited));
+        ensure!(invited?.iter().all(Option::is_none), "they were invited");
+        let refused = |code: &Option<Code>| matches!(code, Some(Code::Unauthenticated | Code::ResourceExhausted));
+        let guessed = guessed?;
+        ensure!(guessed.iter().all(refused), "{guessed:?}");
         Ok(())
     }
 

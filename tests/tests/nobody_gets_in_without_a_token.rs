@@ -1,25 +1,33 @@
 //! X1: the API asks for a token, and for a role and a scope that reach.
 
-use std::{fs, net::Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use futures::future::join_all;
 use switchyard_proto::{
     Bearer,
     v1::{
-        CreateTokenRequest, DeleteTokenRequest, GetDomainRequest, ListChangesRequest, ListDomainsRequest,
-        ListTokensRequest, Role, Token,
+        AcmeSettings, CreateTokenRequest, DeleteTokenRequest, EdgeState, GetDomainRequest, ListChangesRequest,
+        ListDomainsRequest, ListTokensRequest, Role, Token, WatchIssuanceRequest, WatchRevisionRequest,
     },
 };
 use switchyard_tests::{
     api::Api,
     authority::Authority,
     database::Database,
-    eventually::eventually,
+    eventually::{eventually, within},
     fleet::{ControlPlane, Fleet, Plan},
-    on_both_databases,
+    fleet_client::{Member, begin, nothing},
+    key_file, on_both_databases,
     shop::{HOST, Shop},
 };
+use tokio::{io::AsyncReadExt, net::TcpSocket};
 use tonic::{Code, Status};
+
+/// Where idle connections come from; all others come from 127.0.0.1.
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// More than one address may have on which no call was let in.
+const IDLE_CONNECTIONS: usize = 300;
 
 /// A token of this role and scope.
 async fn token(fleet: &Fleet, name: &str, role: Role, domains: &[&str]) -> Result<Api> {
@@ -83,6 +91,45 @@ on_both_databases! {
         Ok(())
     }
 
+    async fn the_streams_of_a_token_end_when_it_is_revoked_or_expires(database: Database) -> Result<()> {
+        let arguments = ["--orders", "off"].map(String::from).to_vec();
+        let plan = Plan { edges: 0, control_plane_arguments: arguments, ..Plan::default() };
+        let fleet = Fleet::start_with(database, plan).await?;
+        let admin = fleet.api()?;
+        let waiting = admin.create_acme_domain(HOST, AcmeSettings::default()).await?;
+        // An edge that acknowledges nothing keeps whoever watches a revision waiting.
+        let member = Member::join(fleet.control_plane.fleet, &fleet.control_plane.join_token().await?, "silent").await?;
+        let _silent = begin(member.connect(fleet.control_plane.fleet)?, nothing()).await?;
+        eventually("the edge is connected", async || {
+            ensure!(admin.edge("silent").await?.state() == EdgeState::Connected, "not yet");
+            Ok(())
+        })
+        .await?;
+        let made = fleet.cli().run(&["token", "create", "brief", "--role", "viewer", "--expires", "5s"]).await?;
+        let brief = Api::new(fleet.control_plane.admin, made.stdout.trim())?;
+        let watcher = token(&fleet, "watcher", Role::Viewer, &[]).await?;
+        for (api, name) in [(brief, "brief"), (watcher, "watcher")] {
+            let request = WatchRevisionRequest { revision: waiting.revision };
+            let mut revisions = api.edges.clone().watch_revision(request).await?.into_inner();
+            ensure!(revisions.message().await?.is_some_and(|it| !it.complete), "the edge is waited for");
+            let request = WatchIssuanceRequest { domain: format!("domains/{HOST}") };
+            let mut issuances = api.certificates.clone().watch_issuance(request).await?.into_inner();
+            ensure!(issuances.message().await?.is_some(), "how far it is");
+            if name == "watcher" {
+                let request = DeleteTokenRequest { name: format!("tokens/{name}"), ..DeleteTokenRequest::default() };
+                admin.tokens.clone().delete_token(request).await?;
+            }
+            let ended = within("the streams end", async {
+                let revisions = async { while revisions.message().await?.is_some() {} Ok::<_, Status>(()) };
+                let issuances = async { while issuances.message().await?.is_some() {} Ok::<_, Status>(()) };
+                (code(revisions.await), code(issuances.await))
+            })
+            .await?;
+            ensure!(ended == (Some(Code::Unauthenticated), Some(Code::Unauthenticated)), "{name}: {ended:?}");
+        }
+        Ok(())
+    }
+
     async fn a_token_survives_the_control_plane_and_ends_when_it_was_to(database: Database) -> Result<()> {
         let mut fleet = Fleet::without_edges(database).await?;
         let cli = fleet.cli();
@@ -111,7 +158,7 @@ async fn login_keeps_a_token_for_a_control_plane_with_tls() -> Result<()> {
     let issued = authority.issue(&["localhost"])?;
     let file = |name: &str, text: &str| -> Result<String> {
         let path = dir.path().join(name);
-        fs::write(&path, text)?;
+        key_file::write(&path, text)?;
         Ok(path.display().to_string())
     };
     let (chain, key, ca) =
@@ -154,16 +201,44 @@ async fn an_api_that_others_reach_is_not_served_in_the_clear() -> Result<()> {
 }
 
 #[tokio::test]
-async fn guessing_locks_nobody_out_for_long() -> Result<()> {
+async fn a_right_token_passes_while_its_address_guesses() -> Result<()> {
     switchyard_tests::install_crypto_provider();
     let fleet = Fleet::without_edges(Database::Sqlite).await?;
     let guess = Api::new(fleet.control_plane.admin, "sy_guess")?;
-    let guesses = (0..64).map(|_| guess.get_domain(HOST));
-    let refused: Vec<_> = futures::future::join_all(guesses).await.into_iter().map(code).collect();
-    let of = |code| refused.iter().filter(|refused| **refused == Some(code)).count();
-    // While some are thought about, others are not even looked at.
-    ensure!(of(Code::Unauthenticated) > 0, "{refused:?}");
-    ensure!(of(Code::Unauthenticated) + of(Code::ResourceExhausted) == 64, "{refused:?}");
-    fleet.api()?.domains.clone().list_domains(ListDomainsRequest::default()).await?;
+    let api = fleet.api()?;
+    let guesses = (0..64).map(|_| async { code(guess.get_domain(HOST).await) });
+    let right = (0..64).map(|_| async { code(api.domains.clone().list_domains(ListDomainsRequest::default()).await) });
+    let (guessed, right) = tokio::join!(join_all(guesses), join_all(right));
+    ensure!(right.iter().all(Option::is_none), "{right:?}");
+    let of = |code| guessed.iter().filter(|guessed| **guessed == Some(code)).count();
+    // While some are delayed, further ones are refused at once.
+    ensure!(of(Code::Unauthenticated) > 0, "{guessed:?}");
+    ensure!(of(Code::Unauthenticated) + of(Code::ResourceExhausted) == 64, "{guessed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_that_show_nothing_leave_room_for_other_addresses() -> Result<()> {
+    switchyard_tests::install_crypto_provider();
+    let fleet = Fleet::without_edges(Database::Sqlite).await?;
+    let join_token = fleet.control_plane.join_token().await?;
+    let mut others = Vec::new();
+    for listener in [fleet.control_plane.admin, fleet.control_plane.fleet] {
+        let mut idle = Vec::new();
+        for _ in 0..IDLE_CONNECTIONS {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from((OTHER_ADDRESS, 0)))?;
+            idle.push(socket.connect(listener).await?);
+        }
+        let (first, rest) = idle.split_first_mut().context("there are some")?;
+        let last = rest.last_mut().context("there are some")?;
+        let closed = within("the last is closed", last.read_u8()).await?;
+        ensure!(closed.is_err(), "nothing was said");
+        // They end by themselves after a while: the first would be the first of them.
+        ensure!(futures::poll!(Box::pin(first.read_u8())).is_pending(), "the first is not closed");
+        fleet.api()?.domains.clone().list_domains(ListDomainsRequest::default()).await?;
+        others.push(idle);
+    }
+    Member::join(fleet.control_plane.fleet, &join_token, "edge-1").await?;
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! X2: the master key can be replaced while everything runs, and nothing is lost; without it nothing starts, and that is said.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use switchyard_proto::v1::{BackendClientCertificate, BackendTls, CreateServiceRequest, Service};
-use switchyard_tests::{authority::Authority, fleet::Fleet, on_both_databases, shop::Shop};
+use switchyard_tests::{authority::Authority, fleet::Fleet, key_file, on_both_databases, shop::Shop};
 
 on_both_databases! {
     async fn rekeying_while_changes_are_made_loses_nothing(database: Database) -> Result<()> {
@@ -25,7 +23,7 @@ on_both_databases! {
         let request = CreateServiceRequest { service: Some(strict), validate_only: false };
         api.services.clone().create_service(request).await?;
         let (old, new) = (fleet.control_plane.master_key_file(), fleet.dir().join("new-key"));
-        fs::write(&new, "7e".repeat(32))?;
+        key_file::write(&new, &"7e".repeat(32))?;
         fleet.control_plane.terminate().await?;
         fleet.control_plane.set_keys(new.clone(), Some(old.clone()));
         fleet.control_plane.start().await?;

@@ -181,6 +181,9 @@ async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Fail
     }
     let done = if dry_run { "would be removed (dry run: nothing was changed)" } else { "removed and locked out" };
     session.output.text(&format!("edge {name} {done}"))?;
+    if !dry_run {
+        note("its key is not accepted again, and the invitation that it joined with is closed");
+    }
     if !response.certificates.is_empty() {
         note("it had the private keys of these certificates; if it is not in your hands, issue them anew:");
         for certificate in &response.certificates {

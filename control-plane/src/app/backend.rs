@@ -35,7 +35,7 @@ pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<
 /// There is none of this name.
 pub fn get(app: &App, actor: &Actor, id: &BackendId) -> Result<Arc<Stored<Backend>>, AppError> {
     let stored = app.feed.state().backends().get(id).cloned().ok_or_else(|| not_found(id))?;
-    scope::check_service(actor, &stored.value.service)?;
+    scope::check_backend(actor, &stored.value)?;
     Ok(stored)
 }
 
@@ -154,7 +154,7 @@ async fn existing(
     etag: Option<Revision>,
 ) -> Result<Stored<Backend>, AppError> {
     let old = transaction.get::<Backend>(id).await?.ok_or_else(|| not_found(id))?;
-    scope::check_service(actor, &old.value.service)?;
+    scope::check_backend(actor, &old.value)?;
     check_etag(etag, &old)?;
     Ok(old)
 }

@@ -3,8 +3,9 @@
 use std::{io, sync::Arc};
 
 use switchyard_proto::vocab::{ServiceId, TokenId};
+use zeroize::Zeroizing;
 
-use super::AppError;
+use super::{AppError, page_token, page_token::PageTokens};
 use crate::{
     clock::Clock,
     model::{Access, Actor, PrivateKey, Secret, Service, Timestamp, Token},
@@ -15,6 +16,9 @@ use crate::{
 /// The id of the token that is made when there is none.
 const FIRST_TOKEN_ID: &str = "admin";
 
+/// The secret that page tokens are sealed with.
+const PAGE_KEY_NAME: &str = "page-token-key";
+
 /// What the program needs of it.
 #[derive(Debug)]
 pub struct Foundation {
@@ -22,6 +26,8 @@ pub struct Foundation {
     pub fleet_ca: Authority,
     /// Signs certificates for domains.
     pub internal_ca: Authority,
+    /// Seals page tokens.
+    pub page_tokens: PageTokens,
 }
 
 /// Reads the foundation of a database, and lays what is missing of it. Two control planes may do so at the same time.
@@ -41,6 +47,7 @@ pub async fn run(
     let mut transaction = store.begin(&Actor::system(), now).await?;
     let fleet_ca = authority(&mut *transaction, AuthorityKind::Fleet, now).await?;
     let internal_ca = authority(&mut *transaction, AuthorityKind::Internal, now).await?;
+    let page_key = page_key(&mut *transaction).await?;
     let default = ServiceId::default_service();
     let service = match transaction.get::<Service>(&default).await {
         // One that cannot be read is there nevertheless, and keeps nobody from the others.
@@ -62,11 +69,12 @@ pub async fn run(
             Found::Made(())
         }
     };
-    let made = fleet_ca.is_made() || internal_ca.is_made() || service.is_made() || token.is_made();
-    if made {
+    let made = [fleet_ca.is_made(), internal_ca.is_made(), page_key.is_made(), service.is_made(), token.is_made()];
+    if made.contains(&true) {
         transaction.commit().await?;
     }
-    Ok(Foundation { fleet_ca: fleet_ca.into_inner(), internal_ca: internal_ca.into_inner() })
+    let page_tokens = PageTokens::new(&page_key.into_inner());
+    Ok(Foundation { fleet_ca: fleet_ca.into_inner(), internal_ca: internal_ca.into_inner(), page_tokens })
 }
 
 /// A part of the foundation, and whether it was there.
@@ -85,6 +93,19 @@ impl<T> Found<T> {
             Self::Read(value) | Self::Made(value) => value,
         }
     }
+}
+
+async fn page_key(
+    transaction: &mut dyn Transaction,
+) -> Result<Found<Zeroizing<[u8; page_token::KEY_BYTES]>>, AppError> {
+    let kept = transaction.secret(PAGE_KEY_NAME).await?;
+    if let Some(key) = kept.as_deref().and_then(|key| key.try_into().ok()) {
+        return Ok(Found::Read(Zeroizing::new(key)));
+    }
+    let mut key = Zeroizing::new([0; page_token::KEY_BYTES]);
+    aws_lc_rs::rand::fill(&mut *key).map_err(|_| IssueError::NoRandomness)?;
+    transaction.put_secret(PAGE_KEY_NAME, &*key).await?;
+    Ok(Found::Made(key))
 }
 
 async fn authority(

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use switchyard_process::chain;
 use switchyard_proto::vocab::{CertificateId, HostPattern, Revision, limits::CERTIFICATES_MAX};
 use tracing::error;
+use zeroize::Zeroizing;
 
 use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
@@ -25,7 +26,7 @@ pub struct Upload {
     /// The certificate, then the intermediates in order.
     pub chain_pem: String,
     /// The private key.
-    pub private_key_pem: String,
+    pub private_key_pem: Zeroizing<String>,
 }
 
 /// One page of all certificates, by name.

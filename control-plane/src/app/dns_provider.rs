@@ -4,29 +4,42 @@ use std::sync::Arc;
 
 use switchyard_proto::{
     resource::Patch,
-    vocab::{DnsProviderId, Revision, limits::DNS_PROVIDERS_MAX},
+    vocab::{DnsProviderId, HostPattern, Revision, limits::DNS_PROVIDERS_MAX},
 };
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
-use crate::model::{Actor, DnsProvider, Stored, rules};
+use crate::model::{Actor, DnsProvider, Scope, Stored, rules};
 
-/// One page of all DNS providers, by name.
+/// One page of the DNS providers that have a zone of the actor's, by name.
 ///
 /// # Errors
 ///
 /// The page token is not one of this list.
-pub fn list(app: &App, request: &PageRequest) -> Result<Page<Arc<Stored<DnsProvider>>>, AppError> {
+pub fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Arc<Stored<DnsProvider>>>, AppError> {
     let state = app.feed.state();
-    page::of_map(state.dns_providers(), request, |id| DnsProviderId::parse(id).ok(), |it| it.id.as_str(), |_| true)
+    let parse = |id: &str| DnsProviderId::parse(id).ok();
+    page::of_map(state.dns_providers(), request, parse, |it| it.id.as_str(), |it| is_visible(actor, it))
 }
 
 /// One DNS provider.
 ///
 /// # Errors
 ///
-/// There is none of this name.
-pub fn get(app: &App, id: &DnsProviderId) -> Result<Arc<Stored<DnsProvider>>, AppError> {
-    app.feed.state().dns_providers().get(id).cloned().ok_or_else(|| not_found(id))
+/// There is none of this name, or none that has a zone of the actor's.
+pub fn get(app: &App, actor: &Actor, id: &DnsProviderId) -> Result<Arc<Stored<DnsProvider>>, AppError> {
+    let stored = app.feed.state().dns_providers().get(id).cloned();
+    stored.filter(|stored| is_visible(actor, &stored.value)).ok_or_else(|| not_found(id))
+}
+
+/// The zones of a DNS provider that are all that the actor may know of it; `None`: they may know everything.
+pub fn visible_zones(actor: &Actor, provider: &DnsProvider) -> Option<Vec<String>> {
+    let scope = &actor.access.scope;
+    let zones = || provider.zones.iter().map(HostPattern::as_str).filter(|zone| scope.has_zone(zone));
+    (*scope != Scope::Everything).then(|| zones().map(str::to_owned).collect())
+}
+
+fn is_visible(actor: &Actor, provider: &DnsProvider) -> bool {
+    visible_zones(actor, provider).is_none_or(|zones| !zones.is_empty())
 }
 
 /// Makes a DNS provider.

@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use switchyard_proto::vocab::{CertificateId, EdgeId, InviteId, Labels, Revision, limits::EDGES_MAX};
 use tracing::info;
 
-use super::{App, AppError, Mode, tickets};
+use super::{App, AppError, Mode, scope, tickets};
 use crate::{
     feed::State,
-    model::{Access, Actor, Door, Enrolment, Invite, SecretHash, Stored, rules},
+    model::{Access, Actor, Door, Enrolment, Invite, RejectionRecord, SecretHash, Stored, rules},
     pki::CertificateRequest,
 };
 
@@ -39,12 +39,19 @@ pub struct EdgeCertificate {
     pub renew_after: Duration,
 }
 
+/// Whether the invitation that an edge asks with is known here, and open. The database may know it before.
+pub fn is_invited(app: &App, application: &Application) -> bool {
+    let Application { invite, secret, .. } = application;
+    let is_open = |invite: &Invite| invite.hash == *secret && invite.is_open(app.clock.now());
+    app.feed.state().invites().get(invite).is_some_and(|stored| is_open(&stored.value))
+}
+
 /// Takes an edge into the fleet. An edge that is in it already, with the same key, is given another certificate: the answer to its
 /// first call was lost.
 ///
 /// # Errors
 ///
-/// It was not invited, another edge has its name, or there are too many.
+/// It was not invited, an edge with its key was removed, another edge has its name, or there are too many.
 pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificate, AppError> {
     let Application { invite: id, secret, edge, request, address } = application;
     let opens = |invite: &Invite| invite.hash == secret;
@@ -61,6 +68,9 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
         method: Some("Enrol"),
     };
     let mut change = app.begin(&actor, Mode::Commit).await?;
+    if change.transaction.is_edge_key_removed(&request.key()).await? {
+        return Err(AppError::EdgeRemoved(edge.to_resource_name()));
+    }
     let there = change.transaction.get::<Enrolment>(&edge).await?;
     if there.as_ref().is_some_and(|there| there.value.key == request.key()) {
         return issue(app, &edge, &request);
@@ -74,7 +84,8 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
     // Before the commit: nobody joins whom no certificate can be given.
     let certificate = issue(app, &edge, &request)?;
     let used = Invite { uses: invite.value.uses - 1, ..invite.value.clone() };
-    let enrolment = Enrolment { id: edge.clone(), key: request.key(), labels: used.labels.clone() };
+    let enrolment =
+        Enrolment { id: edge.clone(), key: request.key(), labels: used.labels.clone(), invite: Some(id.clone()) };
     change.transaction.put(Some(&invite), used).await?;
     tickets::begin_in(&mut change, &enrolment.labels).await?;
     change.transaction.put(None, enrolment).await?;
@@ -121,7 +132,8 @@ pub async fn relabel(
     Ok(stored)
 }
 
-/// Removes an edge from the fleet, and has the ticket keys replaced that it had; with the revision, the certificates whose keys it had.
+/// Removes an edge from the fleet: its key is never accepted again, the invitation that it joined with is closed, and the ticket keys
+/// that it had are replaced. With the revision, the certificates whose keys it had.
 ///
 /// # Errors
 ///
@@ -136,9 +148,20 @@ pub async fn delete(
     let old =
         change.transaction.get::<Enrolment>(id).await?.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
     change.transaction.delete(&old).await?;
+    change.transaction.remove_edge_key(&old.value.key, id, change.now).await?;
+    if let Some(invite) = &old.value.invite
+        && let Some(invite) = change.transaction.get::<Invite>(invite).await?
+    {
+        change.transaction.delete(&invite).await?;
+    }
     tickets::condemn_in(&mut change, &old.value.labels).await?;
     let certificates = app.feed.state().certificates_of(&old.value.labels);
     Ok((app.finish(change).await?, certificates))
+}
+
+/// Those of an edge's rejections that the actor may know of.
+pub fn visible_rejections(app: &App, actor: &Actor, all: &[RejectionRecord]) -> Vec<RejectionRecord> {
+    scope::rejections(&actor.access.scope, &app.feed.state(), all)
 }
 
 /// What the database has, which may be more than is known here. None if it does not answer.

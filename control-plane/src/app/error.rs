@@ -48,6 +48,11 @@ pub enum AppError {
     /// No edge of this name and key belongs to the fleet.
     #[error("{0} does not belong to the fleet, or has another key: it was removed, or never joined")]
     NotEnrolled(String),
+    /// An edge with this key was removed.
+    #[error(
+        "{0}: an edge with this key was removed from the fleet, and the key is not accepted again: delete identity.json in its state directory, and start it with a new invitation"
+    )]
+    EdgeRemoved(String),
     /// Whoever acts has nothing to do with this resource.
     #[error("{0} is out of this token's scope")]
     OutOfScope(String),

@@ -20,8 +20,13 @@ use crate::{
 /// How long the ordered certificate of a domain is kept that is gone, in case it comes back.
 pub const RETIREMENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Issuances that are read at a time for a page, once the first of them were out of scope.
+const LIST_READ_SIZE: usize = 1_000;
+/// How often the database is read for one page. One that is not full then is short.
+const LIST_READS_MAX: usize = 16;
+
 /// How far a domain is with its certificate, and the certificate that is served meanwhile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// How far it is.
     pub issuance: Issuance,
@@ -79,17 +84,36 @@ async fn request(app: &App, host: &HostPattern, revoke: Option<&[u8]>) -> Result
 ///
 /// The database does not answer.
 pub async fn list(app: &App, actor: &Actor, request: &PageRequest) -> Result<Page<Standing>, AppError> {
-    let mut all = app.store.issuances(request.after().unwrap_or_default(), request.size() + 1).await?;
-    let has_more = all.len() > request.size();
-    all.truncate(request.size());
-    let next = all.last().filter(|_| has_more).map(|last| Page::<Standing>::token_after(last.host.as_str()));
+    let is_shown = |it: &Issuance| it.phase != Phase::Retired && actor.access.scope.has_domain(&it.host);
+    let size = request.size();
+    let mut after = request.after().unwrap_or_default().to_owned();
+    let (mut shown, mut has_more) = (Vec::new(), true);
+    for reads in 0..LIST_READS_MAX {
+        // What is not shown does not make a page shorter, nor the reading of what few have much longer.
+        let limit = if reads == 0 { size + 1 } else { LIST_READ_SIZE };
+        let read = app.store.issuances(&after, limit).await?;
+        has_more = read.len() >= limit;
+        if let Some(last) = read.last() {
+            after = last.host.to_string();
+        }
+        shown.extend(read.into_iter().filter(is_shown));
+        if shown.len() > size || !has_more {
+            break;
+        }
+    }
+    let next = if shown.len() > size {
+        shown.truncate(size);
+        shown.last().map(|last| last.host.to_string())
+    } else {
+        has_more.then_some(after)
+    };
     let state = app.feed.state();
-    let shown = all.into_iter().filter(|it| it.phase != Phase::Retired && actor.access.scope.has_domain(&it.host));
     let standing = |issuance: Issuance| {
         let certificate = state.certificates().get(&Certificate::acme_id(&issuance.host)).cloned();
         Standing { issuance, certificate }
     };
-    Ok(Page { items: shown.map(standing).collect(), next_page_token: next.unwrap_or_default() })
+    let items = shown.into_iter().map(standing).collect();
+    Ok(Page::ending_at(items, next.as_deref(), request))
 }
 
 /// Begins to order the certificate of a domain, as part of a change.

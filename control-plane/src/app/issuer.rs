@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use switchyard_proto::{
     resource::Patch,
-    vocab::{IssuerId, Revision, limits::ISSUERS_MAX},
+    vocab::{HostPattern, IssuerId, Revision, limits::ISSUERS_MAX},
 };
 
 use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
 use crate::model::{
-    Actor, Email, Issuer, Limit, ObjectKey, Place, Stored, Used,
+    Actor, Email, Issuer, Limit, ObjectKey, Per, Place, Scope, Stored, Used,
     rules::{self, BrokenRule},
 };
 
@@ -54,12 +54,22 @@ pub struct Budget {
 /// Subjects of one limit that are told of: those for which most is used.
 const BUDGET_SUBJECTS_MAX: usize = 20;
 
-/// How much of their limits is used, of one issuer or of all.
+/// Subjects of one limit that are read for a scope: its own may be far from the first.
+const BUDGET_SUBJECTS_READ_MAX: usize = 10_000;
+
+/// How much of their limits is used, of one issuer or of all: as a whole, and for the names in the actor's scope.
 ///
 /// # Errors
 ///
 /// There is none of this name, or the database does not answer.
-pub async fn budget(app: &App, only: Option<&IssuerId>) -> Result<Vec<Budget>, AppError> {
+pub async fn budget(app: &App, actor: &Actor, only: Option<&IssuerId>) -> Result<Vec<Budget>, AppError> {
+    let scope = &actor.access.scope;
+    let read_max = if *scope == Scope::Everything { BUDGET_SUBJECTS_MAX } else { BUDGET_SUBJECTS_READ_MAX };
+    let is_visible = |limit: &Limit, used: &Used| match limit.per {
+        Per::Account => true,
+        Per::RegisteredDomain => scope.has_zone(&used.subject),
+        Per::Name => HostPattern::parse(&used.subject).is_ok_and(|host| scope.has_domain(&host)),
+    };
     let state = app.feed.state();
     let issuers: Vec<Arc<Stored<Issuer>>> = match only {
         Some(id) => vec![get(app, id)?],
@@ -70,7 +80,9 @@ pub async fn budget(app: &App, only: Option<&IssuerId>) -> Result<Vec<Budget>, A
     for stored in issuers {
         let Issuer { id, limits, .. } = &stored.value;
         for limit in Limit::all(limits) {
-            let mut all = app.store.used(id, &limit, now, BUDGET_SUBJECTS_MAX).await?;
+            let mut all = app.store.used(id, &limit, now, read_max).await?;
+            all.retain(|used| is_visible(&limit, used));
+            all.truncate(BUDGET_SUBJECTS_MAX);
             if all.is_empty() {
                 all.push(Used { subject: String::new(), count: 0, first_at: now });
             }

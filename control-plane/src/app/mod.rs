@@ -14,8 +14,10 @@ pub mod edge;
 mod error;
 pub mod invite;
 pub mod issuance;
+pub mod issuance_watch;
 pub mod issuer;
 mod page;
+mod page_token;
 mod scope;
 pub mod seed;
 pub mod service;
@@ -34,6 +36,7 @@ use tracing::warn;
 pub use self::{
     error::{AppError, FieldViolation},
     page::{Page, PageRequest},
+    page_token::PageTokens,
 };
 use crate::{
     clock::Clock,
@@ -63,8 +66,8 @@ pub struct App {
     pub edge_certificate_lifetime: Duration,
     /// The port that edges connect to.
     pub fleet_port: u16,
-    /// When tokens were used.
-    pub token_uses: token::TokenUses,
+    /// What page tokens are sealed with.
+    pub page_tokens: PageTokens,
     /// Told when an issuance became due by no revision.
     pub due: Notify,
 }

@@ -1,10 +1,9 @@
 use std::{ops::Bound, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use imbl::OrdMap;
-use switchyard_proto::vocab::limits::{CERTIFICATE_ID_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+use switchyard_proto::vocab::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
-use super::AppError;
+use super::{AppError, page_token::PageTokens};
 use crate::model::Stored;
 
 /// Which page of a list.
@@ -13,28 +12,23 @@ pub struct PageRequest {
     size: usize,
     /// The id that it begins after.
     after: Option<String>,
+    tokens: PageTokens,
 }
 
 impl PageRequest {
     /// Takes what a request says: 0 stands for the default size, larger sizes than allowed for the largest, an empty
     /// token for the first page.
-    pub fn parse(page_size: i32, page_token: &str) -> Result<Self, AppError> {
+    pub fn parse(tokens: &PageTokens, page_size: i32, page_token: &str) -> Result<Self, AppError> {
         let size = match usize::try_from(page_size) {
             Err(_) => return Err(AppError::invalid("page_size", "a page size is not negative")),
             Ok(0) => PAGE_SIZE_DEFAULT,
             Ok(size) => size.min(PAGE_SIZE_MAX),
         };
-        if page_token.len() > 2 * CERTIFICATE_ID_BYTES_MAX {
-            return Err(foreign_token());
-        }
         let after = match page_token {
             "" => None,
-            token => {
-                let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign_token())?;
-                Some(String::from_utf8(bytes).map_err(|_| foreign_token())?)
-            }
+            token => Some(tokens.open(token).ok_or_else(foreign_token)?),
         };
-        Ok(Self { size, after })
+        Ok(Self { size, after, tokens: tokens.clone() })
     }
 
     /// How many elements it has at most.
@@ -45,6 +39,11 @@ impl PageRequest {
     /// What it begins after, as the page before said.
     pub(super) fn after(&self) -> Option<&str> {
         self.after.as_deref()
+    }
+
+    /// The token of the page that begins after the element at this place, of the same list.
+    pub(super) fn token_after(&self, place: &str) -> String {
+        self.tokens.seal(place)
     }
 }
 
@@ -59,6 +58,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The token of the next one; empty on the last.
     pub next_page_token: String,
+    /// What seals others.
+    pub(super) tokens: PageTokens,
 }
 
 impl<T> Page<T> {
@@ -69,9 +70,15 @@ impl<T> Page<T> {
         Self::of_more(items, request, |item| id(item).to_owned())
     }
 
-    /// The token of the page that begins after the element of this id.
-    pub fn token_after(id: &str) -> String {
-        URL_SAFE_NO_PAD.encode(id)
+    /// The token of a page that begins after one of this page's elements: that of this id.
+    pub fn token_after(&self, id: &str) -> String {
+        self.tokens.seal(id)
+    }
+
+    /// Makes a page of its elements and the place that the next one begins after, if there is one.
+    pub(super) fn ending_at(items: Vec<T>, place: Option<&str>, request: &PageRequest) -> Self {
+        let next_page_token = place.map(|place| request.token_after(place)).unwrap_or_default();
+        Self { items, next_page_token, tokens: request.tokens.clone() }
     }
 
     /// Makes a page of its elements and, if there is one, the first of the next page.
@@ -79,9 +86,9 @@ impl<T> Page<T> {
         let mut next_page_token = String::new();
         if items.len() > request.size {
             items.truncate(request.size);
-            next_page_token = items.last().map(|last| Self::token_after(&place(last))).unwrap_or_default();
+            next_page_token = items.last().map(|last| request.token_after(&place(last))).unwrap_or_default();
         }
-        Self { items, next_page_token }
+        Self { items, next_page_token, tokens: request.tokens.clone() }
     }
 }
 
@@ -111,11 +118,12 @@ mod tests {
 
     #[test]
     fn pages_follow_each_other_without_gaps() {
+        let tokens = PageTokens::new(&[7; 32]);
         let all = ["a", "b", "c", "d", "e"];
         let mut token = String::new();
         let mut seen: Vec<&str> = Vec::new();
         loop {
-            let request = PageRequest::parse(2, &token).unwrap();
+            let request = PageRequest::parse(&tokens, 2, &token).unwrap();
             let page = Page::cut(all.into_iter(), &request, |item| item);
             seen.extend(page.items);
             token = page.next_page_token;
@@ -128,9 +136,10 @@ mod tests {
 
     #[test]
     fn foreign_tokens_and_negative_sizes_are_refused() {
-        assert!(PageRequest::parse(-1, "").is_err());
-        assert!(PageRequest::parse(0, "*").is_err());
-        assert!(PageRequest::parse(0, &"a".repeat(10_000)).is_err());
-        assert!(PageRequest::parse(i32::MAX, "").is_ok());
+        let tokens = PageTokens::new(&[7; 32]);
+        assert!(PageRequest::parse(&tokens, -1, "").is_err());
+        assert!(PageRequest::parse(&tokens, 0, "*").is_err());
+        assert!(PageRequest::parse(&tokens, 0, &PageTokens::new(&[8; 32]).seal("a")).is_err());
+        assert!(PageRequest::parse(&tokens, i32::MAX, "").is_ok());
     }
 }

@@ -10,7 +10,10 @@ use tracing::warn;
 
 use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
 use crate::{
-    model::{Actor, BackendTrust, ObjectKey, Service, Stored, Timestamp, rules},
+    model::{
+        Actor, BackendTrust, ObjectKey, Service, Stored, Timestamp,
+        rules::{self, BrokenRule},
+    },
     pki,
     store::Transaction,
 };
@@ -101,8 +104,11 @@ pub async fn delete(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let user = change.transaction.user_of::<Service>(id).await?;
-    rules::can_delete_service(id, user.and_then(ObjectKey::served))?;
+    let user = change.transaction.user_of::<Service>(id).await?.and_then(ObjectKey::served);
+    if user.as_ref().is_some_and(|user| !scope::has_resource(&actor.access.scope, &app.feed.state(), user)) {
+        return Err(BrokenRule::ServiceInUseOutOfScope { service: id.clone() }.into());
+    }
+    rules::can_delete_service(id, user)?;
     change.transaction.delete(&old).await?;
     app.finish(change).await
 }

@@ -1,5 +1,6 @@
 //! The use cases over a real database, read through a real feed.
 
+mod issuance_watch;
 mod unreadable;
 
 use std::{
@@ -26,8 +27,7 @@ use super::{
     domain::{self, SwitchCheck},
     edge, invite, issuance,
     seed::{self, Outcome, Seed},
-    service, tickets,
-    token::{self, TokenUses},
+    service, tickets, token,
 };
 use crate::{
     clock::Clock,
@@ -61,7 +61,7 @@ impl Clock for Hand {
 
 /// The use cases on a database that was begun with, and nothing more.
 struct Running {
-    app: App,
+    app: Arc<App>,
     hand: Arc<Hand>,
     fixture: Fixture,
     _follower: AbortOnDropHandle<()>,
@@ -80,8 +80,9 @@ impl Running {
         let follower = Follower::new(feed.clone(), store.clone());
         follower.catch_up().await.unwrap();
         let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(CancellationToken::new())));
-        let app = App {
+        let app = Arc::new(App {
             due: tokio::sync::Notify::new(),
+            page_tokens: foundation.page_tokens,
             store,
             feed,
             clock: hand.clone(),
@@ -89,8 +90,7 @@ impl Running {
             fleet_ca: Arc::new(foundation.fleet_ca),
             edge_certificate_lifetime: 3 * HOUR,
             fleet_port: 7443,
-            token_uses: TokenUses::default(),
-        };
+        });
         Self { app, hand, fixture, _follower: follower }
     }
 
@@ -147,7 +147,7 @@ fn upload(name: &str) -> Upload {
     let issued = authority.issue_server(&[name], NOW, 24 * HOUR).unwrap();
     Upload {
         chain_pem: pki::certificate_pem(&issued.certificate),
-        private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())),
+        private_key_pem: pem::encode(&pem::Pem::new("PRIVATE KEY", issued.private_key.expose_pkcs8())).into(),
     }
 }
 
@@ -387,7 +387,8 @@ async fn a_service_goes_when_nothing_refers_to_it() {
     service::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
     let refused = service::delete(app, &actor(), &ServiceId::default_service(), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::DefaultService))));
-    let ids: Vec<_> = service::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items;
+    let ids: Vec<_> =
+        service::list(app, &actor(), &PageRequest::parse(&running.app.page_tokens, 0, "").unwrap()).unwrap().items;
     assert_eq!(ids.len(), 1);
 }
 
@@ -468,7 +469,10 @@ async fn reads_go_on_and_changes_are_refused_while_the_database_is_gone() {
     let refused = domain::delete(app, &actor(), &host("shop.example"), None, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Store(error)) if error.is_unavailable()));
     assert!(domain::get(app, &actor(), &host("shop.example")).is_ok());
-    assert_eq!(domain::list(app, &actor(), &PageRequest::parse(0, "").unwrap()).unwrap().items.len(), 1);
+    assert_eq!(
+        domain::list(app, &actor(), &PageRequest::parse(&running.app.page_tokens, 0, "").unwrap()).unwrap().items.len(),
+        1
+    );
     running.hand.0.store(NOW.plus(INTERNAL_LIFETIME).0, Ordering::Relaxed);
     assert!(certificate::renew_internal(app).await.is_err());
 }
@@ -484,7 +488,7 @@ fn shopkeeper() -> Actor {
 async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     let running = Running::sqlite().await;
     let app = &running.app;
-    let (keeper, all) = (shopkeeper(), PageRequest::parse(0, "").unwrap());
+    let (keeper, all) = (shopkeeper(), PageRequest::parse(&running.app.page_tokens, 0, "").unwrap());
     let shop = ServiceId::parse("shop").unwrap();
     service::create(app, &keeper, Service::new(shop.clone()), Mode::Commit).await.unwrap();
     running.create_backend("foreign", "a").await;
@@ -524,7 +528,7 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
 }
 
 #[tokio::test]
-async fn a_token_lets_in_until_it_expires_or_is_revoked() {
+async fn a_token_is_known_by_its_secret_until_it_is_revoked() {
     let running = Running::sqlite().await;
     let app = &running.app;
     let viewer = Access { role: Role::Viewer, scope: Scope::Everything };
@@ -535,15 +539,10 @@ async fn a_token_lets_in_until_it_expires_or_is_revoked() {
         token::create(app, &actor(), id.clone(), viewer.clone(), Some(end), Mode::Commit).await.unwrap();
     let again = token::create(app, &actor(), id.clone(), viewer.clone(), None, Mode::Commit).await;
     assert!(matches!(again, Err(AppError::AlreadyExists(_))));
-    assert_eq!(app.token_uses.last(&id), None);
-    assert_eq!(*token::find(app, secret.expose()).unwrap(), stored);
-    assert_eq!(app.token_uses.last(&id), Some(NOW));
-    assert!(token::find(app, "sy_unknown").is_none());
-    running.hand.0.store(end.0, Ordering::Relaxed);
-    assert!(token::find(app, secret.expose()).is_none(), "it has expired");
-    running.hand.0.store(NOW.0, Ordering::Relaxed);
+    assert_eq!(**app.feed.state().token_of(&secret.hash()).unwrap(), stored);
+    assert!(stored.value.is_expired(end) && !stored.value.is_expired(NOW));
     token::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
-    assert!(token::find(app, secret.expose()).is_none(), "it is revoked");
+    assert!(app.feed.state().token_of(&secret.hash()).is_none());
 }
 
 #[tokio::test]

@@ -1,37 +1,16 @@
-//! Tokens of the API: who is let in, and to do what.
+//! Tokens of the API.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use switchyard_process::chain;
 use switchyard_proto::vocab::{Revision, TokenId, limits::TOKENS_MAX};
-use tracing::debug;
 
 use super::{App, AppError, Mode, Page, PageRequest, check_etag, page};
 use crate::{
-    model::{Access, Actor, Secret, SecretHash, Stored, Timestamp, Token, rules},
+    model::{Access, Actor, Secret, Stored, Timestamp, Token, rules},
     pki::IssueError,
-    store::Store,
 };
 
-/// How exactly it is remembered when a token was used last.
-const USE_RESOLUTION: Duration = Duration::from_secs(60);
-
-/// The token that a secret belongs to, if it is one that lets in.
-pub fn find(app: &App, secret: &str) -> Option<Arc<Stored<Token>>> {
-    let token = app.feed.state().token_of(&SecretHash::of(secret)).cloned()?;
-    let now = app.clock.now();
-    if token.value.is_expired(now) {
-        return None;
-    }
-    app.token_uses.note(&app.store, &token.value.id, now);
-    Some(token)
-}
-
-/// One page of all tokens, by name, each with its last use.
+/// One page of all tokens, by name.
 ///
 /// # Errors
 ///
@@ -98,37 +77,4 @@ pub async fn delete(
     rules::can_delete_token(&old.value, all.iter().map(|stored| &stored.value))?;
     change.transaction.delete(&old).await?;
     app.finish(change).await
-}
-
-/// When tokens were used last, as this process knows.
-#[derive(Debug, Default)]
-pub struct TokenUses(Mutex<HashMap<TokenId, Timestamp>>);
-
-impl TokenUses {
-    /// Begins with what was remembered.
-    pub fn new(uses: Vec<(TokenId, Timestamp)>) -> Self {
-        Self(Mutex::new(uses.into_iter().collect()))
-    }
-
-    /// When a token was used last, as far as is known here.
-    pub fn last(&self, id: &TokenId) -> Option<Timestamp> {
-        self.0.lock().expect("nobody panics with it").get(id).copied()
-    }
-
-    /// Notes that a token is used, and has that remembered: coarsely, and without anybody waiting for it.
-    fn note(&self, store: &Arc<dyn Store>, id: &TokenId, now: Timestamp) {
-        {
-            let mut uses = self.0.lock().expect("nobody panics with it");
-            if uses.get(id).is_some_and(|last| now < last.plus(USE_RESOLUTION)) {
-                return;
-            }
-            uses.insert(id.clone(), now);
-        }
-        let (store, id) = (store.clone(), id.clone());
-        tokio::spawn(async move {
-            if let Err(error) = store.record_token_use(&id, now).await {
-                debug!(token = %id, error = chain(&error), "its use is not remembered");
-            }
-        });
-    }
 }

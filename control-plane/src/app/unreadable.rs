@@ -16,8 +16,8 @@ pub fn list(app: &App, request: &PageRequest) -> Page<(String, Withheld)> {
     let state = app.feed.state();
     let mut all: Vec<_> = state.withheld().map(|it| (format!("{}/{}", it.kind, it.id), it)).collect();
     all.sort_unstable_by(|(name, _), (other, _)| name.cmp(other));
-    let Page { items, next_page_token } = Page::cut(all.into_iter(), request, |(name, _)| name);
-    Page { items: items.into_iter().map(|(name, it)| (name, it.clone())).collect(), next_page_token }
+    let all = all.into_iter().map(|(name, it)| (name, it.clone()));
+    Page::cut(all, request, |(name, _)| name)
 }
 
 /// What can be said of one object that cannot be read.

@@ -57,7 +57,7 @@ pub(super) fn over(encoded: &Bytes, stored: Arc<Stored<Certificate>>) -> Arc<Sto
     let mut chain = CertificateChain { certificates: chain, ..old };
     chain.certificates.shrink_to_fit();
     chain.dns_names.shrink_to_fit();
-    let value = Certificate { id, source, chain, private_key: PrivateKey::from_pkcs8(private_key) };
+    let value = Certificate { id, source, chain, private_key: PrivateKey::within(private_key) };
     Arc::new(Stored { value, revision, created_at, updated_at })
 }
 

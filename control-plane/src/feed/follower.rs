@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use switchyard_process::chain;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -33,6 +33,12 @@ impl Follower {
     ///
     /// The database does not answer, or holds what cannot be read. The feed stays as it was.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let caught_up = self.read().await;
+        self.feed.shared.read_at.send_replace(caught_up.is_ok().then(Instant::now));
+        caught_up
+    }
+
+    async fn read(&self) -> Result<(), StoreError> {
         // What is asked from here on may come too late for this reading.
         let question = *self.feed.shared.asked.borrow();
         let before = self.feed.state();

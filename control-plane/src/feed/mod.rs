@@ -18,7 +18,7 @@ mod visible;
 use std::{sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::Revision;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 pub use batch::{Batch, BatchKind, Last, Named, Part};
 pub use follower::Follower;
@@ -41,6 +41,8 @@ struct Shared {
     asked: watch::Sender<u64>,
     /// The last of these whose reading, begun after it was asked for, is done.
     answered: watch::Sender<u64>,
+    /// When the database was read last; none if the last attempt failed, or there was none.
+    read_at: watch::Sender<Option<Instant>>,
 }
 
 impl Feed {
@@ -52,6 +54,7 @@ impl Feed {
                 state: watch::Sender::new(Arc::default()),
                 asked: watch::Sender::new(0),
                 answered: watch::Sender::new(0),
+                read_at: watch::Sender::new(None),
             }),
         }
     }
@@ -107,6 +110,11 @@ impl Feed {
             Ok(Ok(_)) => Ok(self.state()),
             Ok(Err(_)) | Err(_) => Err(NotRead),
         }
+    }
+
+    /// Whether the resources are those of the database, as far as that was read at most `lag` before `now`.
+    pub fn is_followed(&self, now: Instant, lag: Duration) -> bool {
+        self.shared.read_at.borrow().is_some_and(|read_at| now.saturating_duration_since(read_at) <= lag)
     }
 
     fn ask(&self) -> u64 {

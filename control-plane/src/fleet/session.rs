@@ -317,8 +317,12 @@ mod tests {
 
     /// A session of an edge that belongs to the fleet.
     fn peer(deadlines: Deadlines) -> Peer {
-        let enrolment =
-            Enrolment { id: EdgeId::parse("edge-1").unwrap(), key: EdgeKey::of(b"key"), labels: Labels::default() };
+        let enrolment = Enrolment {
+            id: EdgeId::parse("edge-1").unwrap(),
+            key: EdgeKey::of(b"key"),
+            labels: Labels::default(),
+            invite: None,
+        };
         peer_among(deadlines, vec![enrolment])
     }
 

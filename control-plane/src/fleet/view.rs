@@ -304,7 +304,8 @@ mod tests {
     fn members(ids: &[(&str, &str)]) -> OrdMap<EdgeId, Arc<Stored<Enrolment>>> {
         let member = |(id, key): &(&str, &str)| {
             let id = EdgeId::parse(id).unwrap();
-            let value = Enrolment { id: id.clone(), key: EdgeKey::of(key.as_bytes()), labels: Labels::default() };
+            let value =
+                Enrolment { id: id.clone(), key: EdgeKey::of(key.as_bytes()), labels: Labels::default(), invite: None };
             let (created_at, updated_at) = (Timestamp(1), Timestamp(1));
             (id, Arc::new(Stored { value, revision: Revision(1), created_at, updated_at }))
         };

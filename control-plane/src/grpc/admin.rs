@@ -1,6 +1,6 @@
 //! What people and programs call.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{response::IntoResponse, routing::get};
 use futures::StreamExt;
@@ -16,7 +16,7 @@ use switchyard_proto::{
         unreadable_service_server::UnreadableServiceServer,
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -24,14 +24,19 @@ use tonic::{
     service::Routes,
     transport::{Server, server::Router},
 };
+use tonic_health::{
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
 use tower::layer::util::{Identity, Stack};
 
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
-    dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, invite::Invites, issuer::Issuers, service::Services,
-    token::Tokens, unknown_fields::RefuseUnknownFields, unreadable::UnreadableRows, warnings::Warnings,
+    dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, health, invite::Invites, issuer::Issuers,
+    service::Services, token::Tokens, unknown_fields::RefuseUnknownFields, unreadable::UnreadableRows,
+    warnings::Warnings,
 };
-use crate::{app::App, fleet::Tracker, listen::Connection, metrics::Metrics};
+use crate::{access::Authenticator, app::App, fleet::Tracker, health::Health, listen::Connection, metrics::Metrics};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
 pub(super) const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -43,22 +48,50 @@ const CALLS_PER_CONNECTION_MAX: u32 = 256;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves the API, to each token so many calls a second, until `ending` is cancelled and all calls have ended.
+/// What the API is served of.
+#[derive(Debug)]
+pub struct Api {
+    /// The use cases.
+    pub app: Arc<App>,
+    /// What decides on each call.
+    pub authenticator: Arc<Authenticator>,
+    /// How far edges are.
+    pub tracker: Tracker,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether all of it works.
+    pub health: watch::Receiver<Health>,
+}
+
+/// Serves the API until `ending` is cancelled and all calls have ended.
 pub async fn serve(
     connections: mpsc::Receiver<Connection>,
-    app: Arc<App>,
-    tracker: Tracker,
-    metrics: Arc<Metrics>,
-    token_rate: NonZeroU32,
+    api: Api,
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
-    let router = router(app, tracker, metrics, token_rate, ending.clone()).await;
-    router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await
+    let reporter = HealthReporter::new();
+    let report = health::report(reporter.clone(), api.health.clone(), ending.clone());
+    let router = router(api, reporter, ending.clone());
+    let serve = router.serve_with_incoming_shutdown(incoming, ending.cancelled_owned());
+    let ((), served) = tokio::join!(report, serve);
+    served
 }
 
-/// What Prometheus asks for.
-pub(super) const METRICS: &str = "/metrics";
+/// The services of the API.
+pub(super) const SERVICES: [&str; 11] = [
+    DomainServiceServer::<Domains>::NAME,
+    ServiceServiceServer::<Services>::NAME,
+    BackendServiceServer::<Backends>::NAME,
+    CertificateServiceServer::<Certificates>::NAME,
+    EdgeServiceServer::<EdgeCalls>::NAME,
+    AuditServiceServer::<Audit>::NAME,
+    TokenServiceServer::<Tokens>::NAME,
+    InviteServiceServer::<Invites>::NAME,
+    IssuerServiceServer::<Issuers>::NAME,
+    DnsProviderServiceServer::<DnsProviders>::NAME,
+    UnreadableServiceServer::<UnreadableRows>::NAME,
+];
 
 fn metrics_answer(metrics: &Metrics, app: &App) -> impl IntoResponse + use<> {
     metrics.withheld(app.feed.state().withheld().map(|withheld| withheld.kind.as_str()));
@@ -66,13 +99,12 @@ fn metrics_answer(metrics: &Metrics, app: &App) -> impl IntoResponse + use<> {
     (headers, metrics.text())
 }
 
-async fn router(
-    app: Arc<App>,
-    tracker: Tracker,
-    metrics: Arc<Metrics>,
-    token_rate: NonZeroU32,
+fn router(
+    api: Api,
+    reporter: HealthReporter,
     ending: CancellationToken,
 ) -> Router<Stack<RefuseUnknownFields, Stack<Authentication, Identity>>> {
+    let Api { app, authenticator, tracker, metrics, health } = api;
     let warnings = Warnings::new(app.clone(), tracker.view.clone());
     let domains =
         DomainServiceServer::new(Domains(app.clone(), warnings.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -81,58 +113,37 @@ async fn router(
     let backends =
         BackendServiceServer::new(Backends(app.clone(), warnings)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audit = AuditServiceServer::new(Audit(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let tokens = TokenServiceServer::new(Tokens(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let tokens = TokenServiceServer::new(Tokens(app.clone(), authenticator.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
     let invites = InviteServiceServer::new(Invites(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let issuers = IssuerServiceServer::new(Issuers(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let dns_providers =
         DnsProviderServiceServer::new(DnsProviders(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let unreadable =
         UnreadableServiceServer::new(UnreadableRows(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let authentication = Authentication::new(app.clone(), token_rate);
-    let certificates = CertificateServiceServer::new(Certificates::new(app.clone(), ending.clone()))
-        .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let edges = EdgeCalls::new(app.clone(), tracker, ending);
+    let authentication = Authentication::new(authenticator, ending);
+    let certificates =
+        CertificateServiceServer::new(Certificates::new(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let edges = EdgeCalls::new(app.clone(), tracker);
     let edges = EdgeServiceServer::new(edges).max_decoding_message_size(REQUEST_BYTES_MAX);
 
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<DomainServiceServer<Domains>>().await;
-    health.set_serving::<ServiceServiceServer<Services>>().await;
-    health.set_serving::<BackendServiceServer<Backends>>().await;
-    health.set_serving::<CertificateServiceServer<Certificates>>().await;
-    health.set_serving::<EdgeServiceServer<EdgeCalls>>().await;
-    health.set_serving::<AuditServiceServer<Audit>>().await;
-    health.set_serving::<TokenServiceServer<Tokens>>().await;
-    health.set_serving::<InviteServiceServer<Invites>>().await;
-    health.set_serving::<IssuerServiceServer<Issuers>>().await;
-    health.set_serving::<DnsProviderServiceServer<DnsProviders>>().await;
-    health.set_serving::<UnreadableServiceServer<UnreadableRows>>().await;
-
+    let health_service = HealthServer::new(HealthService::from_health_reporter(reporter));
     let reflection = |own_name: &str| {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         // By name: the descriptors also hold what edges call, which is served elsewhere.
-        [
-            DomainServiceServer::<Domains>::NAME,
-            ServiceServiceServer::<Services>::NAME,
-            BackendServiceServer::<Backends>::NAME,
-            CertificateServiceServer::<Certificates>::NAME,
-            EdgeServiceServer::<EdgeCalls>::NAME,
-            AuditServiceServer::<Audit>::NAME,
-            TokenServiceServer::<Tokens>::NAME,
-            InviteServiceServer::<Invites>::NAME,
-            IssuerServiceServer::<Issuers>::NAME,
-            DnsProviderServiceServer::<DnsProviders>::NAME,
-            UnreadableServiceServer::<UnreadableRows>::NAME,
-            tonic_health::pb::health_server::SERVICE_NAME,
-            own_name,
-        ]
-        .into_iter()
-        .fold(builder, tonic_reflection::server::Builder::with_service_name)
+        SERVICES
+            .into_iter()
+            .chain([tonic_health::pb::health_server::SERVICE_NAME, own_name])
+            .fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
     let reflection_v1 = reflection("grpc.reflection.v1.ServerReflection").build_v1();
     let reflection_v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection").build_v1alpha();
-    let plain = axum::Router::new().route(METRICS, get(async move || metrics_answer(&metrics, &app)));
+    let plain = axum::Router::new()
+        .route("/metrics", get(async move || metrics_answer(&metrics, &app)))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || health::readiness(*health.borrow())));
     Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

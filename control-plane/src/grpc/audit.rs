@@ -24,7 +24,7 @@ impl AuditService for Audit {
     ) -> Result<Response<ListChangesResponse>, Status> {
         let ListChangesRequest { page_size, page_token, resource, actor, since, until } = request.into_inner();
         let listed = async {
-            let page = PageRequest::parse(page_size, &page_token)?;
+            let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)?;
             let filter = convert_audit::filter(&resource, &actor, since, until)?;
             audit::list(&self.0, &page, filter).await
         };

@@ -1,80 +1,65 @@
-//! Lets in who shows a token, and only to methods that their role allows. It is around the whole API, so that a method that
-//! forgets to ask is not reached.
+//! Asks [`access`](crate::access) about each call. It is around the whole API, so that a method that forgets to ask is not reached.
 
 use std::{
     convert::Infallible,
     future::Future,
-    num::NonZeroU32,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
-use tonic::{Code, Status, body::Body};
-use tower::{Layer, Service};
-use tracing::{info, warn};
-
-use super::{admin::METRICS, connection::ConnectInfo, permissions::Permission, rates::Rates, refusals::Refusals};
-use crate::{
-    app::{App, token},
-    model::{Actor, Door},
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    request::Parts,
 };
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, body::Body};
+use tonic_types::{ErrorDetails, StatusExt};
+use tower::{Layer, Service};
+
+use super::{connection::ConnectInfo, ending_body::EndingBody};
+use crate::{
+    access::{Authenticator, Call, Grant, Refusal},
+    model::Door,
+};
+
+/// What the content type of gRPC begins with.
+const GRPC_CONTENT_TYPE: &[u8] = b"application/grpc";
 
 /// Puts [`Authenticated`] around a service.
 #[derive(Clone, Debug)]
 pub(super) struct Authentication {
-    app: Arc<App>,
-    refusals: Refusals,
-    rates: Rates,
+    authenticator: Arc<Authenticator>,
+    /// Ends what is streamed.
+    ending: CancellationToken,
 }
 
 impl Authentication {
-    pub(super) fn new(app: Arc<App>, token_rate: NonZeroU32) -> Self {
-        Self { app, refusals: Refusals::default(), rates: Rates::new(token_rate) }
+    pub(super) fn new(authenticator: Arc<Authenticator>, ending: CancellationToken) -> Self {
+        Self { authenticator, ending }
     }
 
-    /// Who makes a call, if they may.
-    async fn admit(
-        &self,
-        path: &str,
-        authorization: Option<&str>,
-        connection: Option<&ConnectInfo>,
-    ) -> Result<Actor, Status> {
-        let address = connection.map(|connection| connection.peer.ip().to_canonical());
-        self.refusals.check(address)?;
-        let Some(secret) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else {
-            info!(
-                address = address.map(|address| address.to_string()),
-                method = path,
-                "refused: a call without a token"
-            );
-            return Err(Status::unauthenticated(
-                "a token is needed: show one with `authorization: Bearer TOKEN`; switchyard login keeps it",
-            ));
+    /// Whether a call may be made. One that may lets its connection live on.
+    async fn authorize(&self, request: &Parts) -> Result<Grant, Refusal> {
+        let authorization = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let connection = ConnectInfo::of(&request.extensions);
+        let path = request.uri.path();
+        let call = Call {
+            method: path.strip_prefix('/').unwrap_or(path),
+            secret: authorization.and_then(|value| value.strip_prefix("Bearer ")),
+            address: connection.map(|connection| connection.peer.ip().to_canonical()),
+            origin: Door::Grpc,
         };
-        let Some(token) = token::find(&self.app, secret) else {
-            let address_text = address.map(|address| address.to_string()).unwrap_or_default();
-            warn!(address = address_text, "a call with a token that is unknown, revoked or expired");
-            self.refusals.think(address).await;
-            return Err(Status::unauthenticated("the token is unknown, revoked or expired: ask for another"));
+        let decision = self.authenticator.authorize(call).await;
+        let has_token = match &decision {
+            Ok(grant) => grant.actor.is_some(),
+            Err(refusal) => refusal.is_of_valid_token(),
         };
-        if let Some(connection) = connection {
+        if let Some(connection) = connection.filter(|_| has_token) {
             connection.admission.admit();
         }
-        self.rates.count(&token.value.id)?;
-        let permission = Permission::of(path).ok_or_else(|| Status::unimplemented("there is no such method"))?;
-        permission.check(&token.value.access).map_err(|refused| {
-            info!(token = %token.value.id, method = permission.method(), "refused: the role of the token does not reach");
-            Status::permission_denied(refused.to_string())
-        })?;
-        Ok(Actor {
-            name: token.value.id.to_string(),
-            door: Door::Grpc,
-            access: token.value.access.clone(),
-            address,
-            method: Some(permission.method()),
-        })
+        decision
     }
 }
 
@@ -86,23 +71,11 @@ impl<S> Layer<S> for Authentication {
     }
 }
 
-/// A service that is reached with a token only. Calls that get there carry an [`Actor`].
+/// A service that is reached as [`Authenticator`] decides. Calls that show a token carry an [`Actor`](crate::model::Actor).
 #[derive(Clone, Debug)]
 pub(super) struct Authenticated<S> {
     inner: S,
     authentication: Authentication,
-}
-
-/// A refusal for who does not speak gRPC.
-fn refusal(status: &Status) -> Response<Body> {
-    let code = match status.code() {
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::FORBIDDEN,
-    };
-    let mut response = Response::new(Body::new(format!("{}\n", status.message())));
-    *response.status_mut() = code;
-    response
 }
 
 impl<S> Service<Request<Body>> for Authenticated<S>
@@ -118,23 +91,113 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The one that is ready, and not its clone.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let authentication = self.authentication.clone();
         Box::pin(async move {
-            let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let connection = ConnectInfo::of(request.extensions());
-            match authentication.admit(request.uri().path(), authorization, connection).await {
-                Ok(actor) => {
-                    request.headers_mut().remove(AUTHORIZATION);
-                    request.extensions_mut().insert(actor);
-                    inner.call(request).await
-                }
-                Err(status) if request.uri().path() == METRICS => Ok(refusal(&status)),
-                Err(status) => Ok(status.into_http()),
+            let (mut request, body) = request.into_parts();
+            let Grant { actor, stream } = match authentication.authorize(&request).await {
+                Ok(grant) => grant,
+                Err(refusal) if is_grpc(&request) => return Ok(status(&refusal).into_http()),
+                Err(refusal) => return Ok(plain(&refusal)),
+            };
+            // Methods have a service in their names.
+            if request.uri.path().rfind('/') > Some(0) && !is_grpc(&request) {
+                return Ok(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this is called by gRPC"));
             }
+            request.headers.remove(AUTHORIZATION);
+            if let Some(actor) = actor {
+                request.extensions.insert(actor);
+            }
+            let response = inner.call(Request::from_parts(request, body)).await?;
+            Ok(match stream {
+                None => response,
+                Some(permit) => {
+                    response.map(|body| Body::new(EndingBody::new(body, permit, authentication.ending.clone())))
+                }
+            })
         })
+    }
+}
+
+fn is_grpc(request: &Parts) -> bool {
+    request.headers.get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(GRPC_CONTENT_TYPE))
+}
+
+/// A refusal of a gRPC call.
+pub(super) fn status(refusal: &Refusal) -> Status {
+    let (code, retry_after) = match refusal {
+        Refusal::NoSuchMethod => (Code::Unimplemented, None),
+        Refusal::NoToken | Refusal::UnknownToken => (Code::Unauthenticated, None),
+        Refusal::TooManyFailures(it) => (Code::ResourceExhausted, Some(it.retry_after)),
+        Refusal::RateExceeded(it) => (Code::ResourceExhausted, Some(it.retry_after)),
+        Refusal::NotPermitted(_) => (Code::PermissionDenied, None),
+        Refusal::TooManyStreams(_) => (Code::ResourceExhausted, None),
+    };
+    match retry_after {
+        None => Status::new(code, refusal.to_string()),
+        Some(_) => Status::with_error_details(code, refusal.to_string(), ErrorDetails::with_retry_info(retry_after)),
+    }
+}
+
+/// A refusal for who does not speak gRPC.
+fn plain(refusal: &Refusal) -> Response<Body> {
+    let code = match refusal {
+        Refusal::NoSuchMethod => return text(StatusCode::NOT_FOUND, "not found"),
+        Refusal::NoToken | Refusal::UnknownToken => StatusCode::UNAUTHORIZED,
+        Refusal::TooManyFailures(_) | Refusal::RateExceeded(_) | Refusal::TooManyStreams(_) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        Refusal::NotPermitted(_) => StatusCode::FORBIDDEN,
+    };
+    let mut response = text(code, &refusal.to_string());
+    if code == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn text(code: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::new(format!("{text}\n")));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+    use switchyard_proto::DESCRIPTORS;
+
+    use crate::access::{HEALTHZ, METRICS, Permission, READYZ};
+
+    /// Every method of the API that is in the descriptors, and whether it streams.
+    fn methods(descriptors: &[u8], package: &str) -> BTreeMap<String, bool> {
+        let files = FileDescriptorSet::decode(descriptors).unwrap().file;
+        let services = files.iter().filter(|file| file.package() == package).flat_map(|file| &file.service);
+        services
+            .flat_map(|service| {
+                let name = |method| format!("{package}.{}/{method}", service.name());
+                service.method.iter().map(move |it| (name(it.name()), it.server_streaming()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_method_has_a_permission() {
+        let mut all = methods(DESCRIPTORS, "switchyard.v1");
+        all.extend(methods(tonic_health::pb::FILE_DESCRIPTOR_SET, "grpc.health.v1"));
+        all.extend(methods(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, "grpc.reflection.v1"));
+        all.extend(methods(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, "grpc.reflection.v1alpha"));
+        all.extend([HEALTHZ, METRICS, READYZ].map(|word| (word.to_owned(), false)));
+        let declared = Permission::all().iter().map(|it| (it.method().to_owned(), it.is_stream()));
+        let declared: BTreeMap<_, _> = declared.collect();
+        assert_eq!(declared.len(), Permission::all().len(), "none is declared twice");
+        assert_eq!(declared, all);
     }
 }

@@ -29,7 +29,7 @@ impl BackendService for Backends {
     ) -> Result<Response<ListBackendsResponse>, Status> {
         let actor = caller(&request)?;
         let ListBackendsRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| backend::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let backends = page.items.iter().map(|stored| resource::message(stored)).collect();

@@ -1,4 +1,4 @@
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, stream};
 use switchyard_proto::{
@@ -11,8 +11,6 @@ use switchyard_proto::{
     },
     vocab::{CertificateId, HostPattern},
 };
-use tokio::{sync::Semaphore, time::sleep};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,36 +20,25 @@ use super::{
     status::status,
 };
 use crate::{
-    app::{App, AppError, PageRequest, certificate, issuance},
-    model::Actor,
+    app::{App, AppError, PageRequest, certificate, issuance, issuance_watch::IssuanceWatches},
     pki,
 };
-
-/// How often it is looked whether an issuance went on that is watched: it may go on at another control plane.
-const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Issuances that are watched at a time.
-const WATCHES_MAX: usize = 1_000;
 
 /// Certificates.
 pub(super) struct Certificates {
     app: Arc<App>,
-    /// Ends what is watched.
-    ending: CancellationToken,
-    watches: Arc<Semaphore>,
+    watches: IssuanceWatches,
 }
 
 impl Certificates {
-    pub(super) fn new(app: Arc<App>, ending: CancellationToken) -> Self {
-        Self { app, ending, watches: Arc::new(Semaphore::new(WATCHES_MAX)) }
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { watches: IssuanceWatches::new(app.clone()), app }
     }
 }
 
-impl Certificates {
-    async fn issuance(&self, actor: &Actor, domain: &str) -> Result<Issuance, AppError> {
-        let host = HostPattern::parse_resource_name(domain).map_err(|error| AppError::invalid("domain", error))?;
-        Ok(convert_issuance::message(&issuance::get(&self.app, actor, &host).await?))
-    }
+/// The domain that a request names.
+fn domain(name: &str) -> Result<HostPattern, AppError> {
+    HostPattern::parse_resource_name(name).map_err(|error| AppError::invalid("domain", error))
 }
 
 #[tonic::async_trait]
@@ -64,7 +51,7 @@ impl CertificateService for Certificates {
     ) -> Result<Response<ListCertificatesResponse>, Status> {
         let actor = caller(&request)?;
         let ListCertificatesRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.app.page_tokens, page_size, &page_token)
             .and_then(|page| certificate::list(&self.app, &actor, &page))
             .map_err(|error| status(error, None))?;
         let now = self.app.clock.now();
@@ -129,9 +116,10 @@ impl CertificateService for Certificates {
 
     async fn get_issuance(&self, request: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {
         let actor = caller(&request)?;
-        let GetIssuanceRequest { domain } = request.into_inner();
-        let found = self.issuance(&actor, &domain).await.map_err(|error| status(error, None))?;
-        Ok(Response::new(found))
+        let GetIssuanceRequest { domain: name } = request.into_inner();
+        let found = async { issuance::get(&self.app, &actor, &domain(&name)?).await };
+        let standing = found.await.map_err(|error| status(error, None))?;
+        Ok(Response::new(convert_issuance::message(&standing)))
     }
 
     async fn watch_issuance(
@@ -139,28 +127,21 @@ impl CertificateService for Certificates {
         request: Request<WatchIssuanceRequest>,
     ) -> Result<Response<Self::WatchIssuanceStream>, Status> {
         let actor = caller(&request)?;
-        let WatchIssuanceRequest { domain } = request.into_inner();
-        let first = self.issuance(&actor, &domain).await.map_err(|error| status(error, None))?;
-        let permit = self
-            .watches
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted("too many issuances are being watched; try again"))?;
-        let watch = Self { app: self.app.clone(), ending: self.ending.clone(), watches: self.watches.clone() };
-        let later = stream::unfold((watch, first.clone(), permit), move |(watch, last, permit)| {
-            let (actor, domain) = (actor.clone(), domain.clone());
-            async move {
-                loop {
-                    tokio::select! {
-                        () = sleep(WATCH_INTERVAL) => {}
-                        () = watch.ending.cancelled() => return None,
+        let WatchIssuanceRequest { domain: name } = request.into_inner();
+        let begun = async { self.watches.watch(actor, domain(&name)?).await };
+        let (now, watch) = begun.await.map_err(|error| status(error, None))?;
+        let first = convert_issuance::message(&now);
+        let later = stream::unfold((Some(watch), first.clone()), |(watch, mut last)| async move {
+            let mut watch = watch?;
+            loop {
+                match watch.next().await.map(|standing| convert_issuance::message(&standing)) {
+                    Ok(now) if now == last => {}
+                    Ok(now) => {
+                        last.clone_from(&now);
+                        return Some((Ok(now), (Some(watch), last)));
                     }
-                    match watch.issuance(&actor, &domain).await {
-                        Ok(now) if now == last => {}
-                        Ok(now) => return Some((Ok(now.clone()), (watch, now, permit))),
-                        // The stream ends with it: whoever watches finds out why.
-                        Err(error) => return Some((Err(status(error, None)), (watch, last, permit))),
-                    }
+                    // The stream ends with it: whoever watches finds out why.
+                    Err(error) => return Some((Err(status(error, None)), (None, last))),
                 }
             }
         });
@@ -173,11 +154,8 @@ impl CertificateService for Certificates {
         request: Request<RevokeCertificateRequest>,
     ) -> Result<Response<Issuance>, Status> {
         let actor = caller(&request)?;
-        let RevokeCertificateRequest { domain } = request.into_inner();
-        let revoked = async {
-            let host = HostPattern::parse_resource_name(&domain).map_err(|error| AppError::invalid("domain", error))?;
-            issuance::revoke(&self.app, &actor, &host).await
-        };
+        let RevokeCertificateRequest { domain: name } = request.into_inner();
+        let revoked = async { issuance::revoke(&self.app, &actor, &domain(&name)?).await };
         let standing = revoked.await.map_err(|error| status(error, None))?;
         Ok(Response::new(convert_issuance::message(&standing)))
     }
@@ -189,7 +167,7 @@ impl CertificateService for Certificates {
         let actor = caller(&request)?;
         let ListIssuancesRequest { page_size, page_token } = request.into_inner();
         let found = async {
-            let page = PageRequest::parse(page_size, &page_token)?;
+            let page = PageRequest::parse(&self.app.page_tokens, page_size, &page_token)?;
             issuance::list(&self.app, &actor, &page).await
         };
         let page = found.await.map_err(|error| status(error, None))?;
@@ -199,11 +177,8 @@ impl CertificateService for Certificates {
 
     async fn renew_certificate(&self, request: Request<RenewCertificateRequest>) -> Result<Response<Issuance>, Status> {
         let actor = caller(&request)?;
-        let RenewCertificateRequest { domain } = request.into_inner();
-        let renewed = async {
-            let host = HostPattern::parse_resource_name(&domain).map_err(|error| AppError::invalid("domain", error))?;
-            issuance::renew(&self.app, &actor, &host).await
-        };
+        let RenewCertificateRequest { domain: name } = request.into_inner();
+        let renewed = async { issuance::renew(&self.app, &actor, &domain(&name)?).await };
         let standing = renewed.await.map_err(|error| status(error, None))?;
         Ok(Response::new(convert_issuance::message(&standing)))
     }

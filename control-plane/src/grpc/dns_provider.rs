@@ -16,10 +16,25 @@ use super::{
     pages,
     status::status,
 };
-use crate::app::{App, PageRequest, dns_provider};
+use crate::{
+    app::{App, PageRequest, dns_provider},
+    model::{self, Actor, Stored},
+};
 
 /// DNS providers.
 pub(super) struct DnsProviders(pub(super) Arc<App>);
+
+/// A DNS provider as a message: of one with zones out of scope, only its name and the others.
+fn message(actor: &Actor, stored: &Stored<model::DnsProvider>) -> DnsProvider {
+    let whole = resource::message(stored);
+    match dns_provider::visible_zones(actor, &stored.value) {
+        None => whole,
+        Some(zones) => {
+            let DnsProvider { name, etag, revision, .. } = whole;
+            DnsProvider { name, zones, etag, revision, ..DnsProvider::default() }
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl DnsProviderService for DnsProviders {
@@ -27,20 +42,23 @@ impl DnsProviderService for DnsProviders {
         &self,
         request: Request<ListDnsProvidersRequest>,
     ) -> Result<Response<ListDnsProvidersResponse>, Status> {
+        let actor = caller(&request)?;
         let ListDnsProvidersRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
-            .and_then(|page| dns_provider::list(&self.0, &page))
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
+            .and_then(|page| dns_provider::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
-        let (dns_providers, next_page_token) = pages::fitting(page, resource::message, |it| it.id.as_str());
+        let (dns_providers, next_page_token) =
+            pages::fitting(page, |stored| message(&actor, stored), |it| it.id.as_str());
         Ok(Response::new(ListDnsProvidersResponse { dns_providers, next_page_token }))
     }
 
     async fn get_dns_provider(&self, request: Request<GetDnsProviderRequest>) -> Result<Response<DnsProvider>, Status> {
+        let actor = caller(&request)?;
         let GetDnsProviderRequest { name } = request.into_inner();
         let stored = convert::name(&name, DnsProviderId::parse_resource_name)
-            .and_then(|id| dns_provider::get(&self.0, &id))
+            .and_then(|id| dns_provider::get(&self.0, &actor, &id))
             .map_err(|error| status(error, None))?;
-        Ok(Response::new(resource::message(&stored)))
+        Ok(Response::new(message(&actor, &stored)))
     }
 
     async fn create_dns_provider(

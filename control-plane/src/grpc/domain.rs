@@ -32,7 +32,7 @@ impl DomainService for Domains {
     ) -> Result<Response<ListDomainsResponse>, Status> {
         let actor = caller(&request)?;
         let ListDomainsRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| domain::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let (domains, next_page_token) = pages::fitting(page, resource::message, |domain| domain.host.as_str());

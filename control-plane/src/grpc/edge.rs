@@ -8,8 +8,6 @@ use switchyard_proto::{
     },
     vocab::{CertificateId, EdgeId, Revision},
 };
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,23 +17,19 @@ use super::{
 };
 use crate::{
     app::{App, AppError, Page, PageRequest, edge},
-    fleet::{self, Report, TrackError, Tracker},
+    fleet::{self, Progress, Rejections, Report, TrackError, Tracker},
+    model::Actor,
 };
-
-/// Revisions that are followed at a time.
-const TRACKS_MAX: usize = 1_000;
 
 /// Edges.
 pub(super) struct EdgeCalls {
     app: Arc<App>,
     tracker: Tracker,
-    tracks: Arc<Semaphore>,
-    ending: CancellationToken,
 }
 
 impl EdgeCalls {
-    pub(super) fn new(app: Arc<App>, tracker: Tracker, ending: CancellationToken) -> Self {
-        Self { app, tracker, tracks: Arc::new(Semaphore::new(TRACKS_MAX)), ending }
+    pub(super) fn new(app: Arc<App>, tracker: Tracker) -> Self {
+        Self { app, tracker }
     }
 }
 
@@ -44,8 +38,10 @@ impl EdgeService for EdgeCalls {
     type WatchRevisionStream = BoxStream<'static, Result<WatchRevisionResponse, Status>>;
 
     async fn list_edges(&self, request: Request<ListEdgesRequest>) -> Result<Response<ListEdgesResponse>, Status> {
+        let actor = caller(&request)?;
         let ListEdgesRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token).map_err(|error| status(error, None))?;
+        let page =
+            PageRequest::parse(&self.app.page_tokens, page_size, &page_token).map_err(|error| status(error, None))?;
         // The edges first: none of them has acknowledged more than the revision says then.
         let edges = self.tracker.view.edges();
         let now = self.tracker.view.now();
@@ -53,20 +49,23 @@ impl EdgeService for EdgeCalls {
         let page = Page::cut(edges.iter(), &page, |(id, _)| id.as_str());
         let state = self.tracker.feed.state();
         let message = |(id, edge): &(&EdgeId, &Arc<fleet::Edge>)| {
-            convert_edge::message(id, edge, state.edges().get(*id).map(|stored| &**stored), now)
+            let rejections = edge::visible_rejections(&self.app, &actor, &edge.rejections.named);
+            convert_edge::message(id, edge, &rejections, state.edges().get(*id).map(|stored| &**stored), now)
         };
         let edges = page.items.iter().map(message).collect();
         Ok(Response::new(ListEdgesResponse { edges, next_page_token: page.next_page_token, revision: revision.0 }))
     }
 
     async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Result<Response<Edge>, Status> {
+        let actor = caller(&request)?;
         let GetEdgeRequest { name } = request.into_inner();
         let found = convert::name(&name, EdgeId::parse_resource_name).and_then(|id| {
             let edge = self.tracker.view.edges().get(&id).cloned();
             let edge = edge.ok_or_else(|| AppError::NotFound(id.to_resource_name()))?;
             let state = self.tracker.feed.state();
             let enrolment = state.edges().get(&id).map(|stored| &**stored);
-            Ok(convert_edge::message(&id, &edge, enrolment, self.tracker.view.now()))
+            let rejections = edge::visible_rejections(&self.app, &actor, &edge.rejections.named);
+            Ok(convert_edge::message(&id, &edge, &rejections, enrolment, self.tracker.view.now()))
         });
         found.map(Response::new).map_err(|error| status(error, None))
     }
@@ -78,7 +77,7 @@ impl EdgeService for EdgeCalls {
             let (id, labels) = convert_edge::update(edge, update_mask)?;
             let stored = edge::relabel(&self.app, &actor, &id, labels, convert::mode(validate_only)).await?;
             let seen = self.tracker.view.edges().get(&id).cloned().unwrap_or_default();
-            Ok(convert_edge::message(&id, &seen, Some(&stored), self.tracker.view.now()))
+            Ok(convert_edge::message(&id, &seen, &seen.rejections.named, Some(&stored), self.tracker.view.now()))
         };
         updated.await.map(Response::new).map_err(|error| status(error, Some("edge")))
     }
@@ -99,32 +98,28 @@ impl EdgeService for EdgeCalls {
         &self,
         request: Request<WatchRevisionRequest>,
     ) -> Result<Response<Self::WatchRevisionStream>, Status> {
+        let actor = caller(&request)?;
         let WatchRevisionRequest { revision } = request.into_inner();
-        let permit = self
-            .tracks
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted("too many revisions are being followed; try again"))?;
         let track = self.tracker.track(Revision(revision)).await.map_err(track_status)?;
-        let ending = self.ending.clone();
-        let reports = stream::unfold(Some((track, permit)), move |following| {
-            let ending = ending.clone();
-            async move {
-                let (mut track, permit) = following?;
-                tokio::select! {
-                    report = track.next() => Some((Ok(message(report?)), Some((track, permit)))),
-                    () = ending.cancelled() => Some((Err(Status::unavailable("the control plane ends")), None)),
-                }
-            }
+        let reports = stream::unfold((self.app.clone(), actor, track), |(app, actor, mut track)| async move {
+            let message = message(&app, &actor, track.next().await?);
+            Some((Ok(message), (app, actor, track)))
         });
         Ok(Response::new(reports.boxed()))
     }
 }
 
-fn message(report: Report) -> WatchRevisionResponse {
+/// How far edges are, with the rejections that the actor may know of.
+fn message(app: &App, actor: &Actor, report: Report) -> WatchRevisionResponse {
     let complete = report.is_complete();
     let Report { edges } = report;
-    let edges = edges.into_iter().map(|(id, progress)| convert_edge::progress(&id, progress)).collect();
+    let progress = |progress| match progress {
+        Progress::Rejected(Rejections { named, total }) => {
+            Progress::Rejected(Rejections { named: edge::visible_rejections(app, actor, &named), total })
+        }
+        Progress::Pending | Progress::Live | Progress::Offline => progress,
+    };
+    let edges = edges.into_iter().map(|(id, it)| convert_edge::progress(&id, progress(it))).collect();
     WatchRevisionResponse { edges, complete }
 }
 

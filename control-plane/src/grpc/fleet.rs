@@ -19,8 +19,9 @@ use tonic::{
 };
 use tracing::{Instrument, info_span, warn};
 
-use super::{connection::ConnectInfo, convert::fleet as convert, questions::Questions, refusals::Refusals};
+use super::{authentication, connection::ConnectInfo, convert::fleet as convert, questions::Questions};
 use crate::{
+    access::{FailedAttempt, FailedAttempts, Refusal},
     app::{App, AppError, edge},
     fleet::{Deadlines, FleetView, MessageError, Session, SessionError},
     listen::Connection,
@@ -52,8 +53,8 @@ pub async fn serve(
     ending: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let sessions = TaskTracker::new();
-    let (refusals, sessions_of_all) = (Refusals::default(), sessions.clone());
-    let fleet = Fleet { app, view, on_demand, refusals, sessions: sessions_of_all, ending: ending.clone() };
+    let (attempts, sessions_of_all) = (FailedAttempts::default(), sessions.clone());
+    let fleet = Fleet { app, view, on_demand, attempts, sessions: sessions_of_all, ending: ending.clone() };
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     router(fleet).serve_with_incoming_shutdown(incoming, ending.cancelled_owned()).await?;
     sessions.close();
@@ -79,7 +80,7 @@ struct Fleet {
     app: Arc<App>,
     view: FleetView,
     on_demand: OnDemand,
-    refusals: Refusals,
+    attempts: FailedAttempts,
     sessions: TaskTracker,
     ending: CancellationToken,
 }
@@ -88,28 +89,20 @@ struct Fleet {
 impl FleetService for Fleet {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let peer = connection(&request)?.peer;
-        self.refusals.check(Some(peer.ip().to_canonical()))?;
         let application = convert::application(request.into_inner(), peer.ip().to_canonical())
             .map_err(|error| super::status::status(error, None))?;
-        match edge::enrol(&self.app, application).await {
-            Ok(certificate) => {
-                Ok(Response::new(EnrolResponse { certificate: Some(convert::certificate(certificate)) }))
-            }
-            Err(error) => Err(self.answer("somebody who wanted to join was refused", peer, error).await),
-        }
+        let is_known = edge::is_invited(&self.app, &application);
+        let certificate = self.attempt(peer, is_known, edge::enrol(&self.app, application)).await?;
+        Ok(Response::new(EnrolResponse { certificate: Some(convert::certificate(certificate)) }))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let peer = connection(&request)?.peer;
-        self.refusals.check(Some(peer.ip().to_canonical()))?;
         let (id, request) =
             convert::renewal(request.into_inner()).map_err(|error| super::status::status(error, None))?;
-        match edge::renew(&self.app, &id, &request).await {
-            Ok(certificate) => {
-                Ok(Response::new(RenewResponse { certificate: Some(convert::certificate(certificate)) }))
-            }
-            Err(error) => Err(self.answer("an edge that wanted another certificate was refused", peer, error).await),
-        }
+        let is_known = self.app.feed.state().has_edge(&id, request.key());
+        let certificate = self.attempt(peer, is_known, edge::renew(&self.app, &id, &request)).await?;
+        Ok(Response::new(RenewResponse { certificate: Some(convert::certificate(certificate)) }))
     }
 
     type SyncStream = Pin<Box<dyn Stream<Item = Result<SyncResponse, Status>> + Send>>;
@@ -166,13 +159,31 @@ impl Fleet {
         Ok(EdgeIdentity { id, key, peer })
     }
 
-    /// Answers who has shown nothing yet, so that guessing is slow.
-    async fn answer(&self, what: &str, peer: SocketAddr, error: AppError) -> Status {
+    /// Makes a call of whoever shows what may be a credential. Failures are delayed and bounded; those who are known here are not
+    /// concerned by what others do from the same address.
+    async fn attempt<T>(
+        &self,
+        peer: SocketAddr,
+        is_known: bool,
+        call: impl Future<Output = Result<T, AppError>>,
+    ) -> Result<T, Status> {
+        // Who is not known here may be known to the database, which is not asked for all those who guess.
+        let begun = if is_known { None } else { Some(self.begin_failure(peer)?) };
+        let error = match call.await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
         if matches!(error, AppError::NotInvited | AppError::NotEnrolled(_)) {
-            warn!(%peer, "{what}: {error}");
-            self.refusals.think(Some(peer.ip().to_canonical())).await;
+            warn!(%peer, %error, "refused: an edge that does not belong to the fleet");
+            let attempt = begun.map_or_else(|| self.begin_failure(peer), Ok)?;
+            attempt.delay().await;
         }
-        super::status::status(error, None)
+        Err(super::status::status(error, None))
+    }
+
+    fn begin_failure(&self, peer: SocketAddr) -> Result<FailedAttempt, Status> {
+        let begun = self.attempts.begin(Some(peer.ip()));
+        begun.map_err(|error| authentication::status(&Refusal::TooManyFailures(error)))
     }
 }
 

@@ -26,7 +26,7 @@ impl InviteService for Invites {
         request: Request<ListInvitesRequest>,
     ) -> Result<Response<ListInvitesResponse>, Status> {
         let ListInvitesRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| invite::list(&self.0, &page))
             .map_err(|error| status(error, None))?;
         let invites = page.items.iter().map(|stored| convert_invite::message(stored)).collect();

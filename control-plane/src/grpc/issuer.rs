@@ -28,7 +28,7 @@ impl IssuerService for Issuers {
         request: Request<ListIssuersRequest>,
     ) -> Result<Response<ListIssuersResponse>, Status> {
         let ListIssuersRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| issuer::list(&self.0, &page))
             .map_err(|error| status(error, None))?;
         let (issuers, next_page_token) = pages::fitting(page, resource::message, |issuer| issuer.id.as_str());
@@ -78,13 +78,14 @@ impl IssuerService for Issuers {
     }
 
     async fn get_budget(&self, request: Request<GetBudgetRequest>) -> Result<Response<GetBudgetResponse>, Status> {
+        let actor = caller(&request)?;
         let GetBudgetRequest { name } = request.into_inner();
         let found = async {
             let only = match name.as_str() {
                 "" => None,
                 name => Some(convert::name(name, IssuerId::parse_resource_name)?),
             };
-            issuer::budget(&self.0, only.as_ref()).await
+            issuer::budget(&self.0, &actor, only.as_ref()).await
         };
         let budgets = found.await.map_err(|error| status(error, None))?;
         let budgets = budgets.iter().map(budget).collect();

@@ -13,16 +13,15 @@ mod convert;
 mod dns_provider;
 mod domain;
 mod edge;
+mod ending_body;
 mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 mod invite;
 mod issuer;
 mod pages;
-mod permissions;
 mod questions;
-mod rates;
-mod refusals;
 mod service;
 mod status;
 mod token;
@@ -30,7 +29,7 @@ mod unknown_fields;
 mod unreadable;
 mod warnings;
 
-pub use admin::serve as serve_admin;
+pub use admin::{Api, serve as serve_admin};
 pub use fleet::serve as serve_fleet;
 
 use tonic::{Request, Status};

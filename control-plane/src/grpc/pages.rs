@@ -22,7 +22,7 @@ pub(super) fn fitting<T, M: Message>(
         bytes += next.encoded_len();
         // One is far smaller than a page, so at least one fits.
         if let Some(last) = last.filter(|_| bytes > PAGE_BYTES_MAX) {
-            return (messages, Page::<T>::token_after(id(&last.value)));
+            return (messages, page.token_after(id(&last.value)));
         }
         messages.push(next);
         last = Some(stored);

@@ -29,7 +29,7 @@ impl ServiceService for Services {
     ) -> Result<Response<ListServicesResponse>, Status> {
         let actor = caller(&request)?;
         let ListServicesRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| service::list(&self.0, &actor, &page))
             .map_err(|error| status(error, None))?;
         let (services, next_page_token) = pages::fitting(page, convert_service::message, |service| service.id.as_str());

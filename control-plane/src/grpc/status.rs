@@ -43,6 +43,7 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
         }
         AppError::NotInvited => (Code::Unauthenticated, ErrorDetails::new()),
         AppError::NotEnrolled(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
+        AppError::EdgeRemoved(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
         AppError::OutOfScope(name) => (Code::PermissionDenied, resource_info(ErrorDetails::new(), name, &text)),
         AppError::Rule(rule) => {
             let (kind, subject, field) = broken(rule);
@@ -83,6 +84,7 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
     match rule {
         BrokenRule::NoSuchService { service } => ("NO_SUCH_SERVICE", service.to_resource_name(), Some("service")),
         BrokenRule::ServiceInUse { service, user: _ } => ("SERVICE_IN_USE", service.to_resource_name(), None),
+        BrokenRule::ServiceInUseOutOfScope { service } => ("SERVICE_IN_USE", service.to_resource_name(), None),
         BrokenRule::DefaultService => ("DEFAULT_SERVICE", "services/default".to_owned(), None),
         BrokenRule::NoBackendForTag { service, tag: _ } => {
             ("NO_BACKEND_FOR_TAG", service.to_resource_name(), Some("tag"))

@@ -15,16 +15,17 @@ use super::{
     status::status,
 };
 use crate::{
+    access::Authenticator,
     app::{App, PageRequest, token},
     model::{self, Stored},
 };
 
 /// Tokens.
-pub(super) struct Tokens(pub(super) Arc<App>);
+pub(super) struct Tokens(pub(super) Arc<App>, pub(super) Arc<Authenticator>);
 
 impl Tokens {
     fn message(&self, stored: &Stored<model::Token>) -> Token {
-        convert_token::message(stored, self.0.token_uses.last(&stored.value.id))
+        convert_token::message(stored, self.1.uses().last(&stored.value.id))
     }
 }
 
@@ -32,7 +33,7 @@ impl Tokens {
 impl TokenService for Tokens {
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
         let ListTokensRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token)
+        let page = PageRequest::parse(&self.0.page_tokens, page_size, &page_token)
             .and_then(|page| token::list(&self.0, &page))
             .map_err(|error| status(error, None))?;
         let tokens = page.items.iter().map(|stored| self.message(stored)).collect();

@@ -23,7 +23,8 @@ impl UnreadableService for UnreadableRows {
         request: Request<ListUnreadableRequest>,
     ) -> Result<Response<ListUnreadableResponse>, Status> {
         let ListUnreadableRequest { page_size, page_token } = request.into_inner();
-        let page = PageRequest::parse(page_size, &page_token).map_err(|error| status(error, None))?;
+        let page =
+            PageRequest::parse(&self.0.page_tokens, page_size, &page_token).map_err(|error| status(error, None))?;
         let page = unreadable::list(&self.0, &page);
         let unreadable = page.items.into_iter().map(|(name, it)| convert_unreadable::listed(name, it)).collect();
         Ok(Response::new(ListUnreadableResponse { unreadable, next_page_token: page.next_page_token }))

@@ -1,4 +1,4 @@
-use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -8,10 +8,11 @@ use rustls::{
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use switchyard_process::chain;
+use switchyard_process::{chain, files, key_file};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
 /// Bytes of a file with a chain or a key.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -27,8 +28,9 @@ pub struct CertificateFiles {
 
 /// What was read.
 struct Read {
-    /// The text of both files.
-    text: [Vec<u8>; 2],
+    /// The texts of both files.
+    chain: String,
+    key_pem: Zeroizing<String>,
     key: Arc<CertifiedKey>,
 }
 
@@ -37,7 +39,7 @@ impl CertificateFiles {
     ///
     /// # Errors
     ///
-    /// A file cannot be read, or they do not fit together.
+    /// A file cannot be read, others than its owner may read the key, or they do not fit together.
     pub fn read(chain: PathBuf, key: PathBuf) -> Result<Self, CertificateFilesError> {
         let current = Read::files(&chain, &key)?;
         Ok(Self { chain, key, current: ArcSwap::from_pointee(current) })
@@ -69,7 +71,7 @@ impl CertificateFiles {
                 Ok(()) = reloads.changed() => {}
             }
             match Read::files(&self.chain, &self.key) {
-                Ok(read) if read.text == self.current.load().text => {}
+                Ok(read) if read.is_text_of(&self.current.load()) => {}
                 Ok(read) => {
                     self.current.store(Arc::new(read));
                     info!(file = %self.chain.display(), "the certificate of the API was replaced");
@@ -81,24 +83,27 @@ impl CertificateFiles {
 }
 
 impl Read {
+    fn is_text_of(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.key_pem == other.key_pem
+    }
+
     fn files(chain: &PathBuf, key: &PathBuf) -> Result<Self, CertificateFilesError> {
-        let text = |path: &PathBuf| {
-            let unreadable = |error| CertificateFilesError::Unreadable { path: path.clone(), error };
-            if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-                return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
-            }
-            fs::read(path).map_err(unreadable)
+        let unreadable = |path: &PathBuf| {
+            let path = path.clone();
+            move |error| CertificateFilesError::Unreadable { path, error }
         };
-        let (chain_text, key_text) = (text(chain)?, text(key)?);
+        let chain_text = files::read_text(chain, FILE_BYTES_MAX).map_err(unreadable(chain))?;
+        let key_text = key_file::read(key, FILE_BYTES_MAX).map_err(unreadable(key))?;
         let invalid = |path: &PathBuf| CertificateFilesError::Invalid { path: path.clone() };
-        let certificates: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&chain_text).collect::<Result<_, _>>().map_err(|_| invalid(chain))?;
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_text.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|_| invalid(chain))?;
         if certificates.is_empty() {
             return Err(invalid(chain));
         }
-        let private_key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|_| invalid(key))?;
+        let private_key = PrivateKeyDer::from_pem_slice(key_text.as_bytes()).map_err(|_| invalid(key))?;
         let certified = CertifiedKey::from_der(certificates, private_key, &aws_lc_rs::default_provider())?;
-        Ok(Self { text: [chain_text, key_text], key: Arc::new(certified) })
+        Ok(Self { chain: chain_text, key_pem: key_text, key: Arc::new(certified) })
     }
 }
 

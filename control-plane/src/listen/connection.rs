@@ -2,10 +2,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,6 +17,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use super::quota::Share;
+
 /// A connection of somebody who may belong here. It breaks unless it is admitted soon.
 #[derive(Debug)]
 pub struct Connection<S = Either<TcpStream, TlsStream<TcpStream>>> {
@@ -32,25 +31,27 @@ pub struct Connection<S = Either<TcpStream, TlsStream<TcpStream>>> {
 }
 
 /// Whether a connection was admitted; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Admission(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub struct Admission(Arc<Share>);
 
 impl Admission {
     /// Lets the connection live on: a call on it has shown what it must.
     pub fn admit(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_admitted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.admit();
     }
 }
 
 impl<S> Connection<S> {
     /// A connection that is to be admitted within `timeout`.
-    pub(super) fn new(stream: S, peer: SocketAddr, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
+    pub(super) fn new(
+        stream: S,
+        peer: SocketAddr,
+        share: Share,
+        permit: OwnedSemaphorePermit,
+        timeout: Duration,
+    ) -> Self {
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { stream, peer, certificate: None, admission: Admission::default(), deadline, _permit: permit }
+        Self { stream, peer, certificate: None, admission: Admission(Arc::new(share)), deadline, _permit: permit }
     }
 
     /// With the certificate that the other side has shown.
@@ -79,7 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
-            if !self.admission.is_admitted() {
+            if !self.admission.0.is_admitted() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.deadline = None;
@@ -124,11 +125,14 @@ mod tests {
     };
 
     use super::*;
+    use crate::listen::quota::Quota;
 
     async fn connection(timeout: Duration) -> (Connection<DuplexStream>, DuplexStream) {
         let (here, there) = duplex(64);
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        (Connection::new(here, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), permit, timeout), there)
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let share = Quota::default().take(peer.ip()).unwrap();
+        (Connection::new(here, peer, share, permit, timeout), there)
     }
 
     #[tokio::test]

@@ -12,12 +12,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{either::Either, sync::CancellationToken};
 use tracing::{debug, warn};
 
-use super::connection::Connection;
+use super::{
+    connection::Connection,
+    quota::{Quota, QuotaExceeded, Share},
+};
 
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 12_000;
-/// Handshakes at a time; more wait in the kernel.
-const HANDSHAKES_MAX: usize = 256;
+/// Handshakes at a time, far more than one address may have; more wait in the kernel.
+const HANDSHAKES_MAX: usize = 2_048;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last without a call that was let in.
@@ -63,7 +66,7 @@ impl Listener {
 }
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: mpsc::Sender<Connection>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (connections, quota) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Quota::default());
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.len() >= HANDSHAKES_MAX {
@@ -73,9 +76,15 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, accepted: 
         while handshakes.try_join_next().is_some() {}
         let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                handshakes.spawn(handshake(stream, peer, acceptor.clone(), permit, accepted.clone()));
-            }
+            Ok((stream, peer)) => match quota.take(peer.ip()) {
+                Ok(share) => {
+                    handshakes.spawn(handshake(stream, peer, acceptor.clone(), share, permit, accepted.clone()));
+                }
+                Err(QuotaExceeded { network, is_first: true }) => {
+                    warn!(%network, "connections are refused: there are as many from there as may be");
+                }
+                Err(error) => debug!(%error, "a connection was refused"),
+            },
             Err(error) => {
                 warn!(error = chain(&error), "a connection was not accepted");
                 sleep(ACCEPT_RETRY_PAUSE).await;
@@ -88,6 +97,7 @@ async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
+    share: Share,
     permit: OwnedSemaphorePermit,
     accepted: mpsc::Sender<Connection>,
 ) {
@@ -119,7 +129,7 @@ async fn handshake(
         Either::Left(_) => None,
         Either::Right(stream) => stream.get_ref().1.peer_certificates().and_then(|chain| chain.first().cloned()),
     };
-    let connection = Connection::new(stream, peer, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
+    let connection = Connection::new(stream, peer, share, permit, ADMISSION_TIMEOUT).with_certificate(certificate);
     // If nobody takes it, the program ends.
     let _ = accepted.send(connection).await;
 }

@@ -75,6 +75,15 @@ impl Scope {
         }
     }
 
+    /// Whether a zone, or a domain that was registered, is that of domains that belong to it: it is matched itself, or what a pattern
+    /// matches is in it.
+    pub fn has_zone(&self, zone: &str) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Patterns { domains, .. } => domains.matches(zone) || domains.are_in(zone),
+        }
+    }
+
     /// Whether a certificate of these names belongs to it.
     pub fn has_certificate(&self, names: &[HostPattern]) -> bool {
         names.iter().all(|name| self.has_domain(name))
@@ -118,14 +127,23 @@ impl Patterns {
         self.0.is_empty()
     }
 
+    /// Whether everything that one of them matches is in a zone.
+    fn are_in(&self, zone: &str) -> bool {
+        let is_in = |text: &str| text.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'));
+        self.0.iter().any(|pattern| is_in(&pattern.to_string()))
+    }
+
     fn matches(&self, text: &str) -> bool {
-        self.0.iter().any(|pattern| WildMatch::new(&pattern.0).matches(text))
+        self.0.iter().any(|pattern| pattern.0.matches(text))
     }
 }
 
 /// A text in which `*` stands for any characters, dots included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(WildMatch);
+
+/// Texts are equal or not.
+impl Eq for Pattern {}
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, InvalidPattern> {
@@ -133,13 +151,13 @@ impl Pattern {
         if text.is_empty() || text.len() > HOST_BYTES_MAX || !text.bytes().all(known) {
             return Err(InvalidPattern::Text);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(WildMatch::new(text)))
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -179,6 +197,18 @@ mod tests {
         assert!(!shop.has_certificate(&[host("shop.example"), host("other.example")]));
         assert!(shop.has_service(&ServiceId::parse("shop-web").unwrap()));
         assert!(!shop.has_service(&ServiceId::default_service()));
+    }
+
+    #[test]
+    fn a_zone_belongs_to_a_scope_that_has_domains_in_it() {
+        let shop = scope(&["*.shop.example", "www.store.example"], &[]);
+        for zone in ["shop.example", "store.example", "a.shop.example", "example"] {
+            assert!(shop.has_zone(zone), "{zone}");
+        }
+        for zone in ["op.example", "other.example", "b.store.example"] {
+            assert!(!shop.has_zone(zone), "{zone}");
+        }
+        assert!(scope(&["*"], &[]).has_zone("shop.example") && !scope(&[], &["*"]).has_zone("shop.example"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Enrolment {
     pub key: EdgeKey,
     /// What it is labelled with.
     pub labels: Labels,
+    /// The invitation that it joined with.
+    pub invite: Option<InviteId>,
 }
 
 /// The public key of an edge: the SHA-256 of its SubjectPublicKeyInfo (RFC 5280, section 4.1).

@@ -12,6 +12,7 @@ mod edge;
 mod enrolment;
 mod history;
 mod issuance;
+mod network;
 mod object;
 pub mod rules;
 mod stored;
@@ -27,6 +28,7 @@ pub use edge::{EdgeRecord, RejectionRecord};
 pub use enrolment::{EdgeKey, Enrolment, Invite};
 pub use history::{HistoryEntry, HistoryFilter, HistoryPlace};
 pub use issuance::{Issuance, Lease, Order, Phase, Renewal};
+pub use network::Network;
 pub use object::{ObjectKey, ObjectKind};
 pub use stored::{Object, Resource, Stored, Timestamp};
 pub use switchyard_proto::resource::{

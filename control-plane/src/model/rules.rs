@@ -25,6 +25,12 @@ pub enum BrokenRule {
         /// One of those that refer to it.
         user: ResourceKey,
     },
+    /// A service that something out of the actor's scope refers to cannot be deleted.
+    #[error("services/{service} is used by what is out of this token's scope: ask whoever it belongs to")]
+    ServiceInUseOutOfScope {
+        /// The service.
+        service: ServiceId,
+    },
     /// The service that always exists cannot be deleted.
     #[error("services/{} always exists", ServiceId::DEFAULT)]
     DefaultService,

@@ -4,6 +4,7 @@ use switchyard_proto::vocab::{
     Labels, TicketKeysId,
     limits::{TICKET_KEY_NAME_BYTES, TICKET_KEY_ROTATION, TICKET_KEY_SECRET_BYTES, TICKET_KEYS_MAX, TICKET_LIFETIME},
 };
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::Timestamp;
 
@@ -202,9 +203,10 @@ fn remaining(since: Timestamp, duration: Duration, now: Timestamp) -> Option<Tim
 impl FreshTicketKey {
     /// Makes one; `None` if the system has no randomness to give.
     pub fn generate() -> Option<Self> {
-        let (mut name, mut secret) = ([0; TICKET_KEY_NAME_BYTES], [0; TICKET_KEY_SECRET_BYTES]);
+        let mut name = [0; TICKET_KEY_NAME_BYTES];
+        let mut secret = Zeroizing::new([0; TICKET_KEY_SECRET_BYTES]);
         aws_lc_rs::rand::fill(&mut name).ok()?;
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        aws_lc_rs::rand::fill(&mut *secret).ok()?;
         Some(Self { name: TicketKeyName(name), secret: TicketSecret(secret) })
     }
 
@@ -246,12 +248,14 @@ impl fmt::Debug for TicketKeyName {
 
 /// The secret of a key of session tickets. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TicketSecret([u8; TICKET_KEY_SECRET_BYTES]);
+pub struct TicketSecret(Zeroizing<[u8; TICKET_KEY_SECRET_BYTES]>);
+
+impl ZeroizeOnDrop for TicketSecret {}
 
 impl TicketSecret {
     /// The secret, to be sealed or sent to an edge.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &*self.0
     }
 }
 
@@ -263,7 +267,7 @@ impl fmt::Debug for TicketSecret {
 
 /// A name and a secret as they were kept; `None` unless they have the right lengths.
 pub fn ticket_key_parts(name: &[u8], secret: &[u8]) -> Option<(TicketKeyName, TicketSecret)> {
-    Some((TicketKeyName(name.try_into().ok()?), TicketSecret(secret.try_into().ok()?)))
+    Some((TicketKeyName(name.try_into().ok()?), TicketSecret(Zeroizing::new(secret.try_into().ok()?))))
 }
 
 /// Why keys are not those of a class.

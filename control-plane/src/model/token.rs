@@ -3,6 +3,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use switchyard_proto::vocab::TokenId;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{Access, Role, Scope, Timestamp};
 
@@ -37,14 +38,17 @@ impl Token {
 }
 
 /// The secret of a token: shown once, and kept by nobody here.
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
+
+impl ZeroizeOnDrop for Secret {}
 
 impl Secret {
     /// Makes a new one; `None` if the system has no randomness to give.
     pub fn generate() -> Option<Self> {
-        let mut bytes = [0; SECRET_BYTES];
-        aws_lc_rs::rand::fill(&mut bytes).ok()?;
-        Some(Self(format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
+        let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+        aws_lc_rs::rand::fill(&mut *bytes).ok()?;
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+        Some(Self(Zeroizing::new(format!("{SECRET_PREFIX}{}", *text))))
     }
 
     /// The text that is shown.

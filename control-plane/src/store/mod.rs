@@ -50,6 +50,9 @@ pub const TOMBSTONES_MAX: u32 = 100_000;
 /// Changes that the history has, beside the last entry before them of each object.
 pub const HISTORY_MAX: u32 = 100_000;
 
+/// Keys of removed edges that are remembered.
+pub const REMOVED_KEYS_MAX: u32 = 100_000;
+
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
@@ -177,6 +180,9 @@ pub trait Store: Debug + Send + Sync {
     /// Writes a step of an issuance, if the lease is still held and nobody wrote another since it was read; what was written. `None`:
     /// somebody did.
     async fn record_issuance(&self, lease: &Lease, issuance: &Issuance) -> Result<Option<Issuance>, StoreError>;
+
+    /// Writes to the database, and changes nothing: whether a change could be made now.
+    async fn check_write(&self) -> Result<(), StoreError>;
 
     /// Seals every secret under the master key that was sealed under one before; how many those were. Others may write meanwhile.
     ///

@@ -1,11 +1,20 @@
 //! SQLite: one file, one writer at a time, readers beside it (write-ahead log).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use tracing::info;
 
 use super::{StoreError, wakeup::Wakeup};
 use crate::seal::Sealer;
@@ -34,6 +43,8 @@ const REQUIRE_LEASE: &str = "UPDATE lease SET epoch = epoch WHERE name = $1 AND 
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
+/// What of a file's mode concerns others than its owner.
+const OTHERS: u32 = 0o077;
 /// One writer, and readers that do not wait for it.
 const CONNECTIONS_MAX: u32 = 8;
 /// How long a writer waits for the one before it.
@@ -44,6 +55,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 const ROWS_AHEAD: usize = 512;
 
 pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlStore, StoreError> {
+    let failed = |error| StoreError::Open { place: path.display().to_string(), error };
+    make_private(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -60,7 +73,53 @@ pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlSto
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await
-        .map_err(|error| StoreError::Open { place: path.display().to_string(), error })?;
+        .map_err(failed)?;
     MIGRATIONS.run(&pool).await.map_err(StoreError::Migrate)?;
     sql::SqlStore::new(pool, sealer, Wakeup::local()).await
+}
+
+/// Sees to it that only its owner may use the file, wherever it is: that it is created so, and that it is so from now on. What SQLite
+/// makes beside it has the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return created.map(drop),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let mode = match fs::metadata(&name) {
+            Ok(metadata) if metadata.is_file() => metadata.permissions().mode(),
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if mode & OTHERS != 0 {
+            fs::set_permissions(&name, Permissions::from_mode(mode & !OTHERS))?;
+            info!(file = %Path::new(&name).display(), "only its owner may read the database from now on");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::MasterKey;
+
+    #[tokio::test]
+    async fn a_database_is_for_its_owner_alone_wherever_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("elsewhere.db");
+        let sealer = Arc::new(Sealer::new(&MasterKey::generate().unwrap()));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let store = open(&path, sealer.clone()).await.unwrap();
+        let wal = directory.path().join("elsewhere.db-wal");
+        assert_eq!((mode(&path), mode(&wal)), (0o600, 0o600));
+        crate::store::Store::close(&store).await;
+        // One that another program has made, or an older version.
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let _store = open(&path, sealer).await.unwrap();
+        assert_eq!((mode(&path), mode(&wal)), (0o600, 0o600));
+    }
 }

@@ -1,13 +1,13 @@
 //! A change of the configuration: documents of every kind by the same few methods, over an object-safe layer of records.
 
 use async_trait::async_trait;
-use switchyard_proto::vocab::{HostPattern, Labels, Revision, ServiceId};
+use switchyard_proto::vocab::{EdgeId, HostPattern, Labels, Revision, ServiceId};
 
 use super::{
     Remains, StoreError, Unreadable,
     document::{Document, Encoded, Record, encode},
 };
-use crate::model::{Backend, Enrolment, Issuance, Lease, ObjectKey, ObjectKind, Service, Stored, Timestamp};
+use crate::model::{Backend, EdgeKey, Enrolment, Issuance, Lease, ObjectKey, ObjectKind, Service, Stored, Timestamp};
 
 /// One change of the configuration. Nothing of it is there before [`Transaction::commit`]; dropped, it never was.
 ///
@@ -47,6 +47,11 @@ pub trait Transaction: Objects {
     async fn revive_on_demand(&mut self, domain: &HostPattern, now: Timestamp) -> Result<(), StoreError>;
     /// Makes sure that nobody else has the lease before this has ended.
     async fn require(&mut self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Remembers the key of an edge that is removed. The oldest of [`REMOVED_KEYS_MAX`](super::REMOVED_KEYS_MAX) are forgotten.
+    async fn remove_edge_key(&mut self, key: &EdgeKey, edge: &EdgeId, now: Timestamp) -> Result<(), StoreError>;
+    /// Whether an edge with this key was removed.
+    async fn is_edge_key_removed(&mut self, key: &EdgeKey) -> Result<bool, StoreError>;
 
     /// Deletes for good what a secret of an object was before, by the path of its field; how many those were. The one that it is now
     /// stays: replace it first. The history still says which they were, and what of it needs one of them is refused from then on.

@@ -22,6 +22,7 @@ use rustls::{
 };
 use switchyard_proto::vocab::{EdgeId, limits::ID_BYTES_MAX};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::{Zeroize, Zeroizing};
 
 use self::stored::Stored;
 pub use self::token::{Fingerprint, InvalidJoinToken, JoinToken};
@@ -58,6 +59,7 @@ impl Identity {
         let Some(Stored { edge, ca_sha256, private_key_pem, chain_pem, renew_at_ms }) = stored::read(&path)? else {
             return Ok(None);
         };
+        let private_key_pem = Zeroizing::new(private_key_pem);
         let damaged = |what: &str| invalid(format!("{}: {what}", path.display()));
         let chain = stored::chain(&chain_pem).ok_or_else(|| damaged("chain_pem is no chain of certificates"))?;
         let renew_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(renew_at_ms));
@@ -161,14 +163,16 @@ impl Identity {
             None => (&[][..], SystemTime::UNIX_EPOCH),
         };
         let renew_at = renew_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let stored = Stored {
+        let mut stored = Stored {
             edge: self.id.to_string(),
             ca_sha256: self.fingerprint.to_string(),
             private_key_pem: self.key.serialize_pem(),
             chain_pem: stored::chain_pem(chain),
             renew_at_ms: u64::try_from(renew_at.as_millis()).unwrap_or(u64::MAX),
         };
-        stored::write(&self.path, &stored)
+        let written = stored::write(&self.path, &stored);
+        stored.private_key_pem.zeroize();
+        written
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "identity.json";
@@ -36,7 +37,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Stored>> {
     let text = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(io::ErrorKind::FileTooLarge.into()),
-        _ => fs::read_to_string(path)?,
+        _ => Zeroizing::new(fs::read_to_string(path)?),
     };
     // Its own text would repeat what is there, and with it perhaps the key.
     let damaged = |error: serde_json::Error| {
@@ -50,7 +51,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Stored>> {
 pub(super) fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(serde_json::to_string_pretty(stored)?.as_bytes())?;
+    file.write_all(Zeroizing::new(serde_json::to_string_pretty(stored)?).as_bytes())?;
     file.sync_all()?;
     fs::rename(new, path)?;
     // The token is used up when it is sent: the key must be there after a crash.

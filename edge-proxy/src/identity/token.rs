@@ -2,6 +2,7 @@ use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest;
 use switchyard_proto::vocab::InviteId;
+use zeroize::Zeroizing;
 
 /// Bytes of an invitation: an id, a secret, 64 digits, and dots between.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -13,7 +14,7 @@ const FINGERPRINT_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct JoinToken {
     invite: InviteId,
-    secret: String,
+    secret: Zeroizing<String>,
     fingerprint: Fingerprint,
 }
 
@@ -50,7 +51,7 @@ impl FromStr for JoinToken {
         if secret.is_empty() || !secret.bytes().all(is_base64url) {
             return Err(InvalidJoinToken);
         }
-        Ok(Self { invite, secret: secret.to_owned(), fingerprint: fingerprint.parse()? })
+        Ok(Self { invite, secret: Zeroizing::new(secret.to_owned()), fingerprint: fingerprint.parse()? })
     }
 }
 

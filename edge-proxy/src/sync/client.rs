@@ -10,7 +10,7 @@ use switchyard_proto::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status as GrpcStatus, Streaming};
+use tonic::{Code, Request, Status as GrpcStatus, Streaming};
 use tracing::{error, info, warn};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     batch::{Assembly, InvalidBatch},
     channel::{channel, jittered},
     held::Rejection,
-    membership::Membership,
+    membership::{Membership, REJOIN, Standing},
     store::Persistence,
 };
 use crate::on_demand::{Question, Questions, Verdict};
@@ -44,6 +44,7 @@ pub struct Client {
     credential: watch::Receiver<Option<Arc<rustls::ClientConfig>>>,
     /// Told when a control plane does not accept the certificate.
     doubt: Arc<Notify>,
+    standing: watch::Sender<Standing>,
     applier: Option<Applier>,
     questions: Questions,
 }
@@ -74,6 +75,7 @@ impl Client {
             settings,
             credential: membership.credential(),
             doubt: membership.doubt(),
+            standing: membership.noted_standing(),
             applier: Some(applier),
             questions,
         }
@@ -104,6 +106,10 @@ impl Client {
                     warn!(control_plane = %uri, "this edge's certificate is not accepted: another is asked for");
                     self.doubt.notify_one();
                 }
+                Err(SessionError::Refused(status)) if status.code() == Code::PermissionDenied => {
+                    warn!(control_plane = %uri, "this edge was removed from the fleet: {REJOIN}");
+                    self.standing.send_replace(Standing::Removed);
+                }
                 Err(error) => warn!(
                     control_plane = %uri,
                     error = chain(&error),
@@ -129,6 +135,7 @@ impl Client {
     async fn session(&mut self, uri: &Uri, progress: &mut Progress) -> Result<std::convert::Infallible, SessionError> {
         let (outgoing, mut incoming) = self.open(uri).await?;
         info!(control_plane = %uri, "connected to the control plane");
+        self.standing.send_replace(Standing::Member);
         if let Some(applier) = &self.applier {
             applier.link(Link::Up);
         }

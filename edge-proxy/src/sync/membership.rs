@@ -12,7 +12,7 @@ use switchyard_process::chain;
 use switchyard_proto::fleet::v1::{self as wire, fleet_service_client::FleetServiceClient};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use super::{
@@ -31,6 +31,19 @@ const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
 /// The longest sleep: clocks may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// Whether the fleet has this edge, as far as control planes said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None said that it has not.
+    Member,
+    /// It was removed. It serves what it has, and learns of no change.
+    Removed,
+}
+
+/// What to do about that.
+pub(super) const REJOIN: &str =
+    "to let it join again, delete identity.json in its state directory and start it with a new invitation";
+
 /// Obtains this edge's certificate, and renews it, while everything else goes on.
 pub struct Membership {
     identity: Identity,
@@ -40,6 +53,7 @@ pub struct Membership {
     provider: Arc<CryptoProvider>,
     credential: watch::Sender<Option<Arc<ClientConfig>>>,
     doubt: Arc<Notify>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Membership {
@@ -56,7 +70,8 @@ impl Membership {
     ) -> Result<Self, rustls::Error> {
         let credential = identity.authenticated(provider.clone())?.map(Arc::new);
         let (credential, doubt) = (watch::Sender::new(credential), Arc::default());
-        Ok(Self { identity, token, control_planes, provider, credential, doubt })
+        let standing = watch::Sender::new(Standing::Member);
+        Ok(Self { identity, token, control_planes, provider, credential, doubt, standing })
     }
 
     /// How to connect as this edge, from now on; none until it has joined.
@@ -67,6 +82,16 @@ impl Membership {
     /// What to notify when a control plane does not accept the certificate.
     pub(super) fn doubt(&self) -> Arc<Notify> {
         self.doubt.clone()
+    }
+
+    /// Whether the fleet has this edge, from now on.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// What control planes say of that is noted here.
+    pub(super) fn noted_standing(&self) -> watch::Sender<Standing> {
+        self.standing.clone()
     }
 
     /// Runs until `ending` is cancelled.
@@ -93,6 +118,10 @@ impl Membership {
                 Ok(()) => {
                     (pause, is_doubted) = (RETRY_PAUSE_MIN, false);
                     continue;
+                }
+                Err(ObtainError::Refused(status)) if status.code() == Code::PermissionDenied => {
+                    warn!(control_plane = %uri, error = status.message(), "this edge was removed from the fleet: {REJOIN}");
+                    self.standing.send_replace(Standing::Removed);
                 }
                 Err(error) => warn!(
                     control_plane = %uri,

@@ -22,7 +22,7 @@ pub use apply::{Applier, Configuration, Link, Status};
 pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
 pub use held::Rejection;
-pub use membership::Membership;
+pub use membership::{Membership, Standing};
 pub use metrics::SyncMetrics;
 pub use seal::StoreKey;
 pub use store::StoreError;

@@ -18,6 +18,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 use crate::vocab::limits::{
     CA_BUNDLE_BYTES_MAX, CA_BUNDLE_CERTIFICATES_MAX, CERTIFICATE_CHAIN_BYTES_MAX, CERTIFICATE_CHAIN_MAX,
@@ -94,9 +95,14 @@ pub fn fingerprint_sha256(der: &[u8]) -> String {
 pub struct PrivateKey(Bytes);
 
 impl PrivateKey {
-    /// Takes a PKCS #8 document.
-    pub fn from_pkcs8(der: impl Into<Bytes>) -> Self {
-        Self(der.into())
+    /// Takes a PKCS #8 document, which is overwritten once the last clone is dropped.
+    pub fn from_pkcs8(der: Vec<u8>) -> Self {
+        Self(Bytes::from_owner(Zeroizing::new(der)))
+    }
+
+    /// Takes a PKCS #8 document that is part of something larger, and stays there.
+    pub fn within(der: Bytes) -> Self {
+        Self(der)
     }
 
     /// The PKCS #8 document, to be sealed or sent to an edge.
@@ -386,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_private_key_is_never_shown() {
-        let key = PrivateKey::from_pkcs8(b"secret".as_slice());
+        let key = PrivateKey::from_pkcs8(b"secret".to_vec());
         assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
     }
 }

@@ -2,6 +2,7 @@ use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Uri;
+use zeroize::Zeroizing;
 
 use crate::{
     v1 as wire,
@@ -212,7 +213,7 @@ pub struct ExternalAccount {
     /// What the CA calls its key.
     pub key_id: Name,
     /// The key: HMAC with SHA-256.
-    key: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 impl ExternalAccount {
@@ -221,7 +222,7 @@ impl ExternalAccount {
         if key.is_empty() || key.len() > EXTERNAL_KEY_BYTES_MAX {
             return Err(InvalidIssuer::ExternalKey);
         }
-        Ok(Self { key_id, key })
+        Ok(Self { key_id, key: Zeroizing::new(key) })
     }
 
     /// The key, to be sealed or signed with.
@@ -245,7 +246,7 @@ impl ExternalAccount {
 
     fn message(&self) -> wire::ExternalAccount {
         let Self { key_id, key } = self;
-        wire::ExternalAccount { key_id: key_id.as_str().to_owned(), key: URL_SAFE_NO_PAD.encode(key) }
+        wire::ExternalAccount { key_id: key_id.as_str().to_owned(), key: URL_SAFE_NO_PAD.encode(&**key) }
     }
 }
 

@@ -33,7 +33,7 @@ async fn damage(running: Running, names: &[&str]) -> Running {
 }
 
 fn listed(running: &Running) -> Vec<String> {
-    let page = unreadable::list(&running.app, &PageRequest::parse(0, "").unwrap());
+    let page = unreadable::list(&running.app, &PageRequest::parse(&running.app.page_tokens, 0, "").unwrap());
     page.items.into_iter().map(|(name, _)| name).collect()
 }
 

@@ -133,7 +133,8 @@ fn changes(change: &Change, head: Revision) -> Changes {
             served(Resource::Domain(stored(domain(number, service, selector), head)))
         }
         Change::Relabel(edge, number) => {
-            let enrolment = Enrolment { id: edge_id(edge), key: EdgeKey::of(b"key"), labels: labels(number) };
+            let enrolment =
+                Enrolment { id: edge_id(edge), key: EdgeKey::of(b"key"), labels: labels(number), invite: None };
             (vec![Object::Edge(stored(enrolment, head))], vec![])
         }
         Change::TicketKeys(number) => {
@@ -220,7 +221,7 @@ proptest! {
         let mut state = State::default();
         // One edge that stays for each class, so that each is followed all the time.
         for number in 0..3 {
-            let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number) };
+            let enrolment = Enrolment { id: edge_id(10 + number), key: EdgeKey::of(b"key"), labels: labels(number), invite: None };
             let put = vec![Object::Edge(stored(enrolment, Revision(1)))];
             let head = Revision(u64::from(number) + 1);
             state.apply(Changes { head, put, ..Changes::default() });

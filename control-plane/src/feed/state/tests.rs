@@ -17,7 +17,7 @@ fn who_cannot_be_read_does_not_get_in_until_he_can() {
     let hash = Secret::generate().unwrap().hash();
     let token = Token { id: TokenId::parse("ci").unwrap(), hash, access: Access::EVERYTHING, expires_at: None };
     let key = EdgeKey::of(b"key");
-    let edge = Enrolment { id: EdgeId::parse("edge-1").unwrap(), key, labels: Labels::default() };
+    let edge = Enrolment { id: EdgeId::parse("edge-1").unwrap(), key, labels: Labels::default(), invite: None };
     let invite = Invite {
         id: InviteId::parse("k7").unwrap(),
         hash,
@@ -88,7 +88,12 @@ fn what_is_of_an_unknown_kind_or_has_no_proper_name_is_withheld_too() {
     assert_eq!(named(&state, None).0, ["services/No Id", "gadgets/Any Thing"], "what can be named is");
     let key = ObjectKey::new("gadgets", "Any Thing").unwrap();
     state.put_edge(
-        stored(Enrolment { id: EdgeId::parse("edge-1").unwrap(), key: EdgeKey::of(b"key"), labels: Labels::default() }),
+        stored(Enrolment {
+            id: EdgeId::parse("edge-1").unwrap(),
+            key: EdgeKey::of(b"key"),
+            labels: Labels::default(),
+            invite: None,
+        }),
         Revision::ZERO,
     );
     let removed = vec![(key, Revision(2))];

@@ -69,5 +69,6 @@ pub(in crate::grpc) fn upload(
     } = certificate;
     let mut violations = Violations::default();
     let id = violations.check("certificate.name", CertificateId::parse_resource_name(&name));
-    violations.finish(id.map(|id| (id, Upload { chain_pem, private_key_pem }, parse_etag(&etag))))
+    violations
+        .finish(id.map(|id| (id, Upload { chain_pem, private_key_pem: private_key_pem.into() }, parse_etag(&etag))))
 }

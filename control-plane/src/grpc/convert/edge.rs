@@ -13,10 +13,11 @@ use crate::{
     model::{Enrolment, RejectionRecord, Stored, Timestamp},
 };
 
-/// An edge as a message. One that has a stream is in contact now: keep-alive would have ended it otherwise.
+/// An edge as a message, with these of its rejections. One that has a stream is in contact now: keep-alive would have ended it otherwise.
 pub(in crate::grpc) fn message(
     id: &EdgeId,
     edge: &Edge,
+    shown: &[RejectionRecord],
     enrolment: Option<&Stored<Enrolment>>,
     now: Timestamp,
 ) -> wire::Edge {
@@ -33,7 +34,7 @@ pub(in crate::grpc) fn message(
         state: state.into(),
         acknowledged_revision: acknowledged_revision.0,
         acknowledge_time: acknowledged_at.map(timestamp),
-        rejections: rejections.named.iter().map(rejection).collect(),
+        rejections: shown.iter().map(rejection).collect(),
         rejections_total: rejections.total,
         last_contact_time: if online.is_some() { Some(now) } else { *last_contact_at }.map(timestamp),
         peer_address,

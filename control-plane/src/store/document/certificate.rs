@@ -69,7 +69,7 @@ impl Document for Certificate {
                 not_before: parse_time(not_before_time)?,
                 not_after: parse_time(not_after_time)?,
             },
-            private_key: PrivateKey::from_pkcs8(private_key),
+            private_key: PrivateKey::within(private_key),
         })
     }
 

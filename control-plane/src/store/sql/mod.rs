@@ -2,6 +2,7 @@
 
 mod acme;
 mod budget;
+mod edges;
 mod history;
 mod objects;
 mod reseal;
@@ -319,6 +320,13 @@ impl Store for SqlStore {
         let recorded = acme::record_issuance(&mut transaction, self.vault.sealer(), issuance).await?;
         transaction.commit().await?;
         Ok(recorded)
+    }
+
+    async fn check_write(&self) -> Result<(), StoreError> {
+        let _turn = self.turn().await?;
+        // The row that every change begins with, committed: a full disk refuses nothing before that.
+        sqlx::query::<Database>("UPDATE revision SET current = current WHERE id = 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     async fn reseal(&self) -> Result<usize, StoreError> {

@@ -1,10 +1,10 @@
 use async_trait::async_trait;
-use switchyard_proto::vocab::{HostPattern, Revision};
+use switchyard_proto::vocab::{EdgeId, HostPattern, Revision};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Database, NOTIFY, acme, history, objects};
+use super::{Database, NOTIFY, acme, edges, history, objects};
 use crate::{
-    model::{Actor, Issuance, Lease, ObjectKey, ObjectKind, Timestamp},
+    model::{Actor, EdgeKey, Issuance, Lease, ObjectKey, ObjectKind, Timestamp},
     store::{
         Objects, Remains, StoreError, Transaction,
         document::{Encoded, Record},
@@ -361,6 +361,14 @@ impl Transaction for SqlTransaction {
 
     async fn require(&mut self, lease: &Lease) -> Result<(), StoreError> {
         acme::require(&mut self.transaction, lease).await
+    }
+
+    async fn remove_edge_key(&mut self, key: &EdgeKey, edge: &EdgeId, now: Timestamp) -> Result<(), StoreError> {
+        edges::remove_key(&mut self.transaction, key, edge, now).await
+    }
+
+    async fn is_edge_key_removed(&mut self, key: &EdgeKey) -> Result<bool, StoreError> {
+        edges::is_key_removed(&mut self.transaction, key).await
     }
 
     async fn secret(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

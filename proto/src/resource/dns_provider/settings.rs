@@ -6,6 +6,7 @@ use std::{
 };
 
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     resource::Defaults,
@@ -89,7 +90,7 @@ pub enum HookMode {
 
 /// Something that is shown to nobody but the provider it is for. Its `Debug` does not say it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 /// The URL that an API's paths are under: http or https, without user, query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,7 +276,7 @@ impl Secret {
     ///
     /// It is empty, too long, or holds what no HTTP header can.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, InvalidDnsSettings> {
-        credential(field, text).map(Self)
+        credential(field, text).map(|secret| Self(Zeroizing::new(secret)))
     }
 
     /// What it is, for the provider it is for and for storage.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
 
 use super::invalid::{InvalidDnsSettings, shown};
 
@@ -17,7 +18,7 @@ const SECRET_BYTES_MAX: usize = 1024;
 pub struct TsigKey {
     name: String,
     algorithm: TsigAlgorithm,
-    secret: Vec<u8>,
+    secret: Zeroizing<Vec<u8>>,
 }
 
 /// How a key signs. What is older is no longer recommended (RFC 8945, section 6).
@@ -47,7 +48,7 @@ impl TsigKey {
         if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
             return Err(InvalidDnsSettings::KeyName(shown(text)));
         }
-        let secret = STANDARD.decode(secret.trim()).map_err(|_| InvalidDnsSettings::KeySecret)?;
+        let secret = STANDARD.decode(secret.trim()).map(Zeroizing::new).map_err(|_| InvalidDnsSettings::KeySecret)?;
         if !(1..=SECRET_BYTES_MAX).contains(&secret.len()) {
             return Err(InvalidDnsSettings::KeySecret);
         }
@@ -66,7 +67,7 @@ impl TsigKey {
 
     /// The secret in base64, for storage.
     pub fn expose_secret(&self) -> String {
-        STANDARD.encode(&self.secret)
+        STANDARD.encode(&*self.secret)
     }
 
     /// The secret, to sign with.

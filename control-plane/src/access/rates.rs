@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, sync::Arc};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -6,8 +6,6 @@ use governor::{
     state::keyed::HashMapStateStore,
 };
 use switchyard_proto::vocab::{TokenId, limits::TOKENS_MAX};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
 /// How often each token is used; clones share it. A second's calls may come at once.
 #[derive(Clone)]
@@ -25,23 +23,32 @@ impl Rates {
     }
 
     /// Counts a call of a token, unless it comes too soon.
-    pub(super) fn count(&self, token: &TokenId) -> Result<(), Status> {
+    pub(super) fn count(&self, token: &TokenId) -> Result<(), RateExceeded> {
         // More than there are: some were revoked since.
         if self.limiter.len() > TOKENS_MAX {
             self.limiter.retain_recent();
         }
-        self.limiter.check_key(token).map_err(|early| {
-            let wait = early.wait_time_from(self.clock.now());
-            let text = format!("this token makes more than {} calls a second: wait, and go on", self.calls_per_second);
-            Status::with_error_details(Code::ResourceExhausted, text, ErrorDetails::with_retry_info(Some(wait)))
+        self.limiter.check_key(token).map_err(|early| RateExceeded {
+            calls_per_second: self.calls_per_second,
+            retry_after: early.wait_time_from(self.clock.now()),
         })
     }
 }
 
-impl std::fmt::Debug for Rates {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rates").field("calls_per_second", &self.calls_per_second).finish_non_exhaustive()
     }
+}
+
+/// A token calls too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this token makes more than {calls_per_second} calls a second: wait, and go on")]
+pub struct RateExceeded {
+    /// How often it may.
+    pub calls_per_second: NonZeroU32,
+    /// When its next call may come.
+    pub retry_after: Duration,
 }
 
 #[cfg(test)]
@@ -54,10 +61,8 @@ mod tests {
         let rates = Rates::new(NonZeroU32::MIN);
         let [one, other] = ["one", "other"].map(|id| TokenId::parse(id).unwrap());
         assert!(rates.count(&one).is_ok());
-        let refused = rates.count(&one).unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        let wait = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
-        assert!(!wait.is_zero() && wait.as_secs() <= 1, "{wait:?}");
+        let RateExceeded { retry_after, .. } = rates.count(&one).unwrap_err();
+        assert!(!retry_after.is_zero() && retry_after.as_secs() <= 1, "{retry_after:?}");
         assert!(rates.count(&other).is_ok());
     }
 }
