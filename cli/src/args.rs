@@ -1,4 +1,7 @@
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -8,6 +11,7 @@ use crate::{
         audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
         switch, token, unreadable,
     },
+    wait::Wait,
 };
 
 /// The heading of the options that every command takes.
@@ -16,8 +20,10 @@ const GLOBAL: &str = "Global options";
 /// Automatic HTTPS for a fleet of edge proxies, with one-command blue/green switching.
 #[derive(Debug, Parser)]
 #[command(name = "switchyard", version, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done (with --wait: live on every connected edge), 1 failed, 2 wrong usage, \
-                        3 committed, but not live everywhere.")]
+#[command(
+    after_help = "Exit codes: 0 done (with --wait: live on every connected edge that serves it), 1 failed, 2 wrong \
+                        usage, 3 committed, but not live."
+)]
 pub(crate) struct Cli {
     /// Where the control plane's API is [default: that of the context, else http://127.0.0.1:7080]
     #[arg(
@@ -105,12 +111,33 @@ pub(crate) struct WriteArgs {
     /// Check everything, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Wait until the change is live on every connected edge
+    /// Wait until the change is live on every connected edge that serves it, and there is one
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) required: RequiredArgs,
     /// How long to wait
     #[arg(long, requires = "wait", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+impl WriteArgs {
+    /// What is waited for, of a change that was sent at this time.
+    pub(crate) fn wait(&self, began: Instant) -> Wait {
+        Wait { began, timeout: self.timeout, required: self.required }
+    }
+}
+
+/// Which edges a change is waited for on.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[group(skip)]
+pub(crate) struct RequiredArgs {
+    /// With --wait: count the edges that are offline as well
+    #[arg(long, requires = "wait")]
+    pub(crate) require_all: bool,
+    /// With --wait: exit with 0 even if no edge that serves the change is connected
+    #[arg(long, requires = "wait", conflicts_with = "require_all")]
+    pub(crate) allow_offline: bool,
 }
 
 /// What guards a change against one that somebody else made meanwhile.

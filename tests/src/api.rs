@@ -276,7 +276,8 @@ impl Api {
 
     /// Follows a revision until every connected edge has acknowledged it; how far each edge is then.
     pub async fn progress(&self, revision: u64) -> Result<Vec<EdgeProgress>> {
-        let mut updates = self.edges.clone().watch_revision(WatchRevisionRequest { revision }).await?.into_inner();
+        let request = WatchRevisionRequest { revision, require_all: false };
+        let mut updates = self.edges.clone().watch_revision(request).await?.into_inner();
         within(&format!("every edge acknowledges revision {revision}"), async {
             while let Some(update) = updates.message().await? {
                 if update.complete {

@@ -12,11 +12,11 @@ use switchyard_proto::v1::{
 
 use super::{Change, Session, issuance, issuer};
 use crate::{
-    args::{EtagArg, WriteArgs, duration},
+    args::{EtagArg, RequiredArgs, WriteArgs, duration},
     failure::Failure,
     files, names,
     output::{Show, age, word},
-    wait::Outcome,
+    wait::{Outcome, Wait},
 };
 
 /// Names of a certificate that a list shows; the rest is counted.
@@ -142,7 +142,7 @@ async fn renew(session: &Session, domain: &str, timeout: Duration) -> Result<Out
     if !session.output.is_for_people() {
         session.output.document(&asked)?;
     }
-    issuance::follow(session, &before, timeout, began).await
+    issuance::follow(session, &before, Wait { began, timeout, required: RequiredArgs::default() }).await
 }
 
 async fn revoke(session: &Session, domain: &str, timeout: Duration) -> Result<Outcome, Failure> {
@@ -154,7 +154,7 @@ async fn revoke(session: &Session, domain: &str, timeout: Duration) -> Result<Ou
     if !session.output.is_for_people() {
         session.output.document(&asked)?;
     }
-    issuance::follow(session, &before, timeout, began).await
+    issuance::follow(session, &before, Wait { began, timeout, required: RequiredArgs::default() }).await
 }
 
 async fn upload(session: &Session, material: Material, write: WriteArgs) -> Result<Outcome, Failure> {

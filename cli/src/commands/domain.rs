@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     names,
     output::{Show, age, or_dash, word},
-    wait::{self, Outcome},
+    wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
@@ -268,11 +268,11 @@ async fn certificate_too(
     match issuance_of(session, domain).await? {
         Some(issuance) if issuance.state() != IssuanceState::Issued => {
             let none = Issuance { domain: domain.name.clone(), ..Issuance::default() };
-            issuance::follow(session, &none, write.timeout.saturating_sub(began.elapsed()), began).await
+            issuance::follow(session, &none, write.wait(began)).await
         }
         Some(issuance) => {
-            let left = write.timeout.saturating_sub(began.elapsed());
-            wait::until_live(&session.client, &session.output, issuance.certificate_revision, left, began).await
+            let revision = issuance.certificate_revision;
+            write.wait(began).until_live(&session.client, &session.output, revision).await
         }
         None => Ok(outcome),
     }

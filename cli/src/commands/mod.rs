@@ -33,7 +33,7 @@ use crate::{
     failure::Failure,
     login::{Login, Wish},
     output::Output,
-    wait::{self, Outcome},
+    wait::Outcome,
 };
 
 /// Runs one command.
@@ -99,6 +99,6 @@ impl Session {
         if !args.wait {
             return Ok(Outcome::Done);
         }
-        wait::until_live(&self.client, &self.output, revision, args.timeout, began).await
+        args.wait(began).until_live(&self.client, &self.output, revision).await
     }
 }

@@ -90,6 +90,13 @@ impl VisibleSet {
         self.entries.get(key).is_some_and(|entry| matches!(entry.content, Content::Present { .. }))
     }
 
+    /// Whether a resource was put or removed here at a revision, or after it.
+    pub(super) fn changed_since(&self, key: &ResourceKey, revision: Revision) -> bool {
+        self.entries.get(key).is_some_and(|entry| {
+            entry.revision >= revision && matches!(entry.content, Content::Present { .. } | Content::Removed)
+        })
+    }
+
     /// Withholds a resource that cannot be read since a revision: it is not in the digest, but not gone either.
     pub(super) fn withhold(&mut self, key: ResourceKey, revision: Revision) {
         self.forget(&key);

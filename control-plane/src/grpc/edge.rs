@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::{App, AppError, Page, PageRequest, edge},
-    fleet::{self, Report, TrackError, Tracker},
+    fleet::{self, Report, Required, TrackError, Tracker},
 };
 
 /// Revisions that are followed at a time.
@@ -99,13 +99,14 @@ impl EdgeService for EdgeCalls {
         &self,
         request: Request<WatchRevisionRequest>,
     ) -> Result<Response<Self::WatchRevisionStream>, Status> {
-        let WatchRevisionRequest { revision } = request.into_inner();
+        let WatchRevisionRequest { revision, require_all } = request.into_inner();
+        let required = if require_all { Required::All } else { Required::Connected };
         let permit = self
             .tracks
             .clone()
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("too many revisions are being followed; try again"))?;
-        let track = self.tracker.track(Revision(revision)).await.map_err(track_status)?;
+        let track = self.tracker.track(Revision(revision), required).await.map_err(track_status)?;
         let ending = self.ending.clone();
         let reports = stream::unfold(Some((track, permit)), move |following| {
             let ending = ending.clone();
@@ -122,10 +123,10 @@ impl EdgeService for EdgeCalls {
 }
 
 fn message(report: Report) -> WatchRevisionResponse {
-    let complete = report.is_complete();
-    let Report { edges } = report;
-    let edges = edges.into_iter().map(|(id, progress)| convert_edge::progress(&id, progress)).collect();
-    WatchRevisionResponse { edges, complete }
+    let complete = report.is_complete;
+    let Report { edges, others, nothing_to_serve, is_complete: _ } = report;
+    let edges = edges.into_iter().map(|(id, standing)| convert_edge::progress(&id, standing)).collect();
+    WatchRevisionResponse { edges, complete, others, nothing_to_serve }
 }
 
 fn track_status(error: TrackError) -> Status {
