@@ -6,7 +6,7 @@ use switchyard_proto::schema::{InvalidAssignment, InvalidText};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{client::Address, commands::demo::DemoFailure};
+use crate::{client::Address, commands::demo::DemoFailure, force::requires_force};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// The command does not say enough, or asks for what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// What was asked in the terminal was not confirmed.
+    #[error("not confirmed: nothing was changed")]
+    Declined,
     /// The result could not be written.
     #[error("the standard output cannot be written: {0}")]
     Output(#[source] io::Error),
@@ -65,6 +68,7 @@ impl Failure {
     pub(crate) fn of_write(status: Status, look: &str) -> Self {
         let hint = match status.code() {
             Code::Aborted => Some(format!("somebody else changed it: look at it with `{look}`, then try again")),
+            _ if requires_force(&status) => Some("`--force` does it all the same".to_owned()),
             code if is_unknown_outcome(code) => {
                 Some(format!("it is not known whether the change was made: `{look}` shows it"))
             }
@@ -198,7 +202,8 @@ fn violation_lines(status: &Status) -> Vec<String> {
         "" => format!("  {description}"),
         place => format!("  {place}: {description}"),
     };
-    violations.iter().map(line).collect()
+    // What the headline says is not said again.
+    violations.iter().filter(|it| it.description != status.message()).map(line).collect()
 }
 
 #[cfg(test)]
@@ -236,6 +241,20 @@ mod tests {
         let (headline, lines) = told(Code::FailedPrecondition, "in use", details);
         assert_eq!(headline, "FAILED_PRECONDITION: in use");
         assert_eq!(lines, ["  services/shop: backends refer to it"]);
+    }
+
+    #[test]
+    fn what_depends_on_something_is_listed_below_what_is_refused() {
+        let message =
+            "backends/a-2 is the last active backend of services/default with the tag a, used by domains/a.example";
+        let mut details = ErrorDetails::new();
+        details.set_precondition_failure(vec![
+            PreconditionViolation::new("LAST_BACKEND", "backends/a-2", message),
+            PreconditionViolation::new("DEPENDENT", "domains/a.example", "depends on backends/a-2"),
+        ]);
+        let (headline, lines) = told(Code::FailedPrecondition, message, details);
+        assert_eq!(headline, format!("FAILED_PRECONDITION: {message}"));
+        assert_eq!(lines, ["  domains/a.example: depends on backends/a-2"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod commands;
 mod contexts;
 mod failure;
 mod files;
+mod force;
 mod listing;
 mod login;
 mod names;

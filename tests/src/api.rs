@@ -134,16 +134,21 @@ impl Api {
         self.update_backend(backend, "state").await
     }
 
-    /// Changes the fields of a backend that `paths` names.
+    /// Changes the fields of a backend that `paths` names, whatever depends on it.
     pub async fn update_backend(&self, backend: Backend, paths: &str) -> Result<Backend, Status> {
-        let request =
-            UpdateBackendRequest { backend: Some(backend), update_mask: Some(mask(paths)), validate_only: false };
+        let request = UpdateBackendRequest {
+            backend: Some(backend),
+            update_mask: Some(mask(paths)),
+            force: true,
+            ..UpdateBackendRequest::default()
+        };
         Ok(self.backends.clone().update_backend(request).await?.into_inner())
     }
 
-    /// Deletes a backend; the revision of that.
+    /// Deletes a backend, whatever depends on it; the revision of that.
     pub async fn delete_backend(&self, id: &str) -> Result<u64, Status> {
-        let request = DeleteBackendRequest { name: format!("backends/{id}"), ..DeleteBackendRequest::default() };
+        let name = format!("backends/{id}");
+        let request = DeleteBackendRequest { name, force: true, ..DeleteBackendRequest::default() };
         Ok(self.backends.clone().delete_backend(request).await?.into_inner().revision)
     }
 

@@ -77,7 +77,8 @@ on_both_databases! {
             name: "certificates/exact".to_owned(), chain_pem: renewed.chain_pem.clone(), ..Certificate::default()
         };
         let request = UpdateCertificateRequest {
-            certificate: Some(certificate), private_key_pem: renewed.key_pem.clone(), validate_only: false,
+            certificate: Some(certificate), private_key_pem: renewed.key_pem.clone(),
+            ..UpdateCertificateRequest::default()
         };
         let updated = api.certificates.clone().update_certificate(request).await?.into_inner();
         fleet.live(updated.revision).await?;

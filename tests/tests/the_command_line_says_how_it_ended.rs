@@ -113,6 +113,33 @@ on_both_databases! {
         ensure!(ended.code == 1, "{ended:?}");
         Ok(())
     }
+    async fn what_leaves_domains_without_what_serves_them_is_refused_and_forced(database: Database) -> Result<()> {
+        let fleet = Fleet::start(database).await?;
+        let _shop = Shop::open(&fleet).await?;
+        let cli = fleet.cli();
+        for command in [
+            &["backend", "drain", "shop-a"][..],
+            &["backend", "delete", "shop-a"],
+            &["backend", "update", "shop-a", "--state", "disabled"],
+            &["backend", "update", "shop-a", "--tag", "c"],
+        ] {
+            let ended = cli.run(command).await?;
+            let named = format!("domains/{HOST}: depends on backends/shop-a");
+            ensure!(ended.code == 1 && ended.stderr.contains(&named), "{command:?}: {ended:?}");
+            ensure!(ended.stderr.contains("--force"), "{command:?}: {ended:?}");
+        }
+        ensure!(fleet.http().get(&format!("http://{HOST}/")).await?.tag() == "a", "it serves");
+        let ended = cli.run(&["backend", "drain", "shop-a", "--force", "--wait"]).await?;
+        ensure!(ended.code == 0, "{ended:?}");
+        ensure!(fleet.http().get(&format!("http://{HOST}/")).await?.status == 503, "nobody is left");
+
+        let nobody = ["domain", "create", "other.example", "--service", "shop", "--tag", "z", "--tls", "internal"];
+        let ended = cli.run(&nobody).await?;
+        let warning = "warning: no active backend of services/shop carries the tag z";
+        ensure!(ended.code == 0 && ended.stderr.contains(warning), "{ended:?}");
+        Ok(())
+    }
+
     async fn waiting_ends_with_0_only_when_it_is_live_somewhere_and_everywhere_required(database: Database) -> Result<()> {
         let mut fleet = Fleet::start(database).await?;
         let _shop = Shop::open(&fleet).await?;

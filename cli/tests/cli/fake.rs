@@ -52,7 +52,7 @@ pub(crate) struct State {
     pub(crate) backends: Mutex<Vec<Backend>>,
     pub(crate) certificates: Mutex<Vec<Certificate>>,
     pub(crate) edges: Mutex<Vec<Edge>>,
-    /// Every change is answered with this.
+    /// Every change that is not forced is answered with this.
     pub(crate) refusal: Mutex<Option<Status>>,
     /// What each stream of a followed revision says. The last one never ends.
     pub(crate) streams: Mutex<VecDeque<Vec<Result<WatchRevisionResponse, Status>>>>,
@@ -120,7 +120,7 @@ impl Fake {
         requests.iter().filter(|(name, _)| *name == method).map(|(_, request)| request.clone()).collect()
     }
 
-    /// Answers every change with this from now on.
+    /// Answers every change that is not forced with this from now on.
     pub(crate) fn refuse(&self, status: Status) {
         *self.state.refusal.lock().unwrap() = Some(status);
     }
@@ -146,9 +146,10 @@ impl State {
 
     fn change<T: Serialize>(&self, method: &'static str, request: Request<T>) -> Result<T, Status> {
         let request = self.note(method, request);
+        let is_forced = serde_json::to_value(&request).unwrap()["force"] == true;
         match &*self.refusal.lock().unwrap() {
-            Some(status) => Err(status.clone()),
-            None => Ok(request),
+            Some(status) if !is_forced => Err(status.clone()),
+            Some(_) | None => Ok(request),
         }
     }
 }

@@ -7,7 +7,7 @@ use switchyard_proto::{
     vocab::{HostPattern, Revision, ServiceId, Tag, limits::DOMAINS_MAX},
 };
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
+use super::{App, AppError, Change, Force, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
 use crate::{
     model::{
         Actor, CertificateSource, Domain, Service, Stored,
@@ -15,15 +15,6 @@ use crate::{
     },
     store::Transaction,
 };
-
-/// Whether a switch asks for an active backend with the new tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SwitchCheck {
-    /// It does.
-    BackendsRequired,
-    /// It does not.
-    Forced,
-}
 
 /// One page of all domains, by name.
 ///
@@ -112,6 +103,15 @@ pub async fn update(
     Ok(stored)
 }
 
+/// What whoever wrote a domain should know: that no active backend of its service carries its tag.
+pub fn warning(app: &App, domain: &Domain) -> Option<String> {
+    let state = app.feed.state();
+    let of_service = state.backends_of(&domain.service).map(|stored| &stored.value);
+    let broken = rules::can_switch_to(&domain.service, &domain.active_tag, of_service).err()?;
+    let BrokenRule::NoBackendForTag { service, tag } = broken else { return None };
+    Some(format!("no active backend of services/{service} carries the tag {tag}: {} is answered with 503", domain.host))
+}
+
 /// Deletes a domain, and its certificate if that is the internal CA's.
 ///
 /// # Errors
@@ -162,7 +162,7 @@ pub async fn switch(
     actor: &Actor,
     host: &HostPattern,
     tag: Tag,
-    check: SwitchCheck,
+    force: Force,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Domain>, AppError> {
@@ -175,7 +175,7 @@ pub async fn switch(
         return Ok(old);
     }
     check_etag(etag, &old)?;
-    if check == SwitchCheck::BackendsRequired {
+    if force == Force::No {
         let backends = change.transaction.backends_of(&new.service).await?;
         rules::can_switch_to(&new.service, &new.active_tag, backends.iter().map(|stored| &stored.value))?;
     }

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backend;
 pub mod bootstrap;
 pub mod certificate;
+mod dependents;
 pub mod dns_provider;
 pub mod domain;
 pub mod edge;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 pub use self::{
+    dependents::Force,
     error::{AppError, FieldViolation},
     page::{Page, PageRequest},
 };

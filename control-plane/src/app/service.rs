@@ -8,9 +8,12 @@ use switchyard_proto::{
 };
 use tracing::warn;
 
-use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
+use super::{App, AppError, Mode, Page, PageRequest, check_etag, dependents, page, scope};
 use crate::{
-    model::{Actor, BackendTrust, ObjectKey, Service, Stored, Timestamp, rules},
+    model::{
+        Actor, Backend, BackendTrust, Domain, ObjectKey, Service, Stored, Timestamp,
+        rules::{self, BrokenRule},
+    },
     pki,
     store::Transaction,
 };
@@ -101,8 +104,12 @@ pub async fn delete(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let user = change.transaction.user_of::<Service>(id).await?;
-    rules::can_delete_service(id, user.and_then(ObjectKey::served))?;
+    rules::can_delete_service(id)?;
+    if let Some(user) = change.transaction.user_of::<Service>(id).await?.and_then(ObjectKey::served) {
+        let (domain, backend) = (|it: &Domain| it.service == *id, |it: &Backend| it.service == *id);
+        let dependents = dependents::referring(app, actor, &mut change, user, domain, backend).await?;
+        return Err(BrokenRule::ServiceInUse { service: id.clone(), dependents }.into());
+    }
     change.transaction.delete(&old).await?;
     app.finish(change).await
 }

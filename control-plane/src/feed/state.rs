@@ -79,6 +79,21 @@ impl State {
         self.classes.labels()
     }
 
+    /// The backends of a service.
+    pub fn backends_of(&self, service: &ServiceId) -> impl Iterator<Item = &Arc<Stored<Backend>>> {
+        self.resources.backends_of(service).filter_map(|id| self.resources.backends.get(id))
+    }
+
+    /// The domains that have a name in common with a certificate.
+    pub fn domains_named(&self, certificate: &Certificate) -> impl Iterator<Item = &Arc<Stored<Domain>>> {
+        self.resources.domains_of(certificate).into_iter().filter_map(|host| self.resources.domains.get(&host))
+    }
+
+    /// The certificates that have a name in common with a domain.
+    pub fn certificates_named(&self, host: &HostPattern) -> impl Iterator<Item = &Arc<Stored<Certificate>>> {
+        self.resources.certificates_of(host).into_iter().filter_map(|id| self.resources.certificates.get(&id))
+    }
+
     /// The issuers by id.
     pub fn issuers(&self) -> &OrdMap<IssuerId, Arc<Stored<Issuer>>> {
         &self.issuers

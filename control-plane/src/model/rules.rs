@@ -1,6 +1,8 @@
 //! The rules between resources, and those that depend on what is there already. Checked inside the transaction that makes
 //! the change.
 
+use std::fmt;
+
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
 use super::{
@@ -18,12 +20,42 @@ pub enum BrokenRule {
         service: ServiceId,
     },
     /// A service that something refers to cannot be deleted.
-    #[error("{user} uses services/{service}: delete it or move it first")]
+    #[error("services/{service} is used by {dependents}: delete or move what uses it first")]
     ServiceInUse {
         /// The service.
         service: ServiceId,
-        /// One of those that refer to it.
-        user: ResourceKey,
+        /// What refers to it.
+        dependents: Dependents,
+    },
+    /// The last active backend of a tag that domains are on.
+    #[error(
+        "backends/{backend} is the last active backend of services/{service} with the tag {tag}, used by {dependents}"
+    )]
+    LastBackend {
+        /// The backend.
+        backend: BackendId,
+        /// Its service.
+        service: ServiceId,
+        /// The tag.
+        tag: Tag,
+        /// The domains that are on it.
+        dependents: Dependents,
+    },
+    /// The last valid certificate of domains.
+    #[error("certificates/{certificate} is the only valid certificate for {dependents}")]
+    CertificateInUse {
+        /// The certificate.
+        certificate: CertificateId,
+        /// The domains that would have none.
+        dependents: Dependents,
+    },
+    /// The last issuer that is asked for domains which name none.
+    #[error("issuers/{issuer} is the only issuer with a rank, used by {dependents}")]
+    LastIssuer {
+        /// The issuer.
+        issuer: IssuerId,
+        /// The domains that name none.
+        dependents: Dependents,
     },
     /// The service that always exists cannot be deleted.
     #[error("services/{} always exists", ServiceId::DEFAULT)]
@@ -56,12 +88,12 @@ pub enum BrokenRule {
         issuer: IssuerId,
     },
     /// An issuer that a domain names cannot be deleted.
-    #[error("{user} names issuers/{issuer}: change it first")]
+    #[error("issuers/{issuer} is named by {dependents}: change what names it first")]
     IssuerInUse {
         /// The issuer.
         issuer: IssuerId,
-        /// One of the domains that name it.
-        user: ResourceKey,
+        /// The domains that name it.
+        dependents: Dependents,
     },
     /// A name that no CA of the web signs.
     #[error(
@@ -132,6 +164,79 @@ pub enum BrokenRule {
         /// The backend.
         backend: BackendId,
     },
+}
+
+impl BrokenRule {
+    /// What depends on the thing that the rule is about.
+    pub fn dependents(&self) -> &[ResourceKey] {
+        match self {
+            Self::ServiceInUse { dependents, .. }
+            | Self::LastBackend { dependents, .. }
+            | Self::CertificateInUse { dependents, .. }
+            | Self::LastIssuer { dependents, .. }
+            | Self::IssuerInUse { dependents, .. } => &dependents.named,
+            _ => &[],
+        }
+    }
+
+    /// Whether the change is made if it is forced.
+    pub fn can_be_forced(&self) -> bool {
+        matches!(
+            self,
+            Self::LastBackend { .. }
+                | Self::CertificateInUse { .. }
+                | Self::LastIssuer { .. }
+                | Self::NoBackendForTag { .. }
+        )
+    }
+}
+
+/// Dependents that are named; the rest is counted.
+const DEPENDENTS_NAMED_MAX: usize = 10;
+
+/// What depends on something, as far as the actor may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dependents {
+    /// The first of those that are in the actor's scope.
+    named: Vec<ResourceKey>,
+    /// How many more there are.
+    more: usize,
+}
+
+impl Dependents {
+    /// Of all that depend on something, each with whether it is in the actor's scope. None: nothing does.
+    pub fn of(all: impl Iterator<Item = (ResourceKey, bool)>) -> Option<Self> {
+        let mut dependents = Self::default();
+        for (key, is_in_scope) in all {
+            if is_in_scope && dependents.named.len() < DEPENDENTS_NAMED_MAX {
+                dependents.named.push(key);
+            } else {
+                dependents.more += 1;
+            }
+        }
+        (dependents != Self::default()).then_some(dependents)
+    }
+}
+
+/// `domains/a.example, domains/b.example and 3 more`
+impl fmt::Display for Dependents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.named.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match (self.named.is_empty(), self.more) {
+            (true, more) => write!(f, "{more} out of this token's scope"),
+            (false, 0) => f.write_str(&named),
+            (false, more) => write!(f, "{named} and {more} more"),
+        }
+    }
+}
+
+/// The tags that active backends of a service lose by a change of `old` to `new`, or its deletion.
+pub fn lost_tags<'a>(old: &'a Backend, new: Option<&Backend>) -> Vec<&'a Tag> {
+    if old.state != BackendState::Active {
+        return Vec::new();
+    }
+    let stays = new.filter(|new| new.state == BackendState::Active && new.service == old.service);
+    old.tags.iter().filter(|tag| !stays.is_some_and(|new| new.tags.contains(tag))).collect()
 }
 
 /// A switch needs an active backend with the new tag, unless forced.
@@ -222,15 +327,9 @@ pub fn can_upload_as(id: &CertificateId) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-/// A service can be deleted when nothing refers to it (`user`), and it is not the one that always exists.
-pub fn can_delete_service(service: &ServiceId, user: Option<ResourceKey>) -> Result<(), BrokenRule> {
-    if service.as_str() == ServiceId::DEFAULT {
-        return Err(BrokenRule::DefaultService);
-    }
-    match user {
-        Some(user) => Err(BrokenRule::ServiceInUse { service: service.clone(), user }),
-        None => Ok(()),
-    }
+/// A service can be deleted when it is not the one that always exists.
+pub fn can_delete_service(service: &ServiceId) -> Result<(), BrokenRule> {
+    if service.as_str() == ServiceId::DEFAULT { Err(BrokenRule::DefaultService) } else { Ok(()) }
 }
 
 /// A backend that is out of use has nothing to drain; draining it would bring it nearer to use.
@@ -289,13 +388,34 @@ mod tests {
     }
 
     #[test]
-    fn a_service_in_use_and_the_default_one_are_not_deleted() {
-        let shop = ServiceId::parse("shop").unwrap();
-        let user = ResourceKey::backend(&BackendId::parse("shop-1").unwrap());
-        let refused = can_delete_service(&shop, Some(user)).unwrap_err();
-        assert_eq!(refused.to_string(), "backends/shop-1 uses services/shop: delete it or move it first");
-        assert_eq!(can_delete_service(&shop, None), Ok(()));
-        assert_eq!(can_delete_service(&ServiceId::default_service(), None), Err(BrokenRule::DefaultService));
+    fn dependents_are_named_in_scope_and_counted_beyond() {
+        let key = |n: usize| ResourceKey::domain(&HostPattern::parse(&format!("d{n:02}.example")).unwrap());
+        assert_eq!(Dependents::of(std::iter::empty()), None);
+        let text = |count, hidden| Dependents::of((0..count).map(|n| (key(n), n >= hidden))).unwrap().to_string();
+        assert_eq!(text(2, 0), "domains/d00.example, domains/d01.example");
+        assert_eq!(text(3, 2), "domains/d02.example and 2 more");
+        assert_eq!(text(3, 3), "3 out of this token's scope");
+        assert!(text(12, 0).ends_with("domains/d09.example and 2 more"));
+    }
+
+    #[test]
+    fn an_active_backend_takes_its_tags_with_it() {
+        let active = backend("a", BackendState::Active);
+        let a = Tag::parse("a").unwrap();
+        assert_eq!(lost_tags(&active, None), [&a]);
+        assert_eq!(lost_tags(&active, Some(&backend("a", BackendState::Draining))), [&a]);
+        assert_eq!(lost_tags(&active, Some(&backend("b", BackendState::Active))), [&a]);
+        let moved = Backend { service: ServiceId::parse("other").unwrap(), ..active.clone() };
+        assert_eq!(lost_tags(&active, Some(&moved)), [&a]);
+        let none: [&Tag; 0] = [];
+        assert_eq!(lost_tags(&active, Some(&active)), none);
+        assert_eq!(lost_tags(&backend("a", BackendState::Draining), None), none);
+    }
+
+    #[test]
+    fn the_default_service_is_not_deleted() {
+        assert_eq!(can_delete_service(&ServiceId::parse("shop").unwrap()), Ok(()));
+        assert_eq!(can_delete_service(&ServiceId::default_service()), Err(BrokenRule::DefaultService));
     }
 
     #[test]

@@ -190,7 +190,7 @@ async fn services_and_backends_are_created_changed_and_guarded() {
     let drained = control_plane.backends.drain_backend(drain).await.unwrap().into_inner();
     assert_eq!(drained.state(), BackendState::Draining);
     let active = Backend { name: backend.name, state: BackendState::Active.into(), ..Backend::default() };
-    let update = UpdateBackendRequest { backend: Some(active), update_mask: None, validate_only: false };
+    let update = UpdateBackendRequest { backend: Some(active), ..UpdateBackendRequest::default() };
     let back = control_plane.backends.update_backend(update).await.unwrap().into_inner();
     assert_eq!((back.state(), back.address.as_str()), (BackendState::Active, "shop.internal:3000"));
 
@@ -233,7 +233,7 @@ async fn certificates_are_uploaded_checked_and_never_give_their_key_back() {
     let update = UpdateCertificateRequest {
         certificate: Some(Certificate { etag: "1".into(), ..certificate }),
         private_key_pem: request.private_key_pem,
-        validate_only: false,
+        ..UpdateCertificateRequest::default()
     };
     assert_eq!(control_plane.certificates.update_certificate(update).await.unwrap_err().code(), Code::Aborted);
     let delete = DeleteCertificateRequest { name: created.name, ..DeleteCertificateRequest::default() };
