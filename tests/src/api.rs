@@ -160,7 +160,8 @@ impl Api {
 
     /// Creates a domain whose certificate, if it has one, is uploaded.
     pub async fn create_domain(&self, host: &str, service: &str, tag: &str) -> Result<Domain, Status> {
-        self.create(domain(host, service, tag)).await
+        let tls = DomainTls { certificate_source: CertificateSource::Uploaded.into(), ..DomainTls::default() };
+        self.create(Domain { tls: Some(tls), ..domain(host, service, tag) }).await
     }
 
     /// Creates a domain whose certificate the internal CA issues.

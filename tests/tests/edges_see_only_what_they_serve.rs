@@ -104,7 +104,7 @@ on_both_databases! {
         let _shop = Shop::open(&fleet).await?;
         let (api, cli) = (fleet.api()?, fleet.cli());
         let mut edge = edge_in(&fleet, "us").await?;
-        let create = ["domain", "create", "eu.example", "--service", "shop", "--tag", "a", "--edge-label", "region=eu"];
+        let create = ["domain", "create", "eu.example", "--service", "shop", "--tag", "a", "--edge-label", "region=eu", "--tls", "uploaded"];
         ensure!(cli.run(&create).await?.code == 0, "it is created");
         ensure!(!serves(&edge, "eu.example").await?, "not here");
         let labelled = cli.run(&["edge", "label", "us", "region=eu", "role=big", "--wait"]).await?;

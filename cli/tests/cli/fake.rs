@@ -9,10 +9,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use switchyard_proto::v1::{
-    Backend, Certificate, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest, CreateInviteRequest,
-    CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse, DeleteCertificateRequest,
-    DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest, DeleteEdgeResponse,
-    DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
+    Backend, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest,
+    CreateInviteRequest, CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse,
+    DeleteCertificateRequest, DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest,
+    DeleteEdgeResponse, DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
     DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
     GetInternalCaRequest, GetIssuanceRequest, GetServiceRequest, InternalCa, Invite, Issuance, ListBackendsRequest,
     ListBackendsResponse, ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse,
@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) edges: Mutex<Vec<Edge>>,
     /// Every change that is not forced is answered with this.
     pub(crate) refusal: Mutex<Option<Status>>,
+    /// The source that new domains are given.
+    source: Mutex<Option<CertificateSource>>,
     /// What each stream of a followed revision says. The last one never ends.
     pub(crate) streams: Mutex<VecDeque<Vec<Result<WatchRevisionResponse, Status>>>>,
     requests: Mutex<Vec<(&'static str, Value)>>,
@@ -125,6 +127,11 @@ impl Fake {
         *self.state.refusal.lock().unwrap() = Some(status);
     }
 
+    /// Gives new domains this source of their certificates from now on.
+    pub(crate) fn choose(&self, source: CertificateSource) {
+        *self.state.source.lock().unwrap() = Some(source);
+    }
+
     /// Says this, and nothing more, on the next stream of a followed revision.
     pub(crate) fn say(&self, messages: Vec<Result<WatchRevisionResponse, Status>>) {
         self.state.streams.lock().unwrap().push_back(messages);
@@ -183,7 +190,10 @@ impl DomainService for State {
     }
 
     async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Answer<Domain> {
-        let domain = self.change("CreateDomain", request)?.domain.unwrap();
+        let mut domain = self.change("CreateDomain", request)?.domain.unwrap();
+        if let Some(source) = *self.source.lock().unwrap() {
+            domain.tls.get_or_insert_default().set_certificate_source(source);
+        }
         Ok(Response::new(Domain { revision: REVISION, ..domain }))
     }
 

@@ -125,7 +125,7 @@ pub(super) async fn referring(
 }
 
 /// The resources as the change of a revision found them: it holds the revision, so there is none in between.
-async fn before(app: &App, Revision(revision): Revision) -> Result<Arc<State>, AppError> {
+pub(super) async fn before(app: &App, Revision(revision): Revision) -> Result<Arc<State>, AppError> {
     Ok(app.feed.reached(Revision(revision.saturating_sub(1)), READ_YOUR_WRITE_TIMEOUT).await?)
 }
 

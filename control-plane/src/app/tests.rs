@@ -23,7 +23,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     App, AppError, Force, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
-    dns_provider, domain, edge, invite, issuance,
+    dns_provider,
+    domain::{self, Source},
+    edge, invite, issuance,
     seed::{self, Outcome, Seed},
     service, tickets,
     token::{self, TokenUses},
@@ -97,7 +99,7 @@ impl Running {
     }
 
     async fn create_domain(&self, domain: Domain) -> Revision {
-        domain::create(&self.app, &actor(), domain, Mode::Commit).await.unwrap().revision
+        domain::create(&self.app, &actor(), domain, Source::Given, Mode::Commit).await.unwrap().revision
     }
 
     async fn create_backend(&self, id: &str, tag: &str) -> Revision {
@@ -338,11 +340,11 @@ async fn what_is_only_to_be_checked_is_refused_as_if_it_were_made_and_changes_no
     let running = Running::sqlite().await;
     let app = &running.app;
     let shop = domain("shop.example", CertificateSource::Internal);
-    let checked = domain::create(app, &actor(), shop.clone(), Mode::ValidateOnly).await.unwrap();
+    let checked = domain::create(app, &actor(), shop.clone(), Source::Given, Mode::ValidateOnly).await.unwrap();
     assert_eq!(checked.value, shop);
     assert!(domain::get(app, &actor(), &shop.host).is_err());
     let elsewhere = Domain { service: ServiceId::parse("nowhere").unwrap(), ..shop };
-    let refused = domain::create(app, &actor(), elsewhere, Mode::ValidateOnly).await;
+    let refused = domain::create(app, &actor(), elsewhere, Source::Given, Mode::ValidateOnly).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoSuchService { .. }))));
     // The revision that was taken for the check is free again.
     assert_eq!(running.create_backend("shop-1", "a").await, Revision(FIRST.0 + 1));
@@ -492,16 +494,24 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     running.create_backend("foreign", "a").await;
     running.create_domain(domain("other.example", CertificateSource::Uploaded)).await;
     let own = Domain { service: shop, ..domain("www.shop.example", CertificateSource::Uploaded) };
-    domain::create(app, &keeper, own.clone(), Mode::Commit).await.unwrap();
+    domain::create(app, &keeper, own.clone(), Source::Given, Mode::Commit).await.unwrap();
 
     let head = running.head();
     let out = |result: Result<(), AppError>| assert!(matches!(result, Err(AppError::OutOfScope(_))), "{result:?}");
     let (other, foreign) = (host("other.example"), BackendId::parse("foreign").unwrap());
     out(domain::get(app, &keeper, &other).map(drop));
-    out(domain::create(app, &keeper, domain("new.example", CertificateSource::Uploaded), Mode::Commit).await.map(drop));
-    out(domain::create(app, &keeper, domain("new.shop.example", CertificateSource::Uploaded), Mode::Commit)
+    out(domain::create(app, &keeper, domain("new.example", CertificateSource::Uploaded), Source::Given, Mode::Commit)
         .await
         .map(drop));
+    out(domain::create(
+        app,
+        &keeper,
+        domain("new.shop.example", CertificateSource::Uploaded),
+        Source::Given,
+        Mode::Commit,
+    )
+    .await
+    .map(drop));
     let moved = Patch::to(&Domain { service: ServiceId::default_service(), ..own.clone() });
     out(domain::update(app, &keeper, &own.host, &moved, None, Mode::Commit).await.map(drop));
     out(domain::delete(app, &keeper, &other, None, Mode::Commit).await.map(drop));

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use switchyard_proto::{
     v1::{
-        CreateDomainRequest, DeleteDomainRequest, DeleteDomainResponse, Domain, GetDomainRequest, ListDomainsRequest,
-        ListDomainsResponse, SwitchDomainRequest, UpdateDomainRequest, domain_service_server::DomainService,
+        CertificateSource, CreateDomainRequest, DeleteDomainRequest, DeleteDomainResponse, Domain, DomainTls,
+        GetDomainRequest, ListDomainsRequest, ListDomainsResponse, SwitchDomainRequest, UpdateDomainRequest,
+        domain_service_server::DomainService,
     },
     vocab::{HostPattern, Tag},
 };
@@ -17,7 +18,10 @@ use super::{
     warnings::{self, Warnings},
 };
 use crate::{
-    app::{App, AppError, PageRequest, domain},
+    app::{
+        App, AppError, PageRequest,
+        domain::{self, Source},
+    },
     model::{self, Stored},
 };
 
@@ -61,8 +65,8 @@ impl DomainService for Domains {
         let actor = caller(&request)?;
         let CreateDomainRequest { domain, validate_only } = request.into_inner();
         let created = async {
-            let new = resource::new(domain)?;
-            domain::create(&self.0, &actor, new, convert::mode(validate_only)).await
+            let source = source(domain.as_ref());
+            domain::create(&self.0, &actor, resource::new(domain)?, source, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("domain")))?;
         Ok(self.written(&stored))
@@ -104,5 +108,14 @@ impl DomainService for Domains {
         };
         let stored = switched.await.map_err(|error| status(error, None))?;
         Ok(self.written(&stored))
+    }
+}
+
+/// Whether a domain says where its certificate comes from.
+fn source(domain: Option<&Domain>) -> Source {
+    let tls = domain.and_then(|domain| domain.tls.as_ref());
+    match tls.map_or(CertificateSource::Unspecified, DomainTls::certificate_source) {
+        CertificateSource::Unspecified => Source::ByName,
+        CertificateSource::Acme | CertificateSource::Internal | CertificateSource::Uploaded => Source::Given,
     }
 }

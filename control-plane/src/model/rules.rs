@@ -115,7 +115,7 @@ pub enum BrokenRule {
     },
     /// A name that only a record of its zone proves, and nobody who sets one.
     #[error(
-        "{host} is proven by a record of its zone, and no DNS provider has the zone: make one first (switchyard dns-provider)"
+        "{host} is proven by a record of its zone, and no DNS provider has the zone: make one first (switchyard dns-provider), or have the certificate from elsewhere (--tls internal, --tls uploaded)"
     )]
     NoDnsProvider {
         /// The name.
@@ -281,6 +281,17 @@ pub fn why_private(host: &HostPattern) -> Option<&'static str> {
     }
 }
 
+/// Where the certificate of a domain comes from that does not say it. What is said of orders asks for one.
+pub fn default_source(domain: &Domain, is_uploaded: bool) -> CertificateSource {
+    let says_how_to_order = domain.acme != AcmeSettings::default();
+    match why_private(&domain.host) {
+        _ if says_how_to_order => CertificateSource::Acme,
+        _ if is_uploaded => CertificateSource::Uploaded,
+        Some(_) => CertificateSource::Internal,
+        None => CertificateSource::Acme,
+    }
+}
+
 /// Whether an issuer may be asked for a certificate of a name. One whose directory is trusted by roots of its own is private, and may sign
 /// any; public ones sign no private names.
 pub fn may_sign(issuer: &Issuer, host: &HostPattern) -> bool {
@@ -385,6 +396,26 @@ mod tests {
         assert_eq!(uploaded, Err(BrokenRule::OnDemandSource { host: sites }));
         let challenge = ChallengeKind::Dns01;
         assert_eq!(check("*.sites.example", acme, Some(challenge)), Err(BrokenRule::OnDemandChallenge { challenge }));
+    }
+
+    #[test]
+    fn a_domain_has_its_certificate_from_where_its_name_can_have_one() {
+        let source = |host: &str, is_uploaded| {
+            let host = HostPattern::parse(host).unwrap();
+            let domain = Domain::new(host, ServiceId::default_service(), Tag::parse("a").unwrap());
+            let ordered = Domain {
+                acme: AcmeSettings::new(Some(ChallengeKind::Http01), vec![], None).unwrap(),
+                ..domain.clone()
+            };
+            assert_eq!(default_source(&ordered, is_uploaded), CertificateSource::Acme);
+            default_source(&domain, is_uploaded)
+        };
+        assert_eq!(source("shop.example", false), CertificateSource::Acme);
+        assert_eq!(source("*.shop.example", false), CertificateSource::Acme);
+        for private in ["shop", "shop.localhost", "nas.lan", "printer.home.arpa", "db.corp", "*.svc.internal"] {
+            assert_eq!(source(private, false), CertificateSource::Internal, "{private}");
+        }
+        assert_eq!(source("shop.example", true), CertificateSource::Uploaded);
     }
 
     #[test]

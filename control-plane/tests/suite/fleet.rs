@@ -59,7 +59,11 @@ async fn a_new_edge_gets_a_snapshot_and_then_differences() {
     edge.acknowledge(&stream).await;
 
     let name = "backends/shop-1".to_owned();
-    control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() }).await.unwrap();
+    control_plane
+        .backends
+        .delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(edge.receive(&mut stream).await, BatchKind::Delta);
     assert!(!edge.has("backends", "shop-1"));
     edge.acknowledge(&stream).await;
@@ -86,7 +90,11 @@ async fn an_edge_resumes_with_a_difference_also_after_a_restart_of_the_control_p
 
     // Deleted while the edge is away, and before the restart: it must still be told.
     let name = "backends/shop-1".to_owned();
-    control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() }).await.unwrap();
+    control_plane
+        .backends
+        .delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() })
+        .await
+        .unwrap();
     let mut control_plane = control_plane.restart().await;
     let known = shown(&mut control_plane, "edge-1").await;
     assert_eq!((known.state(), known.acknowledged_revision), (EdgeState::Offline, edge.revision));
@@ -200,7 +208,8 @@ async fn a_change_that_is_undone_moves_only_the_number() {
     edge.receive(&mut stream).await;
     control_plane.create_backend("shop-1", "a").await.unwrap();
     let name = "backends/shop-1".to_owned();
-    let deleted = control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() });
+    let deleted =
+        control_plane.backends.delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() });
     let revision = deleted.await.unwrap().into_inner().revision;
     edge.acknowledge(&stream).await;
     let batch = stream.batch().await.unwrap();

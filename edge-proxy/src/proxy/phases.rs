@@ -311,11 +311,14 @@ impl Proxy {
         let plain = forwarding::scheme(request, connection) == Transport::Plain;
         let domain = route.domain();
         let passage = passage(domain, connection, &host, plain);
+        // Who is sent to HTTPS must find a certificate there; one on demand is ordered when he comes.
+        let is_https_served = || domain.is_on_demand() || snapshot.certificate(&host).is_some();
         let to_https = match passage {
             Passage::Refused => return Some(Answer::Misdirected),
+            Passage::OverTls if !is_https_served() => return Some(Answer::NoCertificate),
             Passage::OverTls => true,
             // A backend may speak with a CA itself: what it is asked over plain HTTP is not redirected.
-            Passage::Open => plain && domain.settings.http_to_https && challenge.is_none(),
+            Passage::Open => plain && domain.settings.http_to_https && challenge.is_none() && is_https_served(),
         };
         if to_https {
             if let Some(location) = https_location(&host, self.settings.https_port, path) {
