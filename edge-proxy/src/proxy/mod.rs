@@ -10,9 +10,11 @@
 mod access_log;
 mod answer;
 mod authority;
+mod deadline;
 mod forwarding;
 mod metrics;
 mod passage;
+mod patience;
 mod phases;
 mod redirect;
 mod request_id;

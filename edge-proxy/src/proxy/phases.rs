@@ -1,13 +1,16 @@
 use std::{
+    os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header::TRANSFER_ENCODING};
 use memchr::memmem;
 use pingora_core::{
-    Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, protocols::Digest,
+    upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -19,6 +22,7 @@ use super::{
     authority::{authority, check_line_ends, checked_authority},
     forwarding,
     passage::{Passage, passage},
+    patience::Patience,
     redirect::https_location,
     settings::AccessLog,
     upstream::{Exchange, peer},
@@ -53,6 +57,7 @@ pub(crate) struct Context {
     by_other_name: Option<Attempt>,
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
+    patience: Patience,
     /// Why the last attempt failed.
     failure: Option<Failure>,
 }
@@ -87,6 +92,7 @@ impl ProxyHttp for Proxy {
             by_other_name: None,
             last: None,
             in_flight: None,
+            patience: Patience::default(),
             failure: None,
         }
     }
@@ -107,9 +113,6 @@ impl ProxyHttp for Proxy {
             context.exchange = Exchange::of(request);
             self.decide(session, connection, context)
         };
-        if context.exchange == Exchange::WebSocket {
-            session.set_read_timeout(None);
-        }
         let Some(answer) = decision else { return Ok(false) };
         if matches!(answer, Answer::BadRequest(_)) {
             // Where the next request begins is as doubtful as this one.
@@ -134,10 +137,48 @@ impl ProxyHttp for Proxy {
             return Err(nothing_left(context.failure.take()));
         };
         let peer = peer(&attempt, &target.service, context.exchange);
+        context.patience = Patience::of(&target.service.settings, context.exchange);
         context.in_flight = Some(InFlight::begin(attempt.backend.handle.clone()));
         context.backend = Some(attempt.backend.clone());
         context.last = Some(attempt);
         Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.patience.connected(digest);
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        if end_of_stream {
+            context.patience.request_sent();
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        context.patience.piece_came();
+        Ok(None)
     }
 
     async fn upstream_request_filter(
@@ -167,11 +208,16 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+        let is_upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_upgraded && context.exchange == Exchange::WebSocket {
+            session.set_read_timeout(None);
+        }
+        if !response.status.is_informational() || is_upgraded {
+            context.patience.answered(is_upgraded);
             // From here on nothing is tried again: a long answer holds no more than it needs.
             if let Some(route) = context.route.as_mut() {
                 route.release_target();
@@ -223,6 +269,9 @@ impl ProxyHttp for Proxy {
             error.set_retry(false);
             return error;
         }
+        if context.patience.is_over() {
+            error = Error::because(ErrorType::ReadTimedout, "the answer did not come in time", error).into_up();
+        }
         self.attempt_failed(context, &error);
         let may_be_sent_twice = is_idempotent(&session.req_header().method) || is_refused(&error);
         let repeatable = may_be_sent_twice
@@ -262,6 +311,7 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         context.in_flight = None;
+        context.patience.end();
         if session.req_header().version != Version::HTTP_2
             && let Ok(connection) = connection(session)
         {
