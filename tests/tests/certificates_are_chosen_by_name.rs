@@ -129,7 +129,7 @@ on_both_databases! {
         std::fs::write(&key, &issued.key_pem)?;
         let (chain, key) = (chain.to_string_lossy(), key.to_string_lossy());
         let cli = fleet.cli();
-        let uploaded = cli.run(&["certificate", "upload", "one", "--chain", &chain, "--key", &key, "--wait"]).await?;
+        let uploaded = cli.run(&["certificate", "upload", "one", "--chain", &chain, "--key", &key]).await?;
         ensure!(uploaded.code == 0, "{uploaded:?}");
         let secret = issued.key_pem.lines().nth(1).context("a line of the key")?;
         let shown = cli.json(&["certificate", "get", "one"]).await?.to_string();

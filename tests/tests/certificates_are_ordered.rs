@@ -430,7 +430,7 @@ async fn a_chain_is_chosen_by_its_end() -> Result<()> {
 
 #[tokio::test]
 async fn nonsense_of_a_ca_is_survived_and_its_wishes_are_obeyed() -> Result<()> {
-    let fleet = fleet_of(0, Database::Sqlite).await?;
+    let fleet = fleet_of(1, Database::Sqlite).await?;
     let api = fleet.api()?;
     let ca = NonsenseCa::start().await?;
     api.create_issuer("odd", &ca.directory(), ca.root_pem()).await?;

@@ -47,6 +47,8 @@ async fn sent_to(fleet: &Fleet, name: &str, region: &str) -> Result<BTreeSet<Str
         names
             .extend(batch.removed.iter().filter_map(|key| ResourceKey::from_wire(key).ok()).map(|key| key.to_string()));
         if batch.last {
+            // Nobody is to wait for it.
+            fleet.api()?.delete_edge(name).await?;
             return Ok(names);
         }
     }
