@@ -8,8 +8,8 @@ use super::{App, AppError, Change, READ_YOUR_WRITE_TIMEOUT};
 use crate::{
     feed::State,
     model::{
-        Actor, Backend, BackendState, Certificate, CertificateSource, Domain, Issuer, Stored, Timestamp,
-        rules::{self, BrokenRule, Dependents},
+        Actor, Backend, BackendState, Certificate, CertificateSource, Dependents, Domain, Issuer, Stored, Timestamp,
+        rules::{self, BrokenRule},
     },
 };
 

@@ -11,6 +11,7 @@ mod access_log;
 mod answer;
 mod authority;
 mod deadline;
+mod decision;
 mod forwarding;
 mod metrics;
 mod passage;
