@@ -47,8 +47,6 @@ async fn sent_to(fleet: &Fleet, name: &str, region: &str) -> Result<BTreeSet<Str
         names
             .extend(batch.removed.iter().filter_map(|key| ResourceKey::from_wire(key).ok()).map(|key| key.to_string()));
         if batch.last {
-            // Nobody is to wait for it.
-            fleet.api()?.delete_edge(name).await?;
             return Ok(names);
         }
     }
@@ -86,6 +84,11 @@ on_both_databases! {
         ensure!(seen.contains(&format!("domains/{HOST}")), "{seen:?}");
         ensure!(!seen.iter().any(|name| private.contains(&name.as_str()) || name.contains("eu")), "{seen:?}");
         ensure!(!seen.contains("services/default"), "what no domain refers to goes nowhere: {seen:?}");
+
+        // They do not come back, and are not to be waited for.
+        for edge in ["eu-2", "us-2"] {
+            api.delete_edge(edge).await?;
+        }
 
         // The selector changes: what it uses leaves one edge and comes to the other, however old it is.
         let moved = cli.run(&["domain", "update", "eu.example", "--edge-label", "region=us", "--wait"]).await?;
