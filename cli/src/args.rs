@@ -1,8 +1,10 @@
 //! Arguments that several commands take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+
+use crate::wait::{RequiredArgs, Wait};
 
 /// What every command that changes something takes.
 #[derive(Debug, Args)]
@@ -10,12 +12,21 @@ pub(crate) struct WriteArgs {
     /// Check everything, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Wait until the change is live on every connected edge
+    /// Wait until the change is live on every connected edge that serves it, and there is one
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) required: RequiredArgs,
     /// How long to wait
     #[arg(long, requires = "wait", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+impl WriteArgs {
+    /// What is waited for, of a change that was sent at this time.
+    pub(crate) fn wait(&self, began: Instant) -> Wait {
+        Wait { began, timeout: self.timeout, required: self.required }
+    }
 }
 
 /// What guards a change against one that somebody else made meanwhile.

@@ -8,6 +8,9 @@ use tonic_types::StatusExt;
 
 use crate::address::Address;
 
+/// The reason in google.rpc.ErrorInfo of what is refused only unless it is forced.
+const FORCE_REQUIRED: &str = "FORCE_REQUIRED";
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -34,6 +37,9 @@ pub(crate) enum Failure {
     /// The command does not say enough, or asks for what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// What was asked in the terminal was not confirmed.
+    #[error("not confirmed: nothing was changed")]
+    Declined,
     /// The result could not be written.
     #[error("the standard output cannot be written: {0}")]
     Output(#[source] io::Error),
@@ -59,6 +65,7 @@ impl Failure {
     pub(crate) fn of_write(status: Status, look: &str) -> Self {
         let hint = match status.code() {
             Code::Aborted => Some(format!("somebody else changed it: look at it with `{look}`, then try again")),
+            _ if requires_force(&status) => Some("`--force` does it all the same".to_owned()),
             code if is_unknown_outcome(code) => {
                 Some(format!("it is not known whether the change was made: `{look}` shows it"))
             }
@@ -192,11 +199,19 @@ fn violation_lines(status: &Status) -> Vec<String> {
         "" => format!("  {description}"),
         place => format!("  {place}: {description}"),
     };
-    violations.iter().map(line).collect()
+    // What the headline says is not said again.
+    violations.iter().filter(|it| it.description != status.message()).map(line).collect()
+}
+
+/// Whether a change is refused only unless it is forced.
+pub(crate) fn requires_force(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == FORCE_REQUIRED)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation};
 
     use super::*;
@@ -233,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn what_depends_on_something_is_listed_below_what_is_refused() {
+        let message =
+            "backends/a-2 is the last active backend of services/default with the tag a, used by domains/a.example";
+        let mut details = ErrorDetails::new();
+        details.set_precondition_failure(vec![
+            PreconditionViolation::new("LAST_BACKEND", "backends/a-2", message),
+            PreconditionViolation::new("DEPENDENT", "domains/a.example", "depends on backends/a-2"),
+        ]);
+        let (headline, lines) = told(Code::FailedPrecondition, message, details);
+        assert_eq!(headline, format!("FAILED_PRECONDITION: {message}"));
+        assert_eq!(lines, ["  domains/a.example: depends on backends/a-2"]);
+    }
+
+    #[test]
     fn what_message_and_details_both_say_is_said_once() {
         let message = "domain.name: an IP address is not a host name; domain.active_tag: a tag is required";
         let (headline, lines) = told(Code::InvalidArgument, message, two_fields());
@@ -254,5 +283,15 @@ mod tests {
         let failure = Failure::of_write(Status::aborted("the etag is stale"), "switchyard domain get shop.example");
         let [hint] = &failure.details()[..] else { panic!("one line") };
         assert!(hint.starts_with("hint: ") && hint.contains("switchyard domain get shop.example"), "{hint}");
+    }
+
+    #[test]
+    fn what_can_be_forced_is_told_by_the_reason() {
+        let status = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "switchyard", HashMap::new());
+            Status::with_error_details(Code::FailedPrecondition, "in use", details)
+        };
+        assert!(requires_force(&status("FORCE_REQUIRED")));
+        assert!(!requires_force(&status("STALE_ETAG")) && !requires_force(&Status::failed_precondition("in use")));
     }
 }

@@ -12,6 +12,7 @@ mod contexts;
 mod diagnosis;
 mod failure;
 mod files;
+mod force;
 mod listing;
 mod login;
 mod names;

@@ -1,22 +1,19 @@
 //! Following a committed change to the edges.
 
 mod progress;
+mod summary;
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use switchyard_proto::v1::{ProgressState, Rejection, WatchRevisionRequest, WatchRevisionResponse};
 use tonic::{Code, Status};
 
 use self::progress::Progress;
-use crate::{
-    client::Client,
-    failure::{Failure, headline},
-    names,
-    output::{self, Output, columns, took},
-};
+use crate::{client::Client, failure::Failure, names, output::Output};
 
 /// Pauses between attempts to follow again after the connection broke: the first, and the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -27,37 +24,60 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) enum Outcome {
     /// All is done.
     Done,
-    /// The change is committed, but not live on every connected edge.
+    /// The change is committed, but not live.
     NotLive,
 }
 
-/// Waits, at most for `timeout`, until `revision` is live on every connected edge; shows how far each one is, and reports.
-///
-/// `began` is when the change was sent: times are counted from there.
-pub(crate) async fn until_live(
-    client: &Client,
-    output: &Output,
-    revision: u64,
-    timeout: Duration,
-    began: Instant,
-) -> Result<Outcome, Failure> {
-    let mut edges = Edges::default();
-    let mut progress = Progress::new(revision);
-    let mut broken = None;
-    let following = follow(client, revision, &mut broken, |response| {
-        let changed = edges.update(response, began.elapsed());
-        progress.show(&edges, &changed);
-    });
-    let end = tokio::time::timeout(timeout, following).await;
-    let end = end.unwrap_or(End::TimedOut { broken });
-    progress.clear();
-    report(output, &edges, revision, &end, began.elapsed())
+/// What is waited for, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// When the change was sent: times are counted from there.
+    pub(crate) began: Instant,
+    /// How long it may take from then on.
+    pub(crate) timeout: Duration,
+    /// On which edges.
+    pub(crate) required: RequiredArgs,
+}
+
+/// Which edges a change is waited for on.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[group(skip)]
+pub(crate) struct RequiredArgs {
+    /// With --wait: count the edges that are offline as well
+    #[arg(long, requires = "wait")]
+    pub(crate) require_all: bool,
+    /// With --wait: exit with 0 even if no edge that serves the change is connected
+    #[arg(long, requires = "wait", conflicts_with = "require_all")]
+    pub(crate) allow_offline: bool,
+}
+
+impl Wait {
+    /// How much of the time is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    /// Waits until `revision` is live on the edges that are required; shows how far each one is, and reports.
+    pub(crate) async fn until_live(self, client: &Client, output: &Output, revision: u64) -> Result<Outcome, Failure> {
+        let request = WatchRevisionRequest { revision, require_all: self.required.require_all };
+        let mut edges = Edges::default();
+        let mut progress = Progress::new(revision);
+        let mut broken = None;
+        let following = follow(client, request, &mut broken, |response| {
+            let changed = edges.update(response, self.began.elapsed());
+            progress.show(&edges, &changed);
+        });
+        let end = tokio::time::timeout(self.left(), following).await;
+        let end = end.unwrap_or(End::TimedOut { broken });
+        progress.clear();
+        summary::report(output, &edges, revision, &end, &self)
+    }
 }
 
 /// How following a revision ended.
 #[derive(Debug)]
 enum End {
-    /// Every connected edge has acknowledged it, whether with rejections or without.
+    /// Nothing more is to be awaited from the edges.
     Complete,
     /// The time was up, perhaps because the connection broke and there is no new one.
     TimedOut { broken: Option<Status> },
@@ -68,13 +88,13 @@ enum End {
 /// Follows a revision until it is everywhere; anew whenever the connection breaks, which `broken` tells of.
 async fn follow(
     client: &Client,
-    revision: u64,
+    request: WatchRevisionRequest,
     broken: &mut Option<Status>,
     mut seen: impl FnMut(WatchRevisionResponse),
 ) -> End {
     let mut pause = RETRY_PAUSE_MIN;
     loop {
-        let once = follow_once(client, revision, |response| {
+        let once = follow_once(client, request, |response| {
             *broken = None;
             seen(response);
         });
@@ -95,10 +115,10 @@ async fn follow(
 /// Follows one stream to its end; `None` if that came before the revision was everywhere.
 async fn follow_once(
     client: &Client,
-    revision: u64,
+    request: WatchRevisionRequest,
     mut seen: impl FnMut(WatchRevisionResponse),
 ) -> Result<Option<End>, Status> {
-    let mut stream = client.edges().watch_revision(WatchRevisionRequest { revision }).await?.into_inner();
+    let mut stream = client.edges().watch_revision(request).await?.into_inner();
     while let Some(response) = stream.message().await? {
         let complete = response.complete;
         seen(response);
@@ -118,6 +138,8 @@ pub(crate) struct EdgeStanding {
     pub(crate) rejections: Vec<Rejection>,
     /// How many more there may be.
     pub(crate) unnamed: u64,
+    /// Whether the change is live only when it is live there.
+    pub(crate) required: bool,
 }
 
 impl EdgeStanding {
@@ -127,24 +149,38 @@ impl EdgeStanding {
             ProgressState::Live => "live",
             ProgressState::Rejected => "rejected",
             ProgressState::Offline => "offline",
+            ProgressState::Gone => "gone",
             ProgressState::Pending | ProgressState::Unspecified => "pending",
         }
     }
 }
 
-/// How far every known edge is, by its id.
+/// How far the edges are that the change concerns.
 #[derive(Debug, Default)]
-pub(crate) struct Edges(BTreeMap<String, EdgeStanding>);
+pub(crate) struct Edges {
+    by_id: BTreeMap<String, EdgeStanding>,
+    /// How many more edges there are.
+    others: u64,
+    nothing_to_serve: bool,
+}
 
 impl Edges {
     /// Takes over what the control plane says now; returns the ids of the edges whose state is another than before.
     pub(crate) fn update(&mut self, response: WatchRevisionResponse, elapsed: Duration) -> Vec<String> {
-        let before = std::mem::take(&mut self.0);
+        let WatchRevisionResponse { edges, complete: _, others, nothing_to_serve } = response;
+        (self.others, self.nothing_to_serve) = (others, nothing_to_serve);
+        let before = std::mem::take(&mut self.by_id);
         let mut changed = Vec::new();
-        for edge in response.edges {
+        for edge in edges {
             let id = names::id(&edge.edge).to_owned();
-            let state = edge.state();
-            let since = match before.get(&id) {
+            let before = before.get(&id);
+            // A control plane that restarted does not know any more that it was connected.
+            let was_required = before.is_some_and(|before| before.required);
+            let state = match edge.state() {
+                ProgressState::Offline if was_required && !edge.required => ProgressState::Gone,
+                state => state,
+            };
+            let since = match before {
                 Some(standing) if standing.state == state => standing.since,
                 _ => {
                     changed.push(id.clone());
@@ -152,171 +188,30 @@ impl Edges {
                 }
             };
             let unnamed = unnamed(edge.rejections_total, &edge.rejections);
-            self.0.insert(id, EdgeStanding { state, since, rejections: edge.rejections, unnamed });
+            let required = edge.required || was_required;
+            self.by_id.insert(id, EdgeStanding { state, since, rejections: edge.rejections, unnamed, required });
         }
         changed
     }
 
     /// Every edge, by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &EdgeStanding)> {
-        self.0.iter().map(|(id, standing)| (id.as_str(), standing))
+        self.by_id.iter().map(|(id, standing)| (id.as_str(), standing))
     }
 
     /// The edge of this id.
     pub(crate) fn get(&self, id: &str) -> Option<&EdgeStanding> {
-        self.0.get(id)
+        self.by_id.get(id)
     }
 
-    /// How many edges are in this state.
-    fn count(&self, state: ProgressState) -> usize {
-        self.0.values().filter(|standing| standing.state == state).count()
+    /// How many of the edges that are required are live, and how many are required.
+    pub(crate) fn live_of_required(&self) -> (usize, usize) {
+        let required = || self.by_id.values().filter(|standing| standing.required);
+        (required().filter(|standing| standing.state == ProgressState::Live).count(), required().count())
     }
-
-    /// How many edges are live, and how many are connected.
-    pub(crate) fn live_of_connected(&self) -> (usize, usize) {
-        (self.count(ProgressState::Live), self.0.len() - self.count(ProgressState::Offline))
-    }
-}
-
-/// Prints a line for each edge and what it comes to; what went wrong goes to the standard error.
-fn report(output: &Output, edges: &Edges, revision: u64, end: &End, elapsed: Duration) -> Result<Outcome, Failure> {
-    let rows: Vec<_> = edges
-        .iter()
-        .map(|(id, edge)| {
-            let time = if edge.state == ProgressState::Live { took(edge.since) } else { String::new() };
-            vec![id.to_owned(), edge.word().to_owned(), time]
-        })
-        .collect();
-    if !rows.is_empty() {
-        output.result(&columns(None, rows))?;
-    }
-    let (summary, outcome) = summarize(edges, revision, end, elapsed);
-    match outcome {
-        Outcome::Done => output.result(&summary)?,
-        Outcome::NotLive => {
-            output::note(&output::clean(&summary));
-            for reason in reasons(edges) {
-                output::note(&format!("  {}", output::clean(&reason)));
-            }
-        }
-    }
-    Ok(outcome)
-}
-
-fn summarize(edges: &Edges, revision: u64, end: &End, elapsed: Duration) -> (String, Outcome) {
-    let (live, connected) = edges.live_of_connected();
-    let offline = match edges.count(ProgressState::Offline) {
-        0 => String::new(),
-        offline => format!("; {offline} offline"),
-    };
-    let committed = format!("revision {revision} is committed, but not live everywhere");
-    let so_far = format!("live on {live} of {connected} connected edges after {}", took(elapsed));
-    match end {
-        End::Complete if connected == 0 => (
-            format!("no edge is connected; revision {revision} goes live on each as it connects{offline}"),
-            Outcome::Done,
-        ),
-        End::Complete if live == connected => (format!("{so_far}{offline}"), Outcome::Done),
-        End::Complete => (format!("{committed}: {so_far}{offline}"), Outcome::NotLive),
-        End::TimedOut { broken: Some(status) } => (
-            format!("{committed} as far as is known; it cannot be followed any more: {}", headline(status)),
-            Outcome::NotLive,
-        ),
-        End::TimedOut { broken: None } => (format!("{committed}: {so_far} (see --timeout){offline}"), Outcome::NotLive),
-        End::Refused(status) => {
-            (format!("{committed} as far as is known; it cannot be followed: {}", headline(status)), Outcome::NotLive)
-        }
-    }
-}
-
-/// Why the change is not live, for each connected edge where it is not.
-fn reasons(edges: &Edges) -> Vec<String> {
-    let mut reasons = Vec::new();
-    for (id, edge) in edges.iter() {
-        match edge.state {
-            ProgressState::Live | ProgressState::Offline => {}
-            ProgressState::Pending | ProgressState::Unspecified => {
-                reasons.push(format!("{id}: has not acknowledged it yet"))
-            }
-            ProgressState::Rejected if edge.rejections.is_empty() => match edge.unnamed {
-                0 => reasons.push(format!("{id}: rejected it")),
-                unnamed => {
-                    reasons.push(format!("{id}: rejects {unnamed} that it does not name, perhaps of this revision"))
-                }
-            },
-            ProgressState::Rejected => {
-                reasons.extend(edge.rejections.iter().map(|rejection| {
-                    let Rejection { resource, revision, reason } = rejection;
-                    format!("{id}: rejected {resource} (revision {revision}): {reason}")
-                }));
-                if edge.unnamed > 0 {
-                    reasons.push(format!("{id}: and {} more", edge.unnamed));
-                }
-            }
-        }
-    }
-    reasons
 }
 
 /// How many rejections there are beside those that are named.
 pub(crate) fn unnamed(total: u64, named: &[Rejection]) -> u64 {
     total.saturating_sub(named.len() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use switchyard_proto::v1::EdgeProgress;
-
-    use super::*;
-
-    fn edges(states: &[(&str, ProgressState)]) -> Edges {
-        let mut edges = Edges::default();
-        edges.update(response(states), Duration::from_millis(12));
-        edges
-    }
-
-    fn response(states: &[(&str, ProgressState)]) -> WatchRevisionResponse {
-        let progress = |(id, state): &(&str, ProgressState)| EdgeProgress {
-            edge: format!("edges/{id}"),
-            state: (*state).into(),
-            ..EdgeProgress::default()
-        };
-        WatchRevisionResponse { edges: states.iter().map(progress).collect(), complete: false }
-    }
-
-    #[test]
-    fn offline_edges_are_counted_but_not_waited_for() {
-        let edges = edges(&[("a", ProgressState::Live), ("b", ProgressState::Offline)]);
-        let (summary, outcome) = summarize(&edges, 7, &End::Complete, Duration::from_millis(12));
-        assert_eq!(summary, "live on 1 of 1 connected edges after 12 ms; 1 offline");
-        assert_eq!(outcome, Outcome::Done);
-        assert_eq!(reasons(&edges), [""; 0]);
-    }
-
-    #[test]
-    fn a_rejection_is_not_live() {
-        let edges = edges(&[("a", ProgressState::Live), ("b", ProgressState::Rejected)]);
-        let (summary, outcome) = summarize(&edges, 7, &End::Complete, Duration::from_millis(12));
-        assert!(summary.starts_with("revision 7 is committed, but not live everywhere: live on 1 of 2"), "{summary}");
-        assert_eq!(outcome, Outcome::NotLive);
-        assert_eq!(reasons(&edges), ["b: rejected it"]);
-    }
-
-    #[test]
-    fn a_fleet_without_connected_edges_is_done_at_once() {
-        let (summary, outcome) =
-            summarize(&edges(&[("a", ProgressState::Offline)]), 7, &End::Complete, Duration::from_millis(1));
-        assert!(summary.starts_with("no edge is connected") && summary.ends_with("; 1 offline"), "{summary}");
-        assert_eq!(outcome, Outcome::Done);
-    }
-
-    #[test]
-    fn an_edge_keeps_the_time_at_which_it_went_live() {
-        let mut edges = edges(&[("a", ProgressState::Live), ("b", ProgressState::Pending)]);
-        let changed = edges
-            .update(response(&[("a", ProgressState::Live), ("b", ProgressState::Live)]), Duration::from_millis(50));
-        assert_eq!(changed, ["b"]);
-        assert_eq!(edges.get("a").map(|edge| edge.since), Some(Duration::from_millis(12)));
-        assert_eq!(edges.get("b").map(|edge| edge.since), Some(Duration::from_millis(50)));
-    }
 }

@@ -134,16 +134,21 @@ impl Api {
         self.update_backend(backend, "state").await
     }
 
-    /// Changes the fields of a backend that `paths` names.
+    /// Changes the fields of a backend that `paths` names, whatever depends on it.
     pub async fn update_backend(&self, backend: Backend, paths: &str) -> Result<Backend, Status> {
-        let request =
-            UpdateBackendRequest { backend: Some(backend), update_mask: Some(mask(paths)), validate_only: false };
+        let request = UpdateBackendRequest {
+            backend: Some(backend),
+            update_mask: Some(mask(paths)),
+            force: true,
+            ..UpdateBackendRequest::default()
+        };
         Ok(self.backends.clone().update_backend(request).await?.into_inner())
     }
 
-    /// Deletes a backend; the revision of that.
+    /// Deletes a backend, whatever depends on it; the revision of that.
     pub async fn delete_backend(&self, id: &str) -> Result<u64, Status> {
-        let request = DeleteBackendRequest { name: format!("backends/{id}"), ..DeleteBackendRequest::default() };
+        let name = format!("backends/{id}");
+        let request = DeleteBackendRequest { name, force: true, ..DeleteBackendRequest::default() };
         Ok(self.backends.clone().delete_backend(request).await?.into_inner().revision)
     }
 
@@ -155,7 +160,8 @@ impl Api {
 
     /// Creates a domain whose certificate, if it has one, is uploaded.
     pub async fn create_domain(&self, host: &str, service: &str, tag: &str) -> Result<Domain, Status> {
-        self.create(domain(host, service, tag)).await
+        let tls = DomainTls { certificate_source: CertificateSource::Uploaded.into(), ..DomainTls::default() };
+        self.create(Domain { tls: Some(tls), ..domain(host, service, tag) }).await
     }
 
     /// Creates a domain whose certificate the internal CA issues.
@@ -276,7 +282,8 @@ impl Api {
 
     /// Follows a revision until every connected edge has acknowledged it; how far each edge is then.
     pub async fn progress(&self, revision: u64) -> Result<Vec<EdgeProgress>> {
-        let mut updates = self.edges.clone().watch_revision(WatchRevisionRequest { revision }).await?.into_inner();
+        let request = WatchRevisionRequest { revision, require_all: false };
+        let mut updates = self.edges.clone().watch_revision(request).await?.into_inner();
         within(&format!("every edge acknowledges revision {revision}"), async {
             while let Some(update) = updates.message().await? {
                 if update.complete {

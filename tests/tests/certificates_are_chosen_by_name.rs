@@ -77,7 +77,8 @@ on_both_databases! {
             name: "certificates/exact".to_owned(), chain_pem: renewed.chain_pem.clone(), ..Certificate::default()
         };
         let request = UpdateCertificateRequest {
-            certificate: Some(certificate), private_key_pem: renewed.key_pem.clone(), validate_only: false,
+            certificate: Some(certificate), private_key_pem: renewed.key_pem.clone(),
+            ..UpdateCertificateRequest::default()
         };
         let updated = api.certificates.clone().update_certificate(request).await?.into_inner();
         fleet.live(updated.revision).await?;
@@ -128,7 +129,7 @@ on_both_databases! {
         std::fs::write(&key, &issued.key_pem)?;
         let (chain, key) = (chain.to_string_lossy(), key.to_string_lossy());
         let cli = fleet.cli();
-        let uploaded = cli.run(&["certificate", "upload", "one", "--chain", &chain, "--key", &key, "--wait"]).await?;
+        let uploaded = cli.run(&["certificate", "upload", "one", "--chain", &chain, "--key", &key]).await?;
         ensure!(uploaded.code == 0, "{uploaded:?}");
         let secret = issued.key_pem.lines().nth(1).context("a line of the key")?;
         let shown = cli.json(&["certificate", "get", "one"]).await?.to_string();

@@ -15,7 +15,7 @@ use switchyard_tests::{
     database::Database,
     eventually::{eventually, within},
     faulty_ca::{Fault, NonsenseCa},
-    fleet::{Fleet, Plan},
+    fleet::{Edge, Fleet, Plan},
     install_crypto_provider,
     pebble::{Pebble, PebbleOptions},
 };
@@ -72,6 +72,32 @@ async fn a_domain_has_a_trusted_certificate_on_every_edge_when_waiting_ends() ->
     let renewed = fleet.cli().run(&["certificate", "renew", "shop.test"]).await?;
     ensure!(renewed.code == 0 && renewed.stderr.contains("renewing"), "{renewed:?}");
     all_serve(&fleet, &pebble, "shop.test").await
+}
+
+#[tokio::test]
+async fn orders_wait_for_the_first_edge_and_redirects_for_the_certificate() -> Result<()> {
+    let mut fleet = fleet_of(0, Database::Sqlite).await?;
+    let token = fleet.control_plane.join_token().await?;
+    // Not started yet.
+    let mut edge = Edge::new(fleet.dir(), "edge-1", fleet.control_plane.fleet, &token, vec![])?;
+    let (http_port, https_port) = (edge.http.port(), edge.https.port());
+    let pebble = Pebble::start(PebbleOptions { http_port, https_port, ..PebbleOptions::default() }).await?;
+    let api = fleet.api()?;
+    api.create_issuer("pebble", &pebble.directory(), pebble.root_pem()).await?;
+    // The source is chosen by the name; nobody could answer the CA yet.
+    let created = fleet.cli().run(&["domain", "create", "shop.test", "--tag", "a", "--http-to-https"]).await?;
+    ensure!(created.code == 0 && created.stdout.contains("--tls acme"), "{created:?}");
+    fleet.control_plane.process()?.log().line("certificates are ordered as soon as there is an edge").await?;
+    let waiting = api.issuance("shop.test").await?;
+    ensure!(waiting.state() == IssuanceState::Pending && waiting.order_issuer.is_empty(), "{waiting:?}");
+
+    edge.start().await?;
+    fleet.edges.push(edge);
+    let issued = api.issued("shop.test").await?;
+    ensure!(issued.failures == 0, "it was not ordered in vain: {issued:?}");
+    all_serve(&fleet, &pebble, "shop.test").await?;
+    ensure!(fleet.http().get("http://shop.test/").await?.status == 308, "it has a certificate");
+    Ok(())
 }
 
 #[tokio::test]
@@ -404,7 +430,7 @@ async fn a_chain_is_chosen_by_its_end() -> Result<()> {
 
 #[tokio::test]
 async fn nonsense_of_a_ca_is_survived_and_its_wishes_are_obeyed() -> Result<()> {
-    let fleet = fleet_of(0, Database::Sqlite).await?;
+    let fleet = fleet_of(1, Database::Sqlite).await?;
     let api = fleet.api()?;
     let ca = NonsenseCa::start().await?;
     api.create_issuer("odd", &ca.directory(), ca.root_pem()).await?;

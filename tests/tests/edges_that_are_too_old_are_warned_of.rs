@@ -49,6 +49,8 @@ on_both_databases! {
         let fleet = Fleet::without_edges(database).await?;
         let (mut api, cli) = (fleet.api()?, fleet.cli());
         api.create_service("shop").await?;
+        // Neither of its tags is without a backend, of which there would be a warning as well.
+        api.create_backend("shop-1", "shop", "127.0.0.1:9", &["a", "b"]).await?;
         api.create_domain("shop.example", "shop", "a").await?;
         let control_plane = fleet.control_plane.fleet;
         let mut streams = Vec::new();

@@ -166,7 +166,7 @@ async fn paths_and_flags_are_one_change() -> Result<()> {
 async fn what_cannot_be_set_is_refused_by_name_and_changes_nothing() -> Result<()> {
     let fleet = Fleet::without_edges(Database::Sqlite).await?;
     let cli = fleet.cli();
-    succeeds(&cli, &["domain", "create", "shop.example", "--tag", "a"]).await?;
+    succeeds(&cli, &["domain", "create", "shop.example", "--tag", "a", "--tls", "uploaded"]).await?;
     succeeds(&cli, &["issuer", "create", "letsencrypt"]).await?;
     let before = cli.json(&["domain", "get", "shop.example"]).await?;
     for (arguments, code, said) in [

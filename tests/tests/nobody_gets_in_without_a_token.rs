@@ -109,7 +109,7 @@ on_both_databases! {
         let brief = Api::new(fleet.control_plane.admin, made.stdout.trim())?;
         let watcher = token(&fleet, "watcher", Role::Viewer, &[]).await?;
         for (api, name) in [(brief, "brief"), (watcher, "watcher")] {
-            let request = WatchRevisionRequest { revision: waiting.revision };
+            let request = WatchRevisionRequest { revision: waiting.revision, ..WatchRevisionRequest::default() };
             let mut revisions = api.edges.clone().watch_revision(request).await?.into_inner();
             ensure!(revisions.message().await?.is_some_and(|it| !it.complete), "the edge is waited for");
             let request = WatchIssuanceRequest { domain: format!("domains/{HOST}") };

@@ -1,8 +1,11 @@
 //! U3, F2: the `switchyard` command, as people and scripts use it.
 
 use anyhow::{Result, ensure};
+use switchyard_proto::v1::EdgeState;
 use switchyard_tests::{
+    api::Api,
     cli::Cli,
+    eventually::eventually,
     fleet::Fleet,
     on_both_databases,
     origin::Origin,
@@ -110,4 +113,86 @@ on_both_databases! {
         ensure!(ended.code == 1, "{ended:?}");
         Ok(())
     }
+    async fn what_leaves_domains_without_what_serves_them_is_refused_and_forced(database: Database) -> Result<()> {
+        let fleet = Fleet::start(database).await?;
+        let _shop = Shop::open(&fleet).await?;
+        let cli = fleet.cli();
+        for command in [
+            &["backend", "drain", "shop-a"][..],
+            &["backend", "delete", "shop-a"],
+            &["backend", "update", "shop-a", "--state", "disabled"],
+            &["backend", "update", "shop-a", "--tag", "c"],
+        ] {
+            let ended = cli.run(command).await?;
+            let named = format!("domains/{HOST}: depends on backends/shop-a");
+            ensure!(ended.code == 1 && ended.stderr.contains(&named), "{command:?}: {ended:?}");
+            ensure!(ended.stderr.contains("--force"), "{command:?}: {ended:?}");
+        }
+        ensure!(fleet.http().get(&format!("http://{HOST}/")).await?.tag() == "a", "it serves");
+        let ended = cli.run(&["backend", "drain", "shop-a", "--force", "--wait"]).await?;
+        ensure!(ended.code == 0, "{ended:?}");
+        ensure!(fleet.http().get(&format!("http://{HOST}/")).await?.status == 503, "nobody is left");
+
+        let nobody = ["domain", "create", "other.example", "--service", "shop", "--tag", "z", "--tls", "internal"];
+        let ended = cli.run(&nobody).await?;
+        let warning = "warning: no active backend of services/shop carries the tag z";
+        ensure!(ended.code == 0 && ended.stderr.contains(warning), "{ended:?}");
+        Ok(())
+    }
+
+    async fn waiting_ends_with_0_only_when_it_is_live_somewhere_and_everywhere_required(database: Database) -> Result<()> {
+        let mut fleet = Fleet::start(database).await?;
+        let _shop = Shop::open(&fleet).await?;
+        let cli = fleet.cli();
+        // No edge has the label.
+        let nowhere = ["domain", "create", "eu.example", "--tag", "a", "--service", "shop", "--tls", "internal", "--edge-label", "region=eu", "--wait"];
+        let ended = cli.run(&nowhere).await?;
+        ensure!(ended.code == 3 && ended.stderr.contains("does not serve it"), "{ended:?}");
+        // What no domain uses is served by nobody; what nobody had is removed from everywhere.
+        let backend = ["backend", "create", "idle-1", "--address", "127.0.0.1:9", "--tag", "a", "--wait"];
+        let ended = cli.run(&backend).await?;
+        ensure!(ended.code == 3, "{ended:?}");
+        let ended = cli.run(&["backend", "delete", "idle-1", "--wait"]).await?;
+        ensure!(ended.code == 0 && ended.stdout.contains("concerns no edge"), "{ended:?}");
+
+        // One of two stops answering while it is waited for.
+        let mut other = fleet.new_edge("edge-2", vec![]).await?;
+        other.process()?.signal(nix::sys::signal::Signal::SIGSTOP)?;
+        let ended = cli.run(&["switch", HOST, "--to", "b", "--wait", "--timeout", "60s"]).await?;
+        other.process()?.signal(nix::sys::signal::Signal::SIGCONT)?;
+        ensure!(ended.code == 3 && ended.stderr.contains("edge-2: lost its connection"), "{ended:?}");
+        ensure!(ended.stdout.contains("edge-1   live"), "{ended:?}");
+
+        // It was offline before: it does not count, unless it is asked for.
+        other.terminate().await?;
+        let api = fleet.api()?;
+        offline(&api, "edge-2").await?;
+        let ended = cli.run(&["switch", HOST, "--to", "a", "--wait", "--require-all", "--timeout", "1s"]).await?;
+        ensure!(ended.code == 3 && ended.stderr.contains("edge-2"), "{ended:?}");
+        eventually("it does not count", async || {
+            let ended = cli.run(&["switch", HOST, "--to", "a", "--wait"]).await?;
+            ensure!(ended.code == 0 && ended.stdout.contains("live on 1 of 1 connected edges"), "{ended:?}");
+            ensure!(ended.stdout.contains("edge-2   offline") && ended.stdout.contains("1 offline"), "{ended:?}");
+            Ok(())
+        })
+        .await?;
+
+        // All are offline.
+        fleet.edge_mut().terminate().await?;
+        let ended = cli.run(&["switch", HOST, "--to", "b", "--wait"]).await?;
+        ensure!(ended.code == 3 && ended.stderr.contains("edge-1"), "{ended:?}");
+        let ended = cli.run(&["switch", HOST, "--to", "a", "--wait"]).await?;
+        ensure!(ended.code == 3 && ended.stderr.contains("not live anywhere"), "{ended:?}");
+        let ended = cli.run(&["switch", HOST, "--to", "b", "--wait", "--allow-offline"]).await?;
+        ensure!(ended.code == 0 && ended.stdout.contains("live nowhere yet"), "{ended:?}");
+        Ok(())
+    }
+}
+
+async fn offline(api: &Api, id: &str) -> Result<()> {
+    eventually("it is offline", async || {
+        ensure!(api.edge(id).await?.state() == EdgeState::Offline, "it is connected");
+        Ok(())
+    })
+    .await
 }

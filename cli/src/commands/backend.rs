@@ -11,6 +11,7 @@ use crate::{
     args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    force::ForceArgs,
     names,
     output::{Show, age, word},
     wait::Outcome,
@@ -74,6 +75,8 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
@@ -104,6 +107,8 @@ pub(crate) struct TargetArgs {
     name: String,
     #[command(flatten)]
     etag: EtagArg,
+    #[command(flatten)]
+    force: ForceArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -185,37 +190,43 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, changes, assignments, etag, write } = args;
+    let UpdateArgs { name, changes, assignments, etag, force, write } = args;
     let mut flags = Flags::new(Backend { name: names::backend(&name), etag: etag.etag, ..Backend::default() });
     changes.apply(&mut flags);
     let (backend, mask) = assignments.join(flags)?;
     let look = look(&backend.name);
-    let request =
-        UpdateBackendRequest { backend: Some(backend), update_mask: Some(mask), validate_only: write.dry_run };
-    let began = Instant::now();
-    let backend = session.client.backends().update_backend(request).await;
-    let backend = backend.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    let request = UpdateBackendRequest {
+        backend: Some(backend),
+        update_mask: Some(mask),
+        validate_only: write.dry_run,
+        force: false,
+    };
+    let send =
+        async |force| session.client.backends().update_backend(UpdateBackendRequest { force, ..request.clone() }).await;
+    let (backend, began) = force.send(|status| Failure::of_write(status, &look), send).await?;
     session.finish(change(&backend, "updated", began), &write).await
 }
 
 async fn delete(session: &Session, args: TargetArgs) -> Result<Outcome, Failure> {
-    let TargetArgs { name, etag, write } = args;
+    let TargetArgs { name, etag, force, write } = args;
     let name = names::backend(&name);
-    let request = DeleteBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
-    let began = Instant::now();
-    let response = session.client.backends().delete_backend(request).await;
-    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let request =
+        DeleteBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run, force: false };
+    let send =
+        async |force| session.client.backends().delete_backend(DeleteBackendRequest { force, ..request.clone() }).await;
+    let (response, began) = force.send(|status| Failure::of_write(status, &look(&name)), send).await?;
     let (subject, revision) = (subject(&name), response.revision);
     session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
 }
 
 async fn drain(session: &Session, args: TargetArgs) -> Result<Outcome, Failure> {
-    let TargetArgs { name, etag, write } = args;
+    let TargetArgs { name, etag, force, write } = args;
     let name = names::backend(&name);
-    let request = DrainBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
-    let began = Instant::now();
-    let backend = session.client.backends().drain_backend(request).await;
-    let backend = backend.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let request =
+        DrainBackendRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run, force: false };
+    let send =
+        async |force| session.client.backends().drain_backend(DrainBackendRequest { force, ..request.clone() }).await;
+    let (backend, began) = force.send(|status| Failure::of_write(status, &look(&name)), send).await?;
     session.finish(change(&backend, "taken out: it gets no new requests", began), &write).await
 }
 

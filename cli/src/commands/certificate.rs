@@ -14,9 +14,11 @@ use super::{Change, Session, issuance, issuer};
 use crate::{
     args::{EtagArg, WriteArgs, duration},
     failure::Failure,
-    files, names,
+    files,
+    force::ForceArgs,
+    names,
     output::{Show, age, word},
-    wait::Outcome,
+    wait::{Outcome, RequiredArgs, Wait},
 };
 
 /// Names of a certificate that a list shows; the rest is counted.
@@ -69,6 +71,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         etag: EtagArg,
         #[command(flatten)]
+        force: ForceArgs,
+        #[command(flatten)]
         write: WriteArgs,
     },
     /// Deletes an uploaded certificate
@@ -78,6 +82,8 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         etag: EtagArg,
+        #[command(flatten)]
+        force: ForceArgs,
         #[command(flatten)]
         write: WriteArgs,
     },
@@ -102,8 +108,10 @@ pub(crate) struct Material {
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Upload { material, write } => return upload(session, material, write).await,
-        Command::Replace { material, etag, write } => return replace(session, material, etag, write).await,
-        Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::Replace { material, etag, force, write } => {
+            return replace(session, material, etag, force, write).await;
+        }
+        Command::Delete { name, etag, force, write } => return delete(session, &name, etag, force, write).await,
         Command::Revoke { domain, timeout } => return revoke(session, &domain, timeout).await,
         Command::Status => {
             let issuances = session.client.all_issuances().await?;
@@ -142,7 +150,7 @@ async fn renew(session: &Session, domain: &str, timeout: Duration) -> Result<Out
     if !session.output.is_for_people() {
         session.output.document(&asked)?;
     }
-    issuance::follow(session, &before, timeout, began).await
+    issuance::follow(session, &before, Wait { began, timeout, required: RequiredArgs::default() }).await
 }
 
 async fn revoke(session: &Session, domain: &str, timeout: Duration) -> Result<Outcome, Failure> {
@@ -154,7 +162,7 @@ async fn revoke(session: &Session, domain: &str, timeout: Duration) -> Result<Ou
     if !session.output.is_for_people() {
         session.output.document(&asked)?;
     }
-    issuance::follow(session, &before, timeout, began).await
+    issuance::follow(session, &before, Wait { began, timeout, required: RequiredArgs::default() }).await
 }
 
 async fn upload(session: &Session, material: Material, write: WriteArgs) -> Result<Outcome, Failure> {
@@ -168,24 +176,43 @@ async fn upload(session: &Session, material: Material, write: WriteArgs) -> Resu
     session.finish(change(&certificate, "uploaded", began), &write).await
 }
 
-async fn replace(session: &Session, material: Material, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+async fn replace(
+    session: &Session,
+    material: Material,
+    etag: EtagArg,
+    force: ForceArgs,
+    write: WriteArgs,
+) -> Result<Outcome, Failure> {
     let (certificate, private_key_pem) = read(material)?;
     let certificate = Certificate { etag: etag.etag, ..certificate };
     let look = look(&certificate.name);
-    let request =
-        UpdateCertificateRequest { certificate: Some(certificate), private_key_pem, validate_only: write.dry_run };
-    let began = Instant::now();
-    let certificate = session.client.certificates().update_certificate(request).await;
-    let certificate = certificate.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    let request = UpdateCertificateRequest {
+        certificate: Some(certificate),
+        private_key_pem,
+        validate_only: write.dry_run,
+        force: false,
+    };
+    let send = async |force| {
+        session.client.certificates().update_certificate(UpdateCertificateRequest { force, ..request.clone() }).await
+    };
+    let (certificate, began) = force.send(|status| Failure::of_write(status, &look), send).await?;
     session.finish(change(&certificate, "replaced", began), &write).await
 }
 
-async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+async fn delete(
+    session: &Session,
+    name: &str,
+    etag: EtagArg,
+    force: ForceArgs,
+    write: WriteArgs,
+) -> Result<Outcome, Failure> {
     let name = names::certificate(name);
-    let request = DeleteCertificateRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
-    let began = Instant::now();
-    let response = session.client.certificates().delete_certificate(request).await;
-    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let request =
+        DeleteCertificateRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run, force: false };
+    let send = async |force| {
+        session.client.certificates().delete_certificate(DeleteCertificateRequest { force, ..request.clone() }).await
+    };
+    let (response, began) = force.send(|status| Failure::of_write(status, &look(&name)), send).await?;
     let (subject, revision) = (subject(&name), response.revision);
     session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
 }

@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     names,
     output::{Show, age, or_dash, word},
-    wait::{self, Outcome},
+    wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
@@ -58,10 +58,10 @@ pub(crate) struct CreateArgs {
     /// Traffic goes to the backends that carry this tag
     #[arg(long, required_unless_present = "set")]
     tag: Option<String>,
-    /// Where its certificate comes from [default: uploaded]
+    /// Where its certificate comes from [default: acme, internal for a private name, uploaded if there is one]
     #[arg(long, value_enum, value_name = "SOURCE")]
     tls: Option<Tls>,
-    /// Answer plain HTTP with a redirect to HTTPS
+    /// Answer plain HTTP with a redirect to HTTPS, once there is a certificate
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[arg(hide_possible_values = true)]
     http_to_https: Option<bool>,
@@ -232,10 +232,14 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
     changes.apply(&mut flags)?;
     let (domain, _) = assignments.join(flags)?;
     let look = look(&domain.name);
+    let is_source_given = source(&domain) != CertificateSource::Unspecified;
     let request = CreateDomainRequest { domain: Some(domain), validate_only: write.dry_run };
     let began = Instant::now();
     let domain = session.client.domains().create_domain(request).await;
     let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    if let Some(chosen) = chosen(&domain).filter(|_| !is_source_given) {
+        session.output.result(chosen)?;
+    }
     let outcome = session.finish(change(&domain, "created", began), &write).await?;
     certificate_too(session, &domain, outcome, &write, began).await
 }
@@ -254,6 +258,23 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     certificate_too(session, &domain, outcome, &write, began).await
 }
 
+/// Where the certificate of a domain comes from.
+fn source(domain: &Domain) -> CertificateSource {
+    domain.tls.as_ref().map_or(CertificateSource::Unspecified, DomainTls::certificate_source)
+}
+
+/// Says which source the control plane has chosen.
+fn chosen(domain: &Domain) -> Option<&'static str> {
+    Some(match source(domain) {
+        CertificateSource::Acme => "the certificate is ordered from a CA, as for every public name (--tls acme)",
+        CertificateSource::Internal => {
+            "the certificate is from the internal CA, since no public CA signs the name (--tls internal)"
+        }
+        CertificateSource::Uploaded => "the certificate is the uploaded one for the name (--tls uploaded)",
+        CertificateSource::Unspecified => return None,
+    })
+}
+
 /// Waits for the certificate of a domain that there is none for yet, if it is ordered and waiting was asked for.
 async fn certificate_too(
     session: &Session,
@@ -268,11 +289,11 @@ async fn certificate_too(
     match issuance_of(session, domain).await? {
         Some(issuance) if issuance.state() != IssuanceState::Issued => {
             let none = Issuance { domain: domain.name.clone(), ..Issuance::default() };
-            issuance::follow(session, &none, write.timeout.saturating_sub(began.elapsed()), began).await
+            issuance::follow(session, &none, write.wait(began)).await
         }
         Some(issuance) => {
-            let left = write.timeout.saturating_sub(began.elapsed());
-            wait::until_live(&session.client, &session.output, issuance.certificate_revision, left, began).await
+            let revision = issuance.certificate_revision;
+            write.wait(began).until_live(&session.client, &session.output, revision).await
         }
         None => Ok(outcome),
     }
@@ -280,8 +301,7 @@ async fn certificate_too(
 
 /// How far a domain is with its certificate, if that is ordered. One that is on demand has none itself.
 async fn issuance_of(session: &Session, domain: &Domain) -> Result<Option<Issuance>, Failure> {
-    if domain.tls.as_ref().map(DomainTls::certificate_source) != Some(CertificateSource::Acme) || hook(domain).is_some()
-    {
+    if source(domain) != CertificateSource::Acme || hook(domain).is_some() {
         return Ok(None);
     }
     Ok(Some(issuance::get(session, &domain.name).await?))

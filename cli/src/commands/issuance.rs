@@ -10,7 +10,7 @@ use crate::{
     failure::{Failure, headline},
     names,
     output::{Show, age, clean, moment, note, or_dash, took, word},
-    wait::{self, Outcome},
+    wait::{Outcome, Wait},
 };
 
 /// Before a watch that broke is begun again.
@@ -24,14 +24,9 @@ pub(super) async fn get(session: &Session, domain: &str) -> Result<Issuance, Sta
 
 /// Follows an issuance from `before` on until there is a certificate that is newer, or it failed once more; says each step. Then
 /// follows the certificate to the edges.
-pub(super) async fn follow(
-    session: &Session,
-    before: &Issuance,
-    timeout: Duration,
-    began: Instant,
-) -> Result<Outcome, Failure> {
-    let domain = names::id(&before.domain).to_owned();
-    let end = tokio::time::timeout(timeout, until_decided(session, before, began)).await;
+pub(super) async fn follow(session: &Session, before: &Issuance, wait: Wait) -> Result<Outcome, Failure> {
+    let (domain, began) = (names::id(&before.domain).to_owned(), wait.began);
+    let end = tokio::time::timeout(wait.left(), until_decided(session, before, began)).await;
     let issued = match end {
         Ok(issued) => issued?,
         Err(_) => {
@@ -46,8 +41,7 @@ pub(super) async fn follow(
     }
     let issuer = names::id(&issued.issuer);
     session.output.result(&format!("certificate issued by {issuer} after {}", took(began.elapsed())))?;
-    let left = timeout.saturating_sub(began.elapsed());
-    wait::until_live(&session.client, &session.output, issued.certificate_revision, left, began).await
+    wait.until_live(&session.client, &session.output, issued.certificate_revision).await
 }
 
 async fn until_decided(session: &Session, before: &Issuance, began: Instant) -> Result<Issuance, Failure> {

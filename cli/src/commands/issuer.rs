@@ -14,7 +14,9 @@ use crate::{
     args::{EtagArg, WriteArgs, duration},
     assignments::{Flags, SetArgs},
     failure::Failure,
-    files, names,
+    files,
+    force::ForceArgs,
+    names,
     output::{Show, age, or_dash},
     wait::Outcome,
 };
@@ -50,6 +52,8 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         etag: EtagArg,
+        #[command(flatten)]
+        force: ForceArgs,
         #[command(flatten)]
         write: WriteArgs,
     },
@@ -98,6 +102,8 @@ pub(crate) struct UpdateArgs {
     assignments: SetArgs,
     #[command(flatten)]
     etag: EtagArg,
+    #[command(flatten)]
+    force: ForceArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -191,7 +197,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Create(args) => return create(session, args).await,
         Command::Update(args) => return update(session, args).await,
         Command::RotateAccount { name, etag, write } => return rotate(session, &name, etag, write).await,
-        Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
+        Command::Delete { name, etag, force, write } => return delete(session, &name, etag, force, write).await,
         Command::List => {
             let issuers = session.client.all_issuers().await?;
             let response = ListIssuersResponse { issuers, next_page_token: String::new() };
@@ -241,15 +247,20 @@ async fn create(session: &Session, args: CreateArgs) -> Result<Outcome, Failure>
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure> {
-    let UpdateArgs { name, settings, assignments, etag, write } = args;
+    let UpdateArgs { name, settings, assignments, etag, force, write } = args;
     let mut flags = Flags::new(Issuer { name: names::issuer(&name), etag: etag.etag, ..Issuer::default() });
     settings.apply(&mut flags)?;
     let (issuer, mask) = assignments.join(flags)?;
     let look = look(&issuer.name);
-    let request = UpdateIssuerRequest { issuer: Some(issuer), update_mask: Some(mask), validate_only: write.dry_run };
-    let began = Instant::now();
-    let issuer = session.client.issuers().update_issuer(request).await;
-    let issuer = issuer.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    let request = UpdateIssuerRequest {
+        issuer: Some(issuer),
+        update_mask: Some(mask),
+        validate_only: write.dry_run,
+        force: false,
+    };
+    let send =
+        async |force| session.client.issuers().update_issuer(UpdateIssuerRequest { force, ..request.clone() }).await;
+    let (issuer, began) = force.send(|status| Failure::of_write(status, &look), send).await?;
     session.finish(change(&issuer, "updated", began), &write).await
 }
 
@@ -262,12 +273,19 @@ async fn rotate(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) 
     session.finish(change(&issuer, "given another account with its next order", began), &write).await
 }
 
-async fn delete(session: &Session, name: &str, etag: EtagArg, write: WriteArgs) -> Result<Outcome, Failure> {
+async fn delete(
+    session: &Session,
+    name: &str,
+    etag: EtagArg,
+    force: ForceArgs,
+    write: WriteArgs,
+) -> Result<Outcome, Failure> {
     let name = names::issuer(name);
-    let request = DeleteIssuerRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run };
-    let began = Instant::now();
-    let response = session.client.issuers().delete_issuer(request).await;
-    let response = response.map_err(|status| Failure::of_write(status, &look(&name)))?.into_inner();
+    let request =
+        DeleteIssuerRequest { name: name.clone(), etag: etag.etag, validate_only: write.dry_run, force: false };
+    let send =
+        async |force| session.client.issuers().delete_issuer(DeleteIssuerRequest { force, ..request.clone() }).await;
+    let (response, began) = force.send(|status| Failure::of_write(status, &look(&name)), send).await?;
     let (subject, revision) = (subject(&name), response.revision);
     session.finish(Change { message: &response, subject, done: "deleted", revision, began }, &write).await
 }

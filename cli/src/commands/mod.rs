@@ -38,7 +38,7 @@ use crate::{
     failure::Failure,
     login::{Login, Wish},
     output::Output,
-    wait::{self, Outcome},
+    wait::Outcome,
 };
 
 /// Runs one command; `origins` says where its global options came from.
@@ -144,6 +144,6 @@ impl Session {
         if !args.wait {
             return Ok(Outcome::Done);
         }
-        wait::until_live(&self.client, &self.output, revision, args.timeout, began).await
+        args.wait(began).until_live(&self.client, &self.output, revision).await
     }
 }

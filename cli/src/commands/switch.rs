@@ -1,13 +1,14 @@
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
 
 use clap::Args;
 use switchyard_proto::v1::{Backend, BackendState, Domain, GetDomainRequest, SwitchDomainRequest};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{Session, domain};
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::{Failure, is_unknown_outcome},
+    force::ForceArgs,
     names,
     wait::Outcome,
 };
@@ -23,9 +24,8 @@ pub(crate) struct SwitchArgs {
     /// Move back to the tag that was active before
     #[arg(long)]
     back: bool,
-    /// Switch even to a tag that no active backend carries
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArgs,
     #[command(flatten)]
     etag: EtagArg,
     #[command(flatten)]
@@ -47,12 +47,12 @@ pub(super) async fn run(session: &Session, args: SwitchArgs) -> Result<Outcome, 
         name,
         tag: tag.clone(),
         etag: if etag.etag.is_empty() { before.etag.clone() } else { etag.etag },
-        force,
+        force: false,
         validate_only: write.dry_run,
     };
-    let began = Instant::now();
-    let after = session.client.domains().switch_domain(request).await;
-    let after = after.map_err(|status| refused(status, &before.name, &tag))?.into_inner();
+    let send =
+        async |force| session.client.domains().switch_domain(SwitchDomainRequest { force, ..request.clone() }).await;
+    let (after, began) = force.send(|status| refused(status, &before.name, &tag), send).await?;
     let done = if before.active_tag == after.active_tag {
         format!("left on tag {}, where it was", after.active_tag)
     } else {
@@ -95,7 +95,6 @@ fn other_tag(domain: &Domain, backends: &[Backend]) -> Result<String, Failure> {
 fn refused(status: Status, name: &str, tag: &str) -> Failure {
     let id = names::id(name);
     let hint = match status.code() {
-        Code::FailedPrecondition => Some("`--force` switches all the same".to_owned()),
         // With the tag spelled out, unlike perhaps in the command that was given: then it is safe to repeat.
         code if is_unknown_outcome(code) => Some(format!(
             "it is not known whether the switch was made; `switchyard switch {id} --to {tag}` can be repeated safely"

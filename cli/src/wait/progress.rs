@@ -73,11 +73,11 @@ fn erasure(lines: usize) -> String {
 
 /// A line that sums up, then the edges that are waited for, those that stand out first.
 fn drawing(revision: u64, edges: &Edges) -> Vec<String> {
-    let (live, connected) = edges.live_of_connected();
-    let mut lines = vec![format!("revision {revision}: live on {live} of {connected} connected edges")];
+    let (live, required) = edges.live_of_required();
+    let mut lines = vec![format!("revision {revision}: live on {live} of {required} edges")];
     let mut waiting: Vec<_> = edges.iter().filter(|(_, edge)| edge.state != ProgressState::Live).collect();
     waiting.sort_by_key(|(_, edge)| match edge.state {
-        ProgressState::Rejected => 0,
+        ProgressState::Rejected | ProgressState::Gone => 0,
         ProgressState::Pending | ProgressState::Unspecified | ProgressState::Live => 1,
         ProgressState::Offline => 2,
     });
@@ -97,13 +97,18 @@ mod tests {
     #[test]
     fn the_drawing_is_bounded_and_shows_what_stands_out_first() {
         let state = |n| if n == 50 { ProgressState::Rejected } else { ProgressState::Pending };
-        let progress =
-            |n| EdgeProgress { edge: format!("edges/e{n:02}"), state: state(n).into(), ..EdgeProgress::default() };
-        let response = WatchRevisionResponse { edges: (0..60).map(progress).collect(), complete: false };
+        let progress = |n| EdgeProgress {
+            edge: format!("edges/e{n:02}"),
+            state: state(n).into(),
+            required: true,
+            ..EdgeProgress::default()
+        };
+        let response =
+            WatchRevisionResponse { edges: (0..60).map(progress).collect(), ..WatchRevisionResponse::default() };
         let mut edges = Edges::default();
         edges.update(response, std::time::Duration::ZERO);
         let lines = drawing(7, &edges);
-        assert_eq!(lines[..3], ["revision 7: live on 0 of 60 connected edges", "  rejected e50", "  pending e00"]);
+        assert_eq!(lines[..3], ["revision 7: live on 0 of 60 edges", "  rejected e50", "  pending e00"]);
         assert_eq!((lines.len(), lines[11].as_str()), (12, "  and 50 more"));
         assert_eq!(erasure(12), "\x1b[12A\x1b[J");
     }

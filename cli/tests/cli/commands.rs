@@ -1,6 +1,7 @@
 //! What each command asks the control plane for.
 
 use serde_json::json;
+use switchyard_proto::v1::CertificateSource;
 
 use crate::fake::{Fake, run_alone};
 
@@ -22,6 +23,21 @@ async fn a_domain_is_created_as_the_flags_say() {
         fake.request_of("CreateDomain", &["domain", "create", "bücher.example", "--tag", "a", "--dry-run"]).await,
         json!({"domain": {"name": "domains/xn--bcher-kva.example", "activeTag": "a"}, "validateOnly": true})
     );
+}
+
+#[tokio::test]
+async fn the_source_of_a_certificate_that_was_chosen_is_told() {
+    let fake = Fake::start().await;
+    fake.choose(CertificateSource::Acme);
+    let create = ["domain", "create", "shop.example", "--tag", "a"];
+    let ended = fake.run(&create).await;
+    let told = "the certificate is ordered from a CA, as for every public name (--tls acme)";
+    assert!(ended.code == 0 && ended.stdout.contains(told), "{ended:?}");
+    fake.choose(CertificateSource::Internal);
+    let ended = fake.run(&create).await;
+    assert!(ended.stdout.contains("from the internal CA") && ended.stdout.contains("--tls internal"), "{ended:?}");
+    let ended = fake.run(&[&create[..], &["--tls", "internal"]].concat()).await;
+    assert!(!ended.stdout.contains("internal CA"), "who says it is not told: {ended:?}");
 }
 
 #[tokio::test]

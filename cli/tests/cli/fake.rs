@@ -9,10 +9,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use switchyard_proto::v1::{
-    Backend, Certificate, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest, CreateInviteRequest,
-    CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse, DeleteCertificateRequest,
-    DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest, DeleteEdgeResponse,
-    DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
+    Backend, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest,
+    CreateInviteRequest, CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse,
+    DeleteCertificateRequest, DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest,
+    DeleteEdgeResponse, DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
     DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
     GetInternalCaRequest, GetIssuanceRequest, GetServiceRequest, InternalCa, Invite, Issuance, ListBackendsRequest,
     ListBackendsResponse, ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse,
@@ -52,8 +52,10 @@ pub(crate) struct State {
     pub(crate) backends: Mutex<Vec<Backend>>,
     pub(crate) certificates: Mutex<Vec<Certificate>>,
     pub(crate) edges: Mutex<Vec<Edge>>,
-    /// Every change is answered with this.
+    /// Every change that is not forced is answered with this.
     pub(crate) refusal: Mutex<Option<Status>>,
+    /// The source that new domains are given.
+    source: Mutex<Option<CertificateSource>>,
     /// What each stream of a followed revision says. The last one never ends.
     pub(crate) streams: Mutex<VecDeque<Vec<Result<WatchRevisionResponse, Status>>>>,
     requests: Mutex<Vec<(&'static str, Value)>>,
@@ -120,9 +122,14 @@ impl Fake {
         requests.iter().filter(|(name, _)| *name == method).map(|(_, request)| request.clone()).collect()
     }
 
-    /// Answers every change with this from now on.
+    /// Answers every change that is not forced with this from now on.
     pub(crate) fn refuse(&self, status: Status) {
         *self.state.refusal.lock().unwrap() = Some(status);
+    }
+
+    /// Gives new domains this source of their certificates from now on.
+    pub(crate) fn choose(&self, source: CertificateSource) {
+        *self.state.source.lock().unwrap() = Some(source);
     }
 
     /// Says this, and nothing more, on the next stream of a followed revision.
@@ -146,9 +153,10 @@ impl State {
 
     fn change<T: Serialize>(&self, method: &'static str, request: Request<T>) -> Result<T, Status> {
         let request = self.note(method, request);
+        let is_forced = serde_json::to_value(&request).unwrap()["force"] == true;
         match &*self.refusal.lock().unwrap() {
-            Some(status) => Err(status.clone()),
-            None => Ok(request),
+            Some(status) if !is_forced => Err(status.clone()),
+            Some(_) | None => Ok(request),
         }
     }
 }
@@ -182,7 +190,10 @@ impl DomainService for State {
     }
 
     async fn create_domain(&self, request: Request<CreateDomainRequest>) -> Answer<Domain> {
-        let domain = self.change("CreateDomain", request)?.domain.unwrap();
+        let mut domain = self.change("CreateDomain", request)?.domain.unwrap();
+        if let Some(source) = *self.source.lock().unwrap() {
+            domain.tls.get_or_insert_default().set_certificate_source(source);
+        }
         Ok(Response::new(Domain { revision: REVISION, ..domain }))
     }
 

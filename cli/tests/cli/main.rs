@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod errors;
 mod fake;
+mod forcing;
 mod output;
 mod switching;
 mod waiting;

@@ -12,9 +12,10 @@ fn edges(states: &[(&str, ProgressState)]) -> WatchRevisionResponse {
     let progress = |(id, state): &(&str, ProgressState)| EdgeProgress {
         edge: format!("edges/{id}"),
         state: (*state).into(),
+        required: *state != ProgressState::Offline,
         ..EdgeProgress::default()
     };
-    WatchRevisionResponse { edges: states.iter().map(progress).collect(), complete: false }
+    WatchRevisionResponse { edges: states.iter().map(progress).collect(), ..WatchRevisionResponse::default() }
 }
 
 fn complete(response: WatchRevisionResponse) -> WatchRevisionResponse {
@@ -46,12 +47,33 @@ async fn live_everywhere_connected_is_0_and_names_the_offline() {
 }
 
 #[tokio::test]
-async fn a_fleet_without_edges_is_0_and_says_so() {
+async fn live_nowhere_is_3_unless_that_is_allowed() {
     let fake = Fake::start().await;
-    fake.say(vec![Ok(complete(edges(&[])))]);
+    fake.say(vec![Ok(complete(edges(&[("e1", ProgressState::Offline)])))]);
     let ended = fake.run(&DRAIN).await;
-    assert_eq!(ended.code, 0);
-    assert_eq!(last_line(&ended.stdout), "no edge is connected; revision 7 goes live on each as it connects");
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(ended.stdout.lines().last(), Some("e1   offline"));
+    let why =
+        "revision 7 is committed, but not live anywhere: the edge that serves it is offline (see --allow-offline)";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+
+    fake.say(vec![Ok(complete(edges(&[("e1", ProgressState::Offline)])))]);
+    let ended = fake.run(&[&DRAIN[..], &["--allow-offline"]].concat()).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told = "revision 7 is committed, and live nowhere yet: the edge that serves it is offline";
+    assert_eq!(last_line(&ended.stdout), told);
+}
+
+#[tokio::test]
+async fn all_edges_can_be_required() {
+    let fake = Fake::start().await;
+    let mut response = edges(&[("e1", ProgressState::Live), ("e2", ProgressState::Offline)]);
+    response.edges[1].required = true;
+    fake.say(vec![Ok(response)]);
+    let ended = fake.run(&[&DRAIN[..], &["--require-all", "--timeout", "200ms"]].concat()).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(fake.requests("WatchRevision"), [json!({"revision": "7", "requireAll": true})]);
+    assert_eq!(last_line(&ended.stderr), "  e2: is offline, and gets it when it connects");
 }
 
 #[tokio::test]

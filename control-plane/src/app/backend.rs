@@ -7,7 +7,7 @@ use switchyard_proto::{
     vocab::{BackendId, Revision, ServiceId, limits::SERVICE_BACKENDS_MAX},
 };
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, domain, page, scope};
+use super::{App, AppError, Change, Force, Mode, Page, PageRequest, check_etag, dependents, domain, page, scope};
 use crate::{
     model::{Actor, Backend, BackendState, Stored, rules},
     store::Transaction,
@@ -65,13 +65,15 @@ pub(super) async fn create_in(change: &mut Change, backend: Backend) -> Result<S
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, the change is wrong, or the new service does not exist or has too many backends.
+/// There is none of this name, the etag is stale, the change is wrong, the new service does not exist or has too many backends, or domains
+/// would be left without an active backend and that is not forced.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &BackendId,
     patch: &Patch<Backend>,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Stored<Backend>, AppError> {
     let mut change = app.begin(actor, mode).await?;
@@ -87,6 +89,9 @@ pub async fn update(
     if new.service != old.value.service {
         check_room(&mut change, &new.service).await?;
     }
+    if force == Force::No {
+        dependents::check_backend(app, actor, &mut change, &old.value, Some(&new)).await?;
+    }
     replace(app, change, &old, new).await
 }
 
@@ -94,12 +99,13 @@ pub async fn update(
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or it is disabled.
+/// There is none of this name, the etag is stale, it is disabled, or domains would be left without an active backend and that is not forced.
 pub async fn drain(
     app: &App,
     actor: &Actor,
     id: &BackendId,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Stored<Backend>, AppError> {
     let mut change = app.begin(actor, mode).await?;
@@ -109,6 +115,9 @@ pub async fn drain(
     if new == old.value {
         return Ok(old);
     }
+    if force == Force::No {
+        dependents::check_backend(app, actor, &mut change, &old.value, Some(&new)).await?;
+    }
     replace(app, change, &old, new).await
 }
 
@@ -116,16 +125,20 @@ pub async fn drain(
 ///
 /// # Errors
 ///
-/// There is none of this name, or the etag is stale.
+/// There is none of this name, the etag is stale, or domains would be left without an active backend and that is not forced.
 pub async fn delete(
     app: &App,
     actor: &Actor,
     id: &BackendId,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(actor, &mut *change.transaction, id, etag).await?;
+    if force == Force::No {
+        dependents::check_backend(app, actor, &mut change, &old.value, None).await?;
+    }
     change.transaction.delete(&old).await?;
     app.finish(change).await
 }

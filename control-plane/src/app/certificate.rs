@@ -7,7 +7,9 @@ use switchyard_proto::vocab::{CertificateId, HostPattern, Revision, limits::CERT
 use tracing::error;
 use zeroize::Zeroizing;
 
-use super::{App, AppError, Change, FieldViolation, Mode, Page, PageRequest, check_etag, page, scope};
+use super::{
+    App, AppError, Change, FieldViolation, Force, Mode, Page, PageRequest, check_etag, dependents, page, scope,
+};
 use crate::{
     model::{
         Actor, Certificate, CertificateChain, CertificateSource, PrivateKey, Stored, Timestamp,
@@ -91,13 +93,15 @@ pub async fn create(
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, it is the internal CA's, or edges could not serve it.
+/// There is none of this name, the etag is stale, it is the internal CA's, edges could not serve it, or domains would be left without a
+/// certificate and that is not forced.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &CertificateId,
     upload: &Upload,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Stored<Certificate>, AppError> {
     let (chain, private_key) = check(upload, app.clock.now())?;
@@ -108,6 +112,9 @@ pub async fn update(
     if new == old.value {
         return Ok(old);
     }
+    if force == Force::No {
+        dependents::check_certificate(app, actor, &mut change, &old.value, &new.chain.dns_names).await?;
+    }
     let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
@@ -117,16 +124,21 @@ pub async fn update(
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or it is the internal CA's.
+/// There is none of this name, the etag is stale, it is the internal CA's, or domains would be left without a certificate and that is not
+/// forced.
 pub async fn delete(
     app: &App,
     actor: &Actor,
     id: &CertificateId,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing_upload(actor, &mut *change.transaction, id, etag).await?;
+    if force == Force::No {
+        dependents::check_certificate(app, actor, &mut change, &old.value, &[]).await?;
+    }
     change.transaction.delete(&old).await?;
     app.finish(change).await
 }

@@ -7,23 +7,16 @@ use switchyard_proto::{
     vocab::{HostPattern, Revision, ServiceId, Tag, limits::DOMAINS_MAX},
 };
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, certificate, check_etag, issuance, page, scope};
+use super::{
+    App, AppError, Change, Force, Mode, Page, PageRequest, certificate, check_etag, dependents, issuance, page, scope,
+};
 use crate::{
     model::{
-        Actor, CertificateSource, Domain, Service, Stored,
+        Actor, Certificate, CertificateSource, Domain, Service, Stored,
         rules::{self, BrokenRule},
     },
     store::Transaction,
 };
-
-/// Whether a switch asks for an active backend with the new tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SwitchCheck {
-    /// It does.
-    BackendsRequired,
-    /// It does not.
-    Forced,
-}
 
 /// One page of all domains, by name.
 ///
@@ -50,18 +43,51 @@ pub fn get(app: &App, actor: &Actor, host: &HostPattern) -> Result<Arc<Stored<Do
     app.feed.state().domains().get(host).cloned().ok_or_else(|| not_found(host))
 }
 
+/// Who says where the certificate of a new domain comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The domain does.
+    Given,
+    /// Nobody: it is chosen by the name.
+    ByName,
+}
+
 /// Creates a domain, and its certificate if the internal CA is to take care of that.
 ///
 /// # Errors
 ///
 /// It exists, or its service does not.
-pub async fn create(app: &App, actor: &Actor, domain: Domain, mode: Mode) -> Result<Stored<Domain>, AppError> {
+pub async fn create(
+    app: &App,
+    actor: &Actor,
+    domain: Domain,
+    source: Source,
+    mode: Mode,
+) -> Result<Stored<Domain>, AppError> {
     scope::check_domain(actor, &domain.host)?;
     scope::check_service(actor, &domain.service)?;
     let mut change = app.begin(actor, mode).await?;
+    let certificate_source = match source {
+        Source::Given => domain.certificate_source,
+        Source::ByName => source_of(app, &mut change, &domain).await?,
+    };
+    let domain = Domain { certificate_source, ..domain };
     let stored = create_in(app, &mut change, domain).await?;
     app.finish(change).await?;
     Ok(stored)
+}
+
+/// Where the certificate of a domain comes from that does not say it: HTTPS should work by itself.
+async fn source_of(app: &App, change: &mut Change, domain: &Domain) -> Result<CertificateSource, AppError> {
+    let now = change.now;
+    let state = dependents::before(app, change.transaction.revision()).await?;
+    let is_uploaded = |stored: &Arc<Stored<Certificate>>| {
+        let Certificate { source, chain, .. } = &stored.value;
+        let is_for_it = chain.dns_names.iter().any(|name| name.covers(&domain.host));
+        *source == CertificateSource::Uploaded && is_for_it && chain.not_after > now
+    };
+    let is_uploaded = state.certificates_named(&domain.host).any(is_uploaded);
+    Ok(rules::default_source(domain, is_uploaded))
 }
 
 pub(super) async fn create_in(app: &App, change: &mut Change, domain: Domain) -> Result<Stored<Domain>, AppError> {
@@ -110,6 +136,15 @@ pub async fn update(
     let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
     Ok(stored)
+}
+
+/// What whoever wrote a domain should know: that no active backend of its service carries its tag.
+pub fn warning(app: &App, domain: &Domain) -> Option<String> {
+    let state = app.feed.state();
+    let of_service = state.backends_of(&domain.service).map(|stored| &stored.value);
+    let broken = rules::can_switch_to(&domain.service, &domain.active_tag, of_service).err()?;
+    let BrokenRule::NoBackendForTag { service, tag } = broken else { return None };
+    Some(format!("no active backend of services/{service} carries the tag {tag}: {} is answered with 503", domain.host))
 }
 
 /// Deletes a domain, and its certificate if that is the internal CA's.
@@ -162,7 +197,7 @@ pub async fn switch(
     actor: &Actor,
     host: &HostPattern,
     tag: Tag,
-    check: SwitchCheck,
+    force: Force,
     etag: Option<Revision>,
     mode: Mode,
 ) -> Result<Stored<Domain>, AppError> {
@@ -175,7 +210,7 @@ pub async fn switch(
         return Ok(old);
     }
     check_etag(etag, &old)?;
-    if check == SwitchCheck::BackendsRequired {
+    if force == Force::No {
         let backends = change.transaction.backends_of(&new.service).await?;
         rules::can_switch_to(&new.service, &new.active_tag, backends.iter().map(|stored| &stored.value))?;
     }

@@ -6,7 +6,7 @@ use switchyard_proto::{
     vocab::Revision,
 };
 
-use crate::{model::rules::BrokenRule, pki::IssueError, store::StoreError};
+use crate::{feed::NotReached, model::rules::BrokenRule, pki::IssueError, store::StoreError};
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub enum AppError {
     /// The database does not do what it should.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What there is could not be read in time.
+    #[error(transparent)]
+    NotReached(#[from] NotReached),
     /// A certificate could not be issued.
     #[error("issue a certificate")]
     Issue(#[from] IssueError),

@@ -7,9 +7,9 @@ use switchyard_proto::{
     vocab::{HostPattern, IssuerId, Revision, limits::ISSUERS_MAX},
 };
 
-use super::{App, AppError, Change, Mode, Page, PageRequest, check_etag, page};
+use super::{App, AppError, Change, Force, Mode, Page, PageRequest, check_etag, dependents, page};
 use crate::model::{
-    Actor, Email, Issuer, Limit, ObjectKey, Per, Place, Scope, Stored, Used,
+    Actor, Domain, Email, Issuer, Limit, ObjectKey, Per, Place, Scope, Stored, Used,
     rules::{self, BrokenRule},
 };
 
@@ -133,13 +133,14 @@ pub(super) async fn create_known_in(change: &mut Change, id: IssuerId, email: Op
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or the change is wrong.
+/// There is none of this name, the etag is stale, the change is wrong, or domains would be left without an issuer and that is not forced.
 pub async fn update(
     app: &App,
     actor: &Actor,
     id: &IssuerId,
     patch: &Patch<Issuer>,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Stored<Issuer>, AppError> {
     let mut change = app.begin(actor, mode).await?;
@@ -150,6 +151,9 @@ pub async fn update(
     let new = Issuer { place: ranked(new.place, others), ..new };
     if new == old.value {
         return Ok(old);
+    }
+    if force == Force::No {
+        dependents::check_issuer(app, actor, &mut change, &old.value, Some(&new)).await?;
     }
     let stored = change.transaction.put(Some(&old), new).await?;
     app.finish(change).await?;
@@ -183,18 +187,24 @@ pub async fn rotate_account(
 ///
 /// # Errors
 ///
-/// There is none of this name, the etag is stale, or a domain names it.
+/// There is none of this name, the etag is stale, a domain names it, or domains would be left without an issuer and that is not forced.
 pub async fn delete(
     app: &App,
     actor: &Actor,
     id: &IssuerId,
     etag: Option<Revision>,
+    force: Force,
     mode: Mode,
 ) -> Result<Revision, AppError> {
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut change, id, etag).await?;
     if let Some(user) = change.transaction.user_of::<Issuer>(id).await?.and_then(ObjectKey::served) {
-        return Err(BrokenRule::IssuerInUse { issuer: id.clone(), user }.into());
+        let names = |domain: &Domain| domain.acme.issuers().contains(id);
+        let dependents = dependents::referring(app, actor, &mut change, user, names, |_| false).await?;
+        return Err(BrokenRule::IssuerInUse { issuer: id.clone(), dependents }.into());
+    }
+    if force == Force::No {
+        dependents::check_issuer(app, actor, &mut change, &old.value, None).await?;
     }
     change.transaction.delete(&old).await?;
     app.finish(change).await

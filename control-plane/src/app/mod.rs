@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backend;
 pub mod bootstrap;
 pub mod certificate;
+mod dependents;
 pub mod dns_provider;
 pub mod domain;
 pub mod edge;
@@ -34,6 +35,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 pub use self::{
+    dependents::Force,
     error::{AppError, FieldViolation},
     page::{Page, PageRequest},
     page_token::PageTokens,

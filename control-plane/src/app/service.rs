@@ -8,10 +8,10 @@ use switchyard_proto::{
 };
 use tracing::warn;
 
-use super::{App, AppError, Mode, Page, PageRequest, check_etag, page, scope};
+use super::{App, AppError, Mode, Page, PageRequest, check_etag, dependents, page, scope};
 use crate::{
     model::{
-        Actor, BackendTrust, ObjectKey, Service, Stored, Timestamp,
+        Actor, Backend, BackendTrust, Domain, ObjectKey, Service, Stored, Timestamp,
         rules::{self, BrokenRule},
     },
     pki,
@@ -104,11 +104,12 @@ pub async fn delete(
     scope::check_service(actor, id)?;
     let mut change = app.begin(actor, mode).await?;
     let old = existing(&mut *change.transaction, id, etag).await?;
-    let user = change.transaction.user_of::<Service>(id).await?.and_then(ObjectKey::served);
-    if user.as_ref().is_some_and(|user| !scope::has_resource(&actor.access.scope, &app.feed.state(), user)) {
-        return Err(BrokenRule::ServiceInUseOutOfScope { service: id.clone() }.into());
+    rules::can_delete_service(id)?;
+    if let Some(user) = change.transaction.user_of::<Service>(id).await?.and_then(ObjectKey::served) {
+        let (domain, backend) = (|it: &Domain| it.service == *id, |it: &Backend| it.service == *id);
+        let dependents = dependents::referring(app, actor, &mut change, user, domain, backend).await?;
+        return Err(BrokenRule::ServiceInUse { service: id.clone(), dependents }.into());
     }
-    rules::can_delete_service(id, user)?;
     change.transaction.delete(&old).await?;
     app.finish(change).await
 }

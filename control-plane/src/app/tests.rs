@@ -1,5 +1,6 @@
 //! The use cases over a real database, read through a real feed.
 
+mod dependents;
 mod issuance_watch;
 mod unreadable;
 
@@ -21,10 +22,10 @@ use switchyard_proto::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    App, AppError, Mode, PageRequest, backend, bootstrap, certificate,
+    App, AppError, Force, Mode, PageRequest, backend, bootstrap, certificate,
     certificate::{INTERNAL_LIFETIME, Renewals, Upload},
     dns_provider,
-    domain::{self, SwitchCheck},
+    domain::{self, Source},
     edge, invite, issuance,
     seed::{self, Outcome, Seed},
     service, tickets, token,
@@ -99,7 +100,7 @@ impl Running {
     }
 
     async fn create_domain(&self, domain: Domain) -> Revision {
-        domain::create(&self.app, &actor(), domain, Mode::Commit).await.unwrap().revision
+        domain::create(&self.app, &actor(), domain, Source::Given, Mode::Commit).await.unwrap().revision
     }
 
     async fn create_backend(&self, id: &str, tag: &str) -> Revision {
@@ -298,9 +299,9 @@ async fn people_leave_the_internal_cas_certificates_alone() {
     let id = Certificate::internal_id(&host("shop.example"));
     let refused = certificate::create(app, &actor(), id.clone(), &upload("shop.example"), Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Invalid(fields)) if fields[0].field == "certificate.name"));
-    let refused = certificate::update(app, &actor(), &id, &upload("shop.example"), None, Mode::Commit).await;
+    let refused = certificate::update(app, &actor(), &id, &upload("shop.example"), None, Force::No, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::ManagedCertificate { .. }))));
-    let refused = certificate::delete(app, &actor(), &id, None, Mode::Commit).await;
+    let refused = certificate::delete(app, &actor(), &id, None, Force::No, Mode::Commit).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::ManagedCertificate { .. }))));
     assert!(certificate::get(app, &actor(), &id).is_ok());
 }
@@ -315,7 +316,7 @@ async fn an_update_that_changes_nothing_writes_nothing() {
     let id = CertificateId::parse("own").unwrap();
     let own = upload("own.example");
     let created = certificate::create(app, &actor(), id.clone(), &own, Mode::Commit).await.unwrap();
-    let updated = certificate::update(app, &actor(), &id, &own, None, Mode::Commit).await.unwrap();
+    let updated = certificate::update(app, &actor(), &id, &own, None, Force::No, Mode::Commit).await.unwrap();
     assert_eq!(updated, created);
     assert_eq!(running.head(), created.revision);
 }
@@ -340,11 +341,11 @@ async fn what_is_only_to_be_checked_is_refused_as_if_it_were_made_and_changes_no
     let running = Running::sqlite().await;
     let app = &running.app;
     let shop = domain("shop.example", CertificateSource::Internal);
-    let checked = domain::create(app, &actor(), shop.clone(), Mode::ValidateOnly).await.unwrap();
+    let checked = domain::create(app, &actor(), shop.clone(), Source::Given, Mode::ValidateOnly).await.unwrap();
     assert_eq!(checked.value, shop);
     assert!(domain::get(app, &actor(), &shop.host).is_err());
     let elsewhere = Domain { service: ServiceId::parse("nowhere").unwrap(), ..shop };
-    let refused = domain::create(app, &actor(), elsewhere, Mode::ValidateOnly).await;
+    let refused = domain::create(app, &actor(), elsewhere, Source::Given, Mode::ValidateOnly).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoSuchService { .. }))));
     // The revision that was taken for the check is free again.
     assert_eq!(running.create_backend("shop-1", "a").await, Revision(FIRST.0 + 1));
@@ -359,15 +360,15 @@ async fn a_switch_asks_for_a_backend_unless_forced_and_may_be_repeated() {
     let switch =
         async |to: &str, check, etag| domain::switch(app, &actor(), &name, tag(to), check, etag, Mode::Commit).await;
 
-    let refused = switch("b", SwitchCheck::BackendsRequired, None).await;
+    let refused = switch("b", Force::No, None).await;
     assert!(matches!(refused, Err(AppError::Rule(BrokenRule::NoBackendForTag { .. }))));
     running.create_backend("shop-b", "b").await;
-    let switched = switch("b", SwitchCheck::BackendsRequired, Some(created)).await.unwrap();
+    let switched = switch("b", Force::No, Some(created)).await.unwrap();
     assert_eq!((&switched.value.active_tag, &switched.value.previous_tag), (&tag("b"), &Some(tag("a"))));
     // The answer was lost, and the caller asks again with the etag it has.
-    assert_eq!(switch("b", SwitchCheck::BackendsRequired, Some(created)).await.unwrap(), switched);
-    assert!(matches!(switch("a", SwitchCheck::Forced, Some(created)).await, Err(AppError::StaleEtag { .. })));
-    let back = switch("a", SwitchCheck::Forced, None).await.unwrap();
+    assert_eq!(switch("b", Force::No, Some(created)).await.unwrap(), switched);
+    assert!(matches!(switch("a", Force::Yes, Some(created)).await, Err(AppError::StaleEtag { .. })));
+    let back = switch("a", Force::Yes, None).await.unwrap();
     assert_eq!((&back.value.active_tag, &back.value.previous_tag), (&tag("a"), &Some(tag("b"))));
     assert_eq!(*domain::get(app, &actor(), &name).unwrap(), back);
 }
@@ -398,14 +399,18 @@ async fn a_backend_drains_and_comes_back() {
     let app = &running.app;
     let id = BackendId::parse("shop-1").unwrap();
     running.create_backend("shop-1", "a").await;
-    let draining = backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap();
+    let draining = backend::drain(app, &actor(), &id, None, Force::No, Mode::Commit).await.unwrap();
     assert_eq!(draining.value.state, BackendState::Draining);
-    assert_eq!(backend::drain(app, &actor(), &id, None, Mode::Commit).await.unwrap(), draining);
+    assert_eq!(backend::drain(app, &actor(), &id, None, Force::No, Mode::Commit).await.unwrap(), draining);
     let active = Patch::to(&Backend { state: BackendState::Active, ..draining.value.clone() });
-    let back = backend::update(app, &actor(), &id, &active, Some(draining.revision), Mode::Commit).await.unwrap();
+    let back =
+        backend::update(app, &actor(), &id, &active, Some(draining.revision), Force::No, Mode::Commit).await.unwrap();
     assert_eq!(*backend::get(app, &actor(), &id).unwrap(), back);
-    backend::delete(app, &actor(), &id, None, Mode::Commit).await.unwrap();
-    assert!(matches!(backend::drain(app, &actor(), &id, None, Mode::Commit).await, Err(AppError::NotFound(_))));
+    backend::delete(app, &actor(), &id, None, Force::No, Mode::Commit).await.unwrap();
+    assert!(matches!(
+        backend::drain(app, &actor(), &id, None, Force::No, Mode::Commit).await,
+        Err(AppError::NotFound(_))
+    ));
 }
 
 #[tokio::test]
@@ -494,30 +499,38 @@ async fn nobody_sees_or_changes_what_is_out_of_their_scope() {
     running.create_backend("foreign", "a").await;
     running.create_domain(domain("other.example", CertificateSource::Uploaded)).await;
     let own = Domain { service: shop, ..domain("www.shop.example", CertificateSource::Uploaded) };
-    domain::create(app, &keeper, own.clone(), Mode::Commit).await.unwrap();
+    domain::create(app, &keeper, own.clone(), Source::Given, Mode::Commit).await.unwrap();
 
     let head = running.head();
     let out = |result: Result<(), AppError>| assert!(matches!(result, Err(AppError::OutOfScope(_))), "{result:?}");
     let (other, foreign) = (host("other.example"), BackendId::parse("foreign").unwrap());
     out(domain::get(app, &keeper, &other).map(drop));
-    out(domain::create(app, &keeper, domain("new.example", CertificateSource::Uploaded), Mode::Commit).await.map(drop));
-    out(domain::create(app, &keeper, domain("new.shop.example", CertificateSource::Uploaded), Mode::Commit)
+    out(domain::create(app, &keeper, domain("new.example", CertificateSource::Uploaded), Source::Given, Mode::Commit)
         .await
         .map(drop));
+    out(domain::create(
+        app,
+        &keeper,
+        domain("new.shop.example", CertificateSource::Uploaded),
+        Source::Given,
+        Mode::Commit,
+    )
+    .await
+    .map(drop));
     let moved = Patch::to(&Domain { service: ServiceId::default_service(), ..own.clone() });
     out(domain::update(app, &keeper, &own.host, &moved, None, Mode::Commit).await.map(drop));
     out(domain::delete(app, &keeper, &other, None, Mode::Commit).await.map(drop));
     let tag = Tag::parse("b").unwrap();
-    out(domain::switch(app, &keeper, &other, tag, SwitchCheck::Forced, None, Mode::Commit).await.map(drop));
+    out(domain::switch(app, &keeper, &other, tag, Force::Yes, None, Mode::Commit).await.map(drop));
     out(backend::get(app, &keeper, &foreign).map(drop));
-    out(backend::drain(app, &keeper, &foreign, None, Mode::Commit).await.map(drop));
-    out(backend::delete(app, &keeper, &foreign, None, Mode::Commit).await.map(drop));
+    out(backend::drain(app, &keeper, &foreign, None, Force::No, Mode::Commit).await.map(drop));
+    out(backend::delete(app, &keeper, &foreign, None, Force::No, Mode::Commit).await.map(drop));
     out(service::get(app, &keeper, &ServiceId::default_service()).map(drop));
     let id = CertificateId::parse("theirs").unwrap();
     out(certificate::create(app, &keeper, id.clone(), &upload("other.example"), Mode::Commit).await.map(drop));
     certificate::create(app, &actor(), id.clone(), &upload("other.example"), Mode::Commit).await.unwrap();
-    out(certificate::update(app, &keeper, &id, &upload("shop.example"), None, Mode::Commit).await.map(drop));
-    out(certificate::delete(app, &keeper, &id, None, Mode::Commit).await.map(drop));
+    out(certificate::update(app, &keeper, &id, &upload("shop.example"), None, Force::No, Mode::Commit).await.map(drop));
+    out(certificate::delete(app, &keeper, &id, None, Force::No, Mode::Commit).await.map(drop));
     assert_eq!(running.head(), Revision(head.0 + 1), "only the certificate was created");
 
     let domains = domain::list(app, &keeper, &all).unwrap().items;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use imbl::{HashMap, OrdMap};
 use switchyard_proto::vocab::{
@@ -24,6 +24,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct State {
     revision: Revision,
+    /// The revision at which everything was read: who saw what was removed before is not known.
+    whole_at: Revision,
     resources: Resources,
     classes: Classes,
     edges: OrdMap<EdgeId, Arc<Stored<Enrolment>>>,
@@ -75,6 +77,21 @@ impl State {
     /// The label sets that edges have, each once.
     pub fn classes(&self) -> impl Iterator<Item = &Labels> {
         self.classes.labels()
+    }
+
+    /// The backends of a service.
+    pub fn backends_of(&self, service: &ServiceId) -> impl Iterator<Item = &Arc<Stored<Backend>>> {
+        self.resources.backends_of(service).filter_map(|id| self.resources.backends.get(id))
+    }
+
+    /// The domains that have a name in common with a certificate.
+    pub fn domains_named(&self, certificate: &Certificate) -> impl Iterator<Item = &Arc<Stored<Domain>>> {
+        self.resources.domains_of(certificate).into_iter().filter_map(|host| self.resources.domains.get(&host))
+    }
+
+    /// The certificates that have a name in common with a domain.
+    pub fn certificates_named(&self, host: &HostPattern) -> impl Iterator<Item = &Arc<Stored<Certificate>>> {
+        self.resources.certificates_of(host).into_iter().filter_map(|id| self.resources.certificates.get(&id))
     }
 
     /// The issuers by id.
@@ -132,6 +149,19 @@ impl State {
         self.classes.visible(labels, &self.resources)
     }
 
+    /// Whether a revision that changed these resources changed what edges with these labels see. Who saw what was removed before this
+    /// process began is not known: then it may have.
+    pub fn concerns(&self, labels: &Labels, changed: &HashSet<ResourceKey>, revision: Revision) -> bool {
+        let visible = self.visible(labels);
+        let is_unknown = |key: &ResourceKey| revision <= self.whole_at && !self.has(key);
+        changed.iter().any(|key| visible.changed_since(key, revision) || is_unknown(key))
+    }
+
+    /// Whether a resource that edges can serve is there, readable or not.
+    pub fn has(&self, key: &ResourceKey) -> bool {
+        self.resources.encoded(key).is_some() || self.is_withheld(key)
+    }
+
     /// The labels of an edge; none if it does not belong to the fleet.
     pub fn labels(&self, id: &EdgeId) -> Option<&Labels> {
         self.edges.get(id).map(|stored| &stored.value.labels)
@@ -185,6 +215,9 @@ impl State {
         }
         self.classes.raise_floor(floor);
         self.revision = head;
+        if whole {
+            self.whole_at = head;
+        }
         true
     }
 

@@ -78,6 +78,13 @@ impl VisibleSet {
         self.entries.get(key).is_some_and(|ByKey(entry)| entry.encoded().is_some())
     }
 
+    /// Whether a resource was put or removed here at a revision, or after it.
+    pub(super) fn changed_since(&self, key: &ResourceKey, revision: Revision) -> bool {
+        self.entries.get(key).is_some_and(|ByKey(entry)| {
+            entry.revision() >= revision && matches!(entry.content, Content::Present { .. } | Content::Removed)
+        })
+    }
+
     /// Withholds a resource that cannot be read since a revision.
     pub(super) fn withhold(&mut self, key: ResourceKey, revision: Revision) {
         self.put(Entry::new(key, revision, Content::Withheld));

@@ -128,6 +128,7 @@ fn record(id: &EdgeId, edge: &Edge) -> Option<EdgeRecord> {
         rejections,
         persistence: _,
         online: _,
+        absence: _,
     } = edge;
     Some(EdgeRecord {
         id: id.clone(),

@@ -6,7 +6,7 @@ use switchyard_proto::{
     schema::KnownSchema,
     vocab::{EdgeId, Revision},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -47,6 +47,20 @@ pub struct Edge {
     pub persistence: Persistence,
     /// Its stream, if it has one.
     pub online: Option<Online>,
+    /// Since when it has none.
+    pub absence: Absence,
+}
+
+/// Since when an edge has no stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Absence {
+    /// It never had one.
+    #[default]
+    Always,
+    /// It is remembered from before this process began, then. Whether it had one until then is not known.
+    Remembered(Instant),
+    /// Its last one ended then, or it has one.
+    Since(Instant),
 }
 
 /// The stream of an edge.
@@ -80,6 +94,7 @@ pub struct Incompatible {
 impl FleetView {
     /// The edges that are remembered, none of them connected.
     pub fn new(records: Vec<EdgeRecord>, clock: Arc<dyn Clock>) -> Self {
+        let began = Instant::now();
         let edges = records.into_iter().map(|record| {
             let EdgeRecord {
                 id,
@@ -96,6 +111,7 @@ impl FleetView {
                 acknowledged_at,
                 last_contact_at: Some(last_contact_at),
                 rejections: Rejections { named: rejections, total: rejections_total },
+                absence: Absence::Remembered(began),
                 ..Edge::default()
             };
             (id, Arc::new(edge))
@@ -180,7 +196,7 @@ impl FleetView {
     ///
     /// `received` is what the edge has of what there is; `None` if it has to be sent everything.
     pub fn connect(&self, identity: &EdgeIdentity, hello: Hello, received: Option<Revision>) -> Link {
-        let now = self.clock.now();
+        let (now, moment) = (self.clock.now(), Instant::now());
         let Hello { version, revision: _, digest: _, rejections, withheld: _, schema } = hello;
         let (replaced, removed) = (CancellationToken::new(), CancellationToken::new());
         let online = Online {
@@ -210,6 +226,7 @@ impl FleetView {
                 rejections,
                 persistence: before.persistence,
                 online: Some(online),
+                absence: Absence::Since(moment),
             };
             edges.insert(identity.id.clone(), Arc::new(edge));
             if let Some(online) = &before.online {
@@ -282,6 +299,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.update(|edge, now| {
             edge.online = None;
+            edge.absence = Absence::Since(Instant::now());
             edge.last_contact_at = Some(now);
         });
     }

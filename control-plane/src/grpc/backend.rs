@@ -58,10 +58,11 @@ impl BackendService for Backends {
 
     async fn update_backend(&self, request: Request<UpdateBackendRequest>) -> Result<Response<Backend>, Status> {
         let actor = caller(&request)?;
-        let UpdateBackendRequest { backend, update_mask, validate_only } = request.into_inner();
+        let UpdateBackendRequest { backend, update_mask, validate_only, force } = request.into_inner();
         let updated = async {
             let (id, patch, etag) = resource::update(backend, update_mask, BackendId::parse_resource_name)?;
-            backend::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
+            backend::update(&self.0, &actor, &id, &patch, etag, convert::force(force), convert::mode(validate_only))
+                .await
         };
         let stored = updated.await.map_err(|error| status(error, Some("backend")))?;
         Ok(self.1.add(&stored, &Labels::default(), Response::new(resource::message(&stored))))
@@ -72,10 +73,18 @@ impl BackendService for Backends {
         request: Request<DeleteBackendRequest>,
     ) -> Result<Response<DeleteBackendResponse>, Status> {
         let actor = caller(&request)?;
-        let DeleteBackendRequest { name, etag, validate_only } = request.into_inner();
+        let DeleteBackendRequest { name, etag, validate_only, force } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;
-            backend::delete(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+            backend::delete(
+                &self.0,
+                &actor,
+                &id,
+                convert::parse_etag(&etag),
+                convert::force(force),
+                convert::mode(validate_only),
+            )
+            .await
         };
         let revision = deleted.await.map_err(|error| status(error, None))?;
         Ok(Response::new(DeleteBackendResponse { revision: revision.0 }))
@@ -83,10 +92,18 @@ impl BackendService for Backends {
 
     async fn drain_backend(&self, request: Request<DrainBackendRequest>) -> Result<Response<Backend>, Status> {
         let actor = caller(&request)?;
-        let DrainBackendRequest { name, etag, validate_only } = request.into_inner();
+        let DrainBackendRequest { name, etag, validate_only, force } = request.into_inner();
         let drained = async {
             let id = convert::name(&name, BackendId::parse_resource_name)?;
-            backend::drain(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+            backend::drain(
+                &self.0,
+                &actor,
+                &id,
+                convert::parse_etag(&etag),
+                convert::force(force),
+                convert::mode(validate_only),
+            )
+            .await
         };
         let stored = drained.await.map_err(|error| status(error, None))?;
         Ok(self.1.add(&stored, &Labels::default(), Response::new(resource::message(&stored))))

@@ -91,10 +91,19 @@ impl CertificateService for Certificates {
         request: Request<UpdateCertificateRequest>,
     ) -> Result<Response<Certificate>, Status> {
         let actor = caller(&request)?;
-        let UpdateCertificateRequest { certificate, private_key_pem, validate_only } = request.into_inner();
+        let UpdateCertificateRequest { certificate, private_key_pem, validate_only, force } = request.into_inner();
         let updated = async {
             let (id, upload, etag) = convert_certificate::upload(certificate, private_key_pem)?;
-            certificate::update(&self.app, &actor, &id, &upload, etag, convert::mode(validate_only)).await
+            certificate::update(
+                &self.app,
+                &actor,
+                &id,
+                &upload,
+                etag,
+                convert::force(force),
+                convert::mode(validate_only),
+            )
+            .await
         };
         let stored = updated.await.map_err(|error| status(error, Some("certificate")))?;
         Ok(Response::new(convert_certificate::message(&stored, self.app.clock.now())))
@@ -105,10 +114,18 @@ impl CertificateService for Certificates {
         request: Request<DeleteCertificateRequest>,
     ) -> Result<Response<DeleteCertificateResponse>, Status> {
         let actor = caller(&request)?;
-        let DeleteCertificateRequest { name, etag, validate_only } = request.into_inner();
+        let DeleteCertificateRequest { name, etag, validate_only, force } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, CertificateId::parse_resource_name)?;
-            certificate::delete(&self.app, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+            certificate::delete(
+                &self.app,
+                &actor,
+                &id,
+                convert::parse_etag(&etag),
+                convert::force(force),
+                convert::mode(validate_only),
+            )
+            .await
         };
         let revision = deleted.await.map_err(|error| status(error, None))?;
         Ok(Response::new(DeleteCertificateResponse { revision: revision.0 }))

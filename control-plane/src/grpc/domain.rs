@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use switchyard_proto::{
     v1::{
-        CreateDomainRequest, DeleteDomainRequest, DeleteDomainResponse, Domain, GetDomainRequest, ListDomainsRequest,
-        ListDomainsResponse, SwitchDomainRequest, UpdateDomainRequest, domain_service_server::DomainService,
+        CertificateSource, CreateDomainRequest, DeleteDomainRequest, DeleteDomainResponse, Domain, DomainTls,
+        GetDomainRequest, ListDomainsRequest, ListDomainsResponse, SwitchDomainRequest, UpdateDomainRequest,
+        domain_service_server::DomainService,
     },
     vocab::{HostPattern, Tag},
 };
@@ -14,15 +15,27 @@ use super::{
     convert::{self, resource},
     pages,
     status::status,
-    warnings::Warnings,
+    warnings::{self, Warnings},
 };
-use crate::app::{
-    App, AppError, PageRequest,
-    domain::{self, SwitchCheck},
+use crate::{
+    app::{
+        App, AppError, PageRequest,
+        domain::{self, Source},
+    },
+    model::{self, Stored},
 };
 
 /// Domains.
 pub(super) struct Domains(pub(super) Arc<App>, pub(super) Warnings);
+
+impl Domains {
+    /// The answer to a change of a domain.
+    fn written(&self, stored: &Stored<model::Domain>) -> Response<Domain> {
+        let Self(app, warnings) = self;
+        let answer = warnings.add(stored, &stored.value.edge_selector, Response::new(resource::message(stored)));
+        warnings::with(answer, domain::warning(app, &stored.value))
+    }
+}
 
 #[tonic::async_trait]
 impl DomainService for Domains {
@@ -52,11 +65,11 @@ impl DomainService for Domains {
         let actor = caller(&request)?;
         let CreateDomainRequest { domain, validate_only } = request.into_inner();
         let created = async {
-            let new = resource::new(domain)?;
-            domain::create(&self.0, &actor, new, convert::mode(validate_only)).await
+            let source = source(domain.as_ref());
+            domain::create(&self.0, &actor, resource::new(domain)?, source, convert::mode(validate_only)).await
         };
         let stored = created.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
+        Ok(self.written(&stored))
     }
 
     async fn update_domain(&self, request: Request<UpdateDomainRequest>) -> Result<Response<Domain>, Status> {
@@ -67,7 +80,7 @@ impl DomainService for Domains {
             domain::update(&self.0, &actor, &host, &patch, etag, convert::mode(validate_only)).await
         };
         let stored = updated.await.map_err(|error| status(error, Some("domain")))?;
-        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
+        Ok(self.written(&stored))
     }
 
     async fn delete_domain(
@@ -87,14 +100,22 @@ impl DomainService for Domains {
     async fn switch_domain(&self, request: Request<SwitchDomainRequest>) -> Result<Response<Domain>, Status> {
         let actor = caller(&request)?;
         let SwitchDomainRequest { name, tag, etag, force, validate_only } = request.into_inner();
-        let check = if force { SwitchCheck::Forced } else { SwitchCheck::BackendsRequired };
         let switched = async {
             let host = convert::name(&name, HostPattern::parse_resource_name)?;
             let tag = Tag::parse(&tag).map_err(|error| AppError::invalid("tag", error))?;
             let (etag, mode) = (convert::parse_etag(&etag), convert::mode(validate_only));
-            domain::switch(&self.0, &actor, &host, tag, check, etag, mode).await
+            domain::switch(&self.0, &actor, &host, tag, convert::force(force), etag, mode).await
         };
         let stored = switched.await.map_err(|error| status(error, None))?;
-        Ok(self.1.add(&stored, &stored.value.edge_selector, Response::new(resource::message(&stored))))
+        Ok(self.written(&stored))
+    }
+}
+
+/// Whether a domain says where its certificate comes from.
+fn source(domain: Option<&Domain>) -> Source {
+    let tls = domain.and_then(|domain| domain.tls.as_ref());
+    match tls.map_or(CertificateSource::Unspecified, DomainTls::certificate_source) {
+        CertificateSource::Unspecified => Source::ByName,
+        CertificateSource::Acme | CertificateSource::Internal | CertificateSource::Uploaded => Source::Given,
     }
 }

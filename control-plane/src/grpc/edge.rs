@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::{App, AppError, Page, PageRequest, edge},
-    fleet::{self, Progress, Rejections, Report, TrackError, Tracker},
+    fleet::{self, Progress, Rejections, Report, Required, Standing, TrackError, Tracker},
     model::Actor,
 };
 
@@ -99,8 +99,9 @@ impl EdgeService for EdgeCalls {
         request: Request<WatchRevisionRequest>,
     ) -> Result<Response<Self::WatchRevisionStream>, Status> {
         let actor = caller(&request)?;
-        let WatchRevisionRequest { revision } = request.into_inner();
-        let track = self.tracker.track(Revision(revision)).await.map_err(track_status)?;
+        let WatchRevisionRequest { revision, require_all } = request.into_inner();
+        let required = if require_all { Required::All } else { Required::Connected };
+        let track = self.tracker.track(Revision(revision), required).await.map_err(track_status)?;
         let reports = stream::unfold((self.app.clone(), actor, track), |(app, actor, mut track)| async move {
             let message = message(&app, &actor, track.next().await?);
             Some((Ok(message), (app, actor, track)))
@@ -111,16 +112,16 @@ impl EdgeService for EdgeCalls {
 
 /// How far edges are, with the rejections that the actor may know of.
 fn message(app: &App, actor: &Actor, report: Report) -> WatchRevisionResponse {
-    let complete = report.is_complete();
-    let Report { edges } = report;
-    let progress = |progress| match progress {
+    let Report { edges, others, nothing_to_serve, is_complete: complete } = report;
+    let visible = |Standing { progress, required }| match progress {
         Progress::Rejected(Rejections { named, total }) => {
-            Progress::Rejected(Rejections { named: edge::visible_rejections(app, actor, &named), total })
+            let named = edge::visible_rejections(app, actor, &named);
+            Standing { progress: Progress::Rejected(Rejections { named, total }), required }
         }
-        Progress::Pending | Progress::Live | Progress::Offline => progress,
+        Progress::Pending | Progress::Live | Progress::Offline | Progress::Gone => Standing { progress, required },
     };
-    let edges = edges.into_iter().map(|(id, it)| convert_edge::progress(&id, progress(it))).collect();
-    WatchRevisionResponse { edges, complete }
+    let edges = edges.into_iter().map(|(id, it)| convert_edge::progress(&id, visible(it))).collect();
+    WatchRevisionResponse { edges, complete, others, nothing_to_serve }
 }
 
 fn track_status(error: TrackError) -> Status {

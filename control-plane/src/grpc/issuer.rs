@@ -54,10 +54,11 @@ impl IssuerService for Issuers {
 
     async fn update_issuer(&self, request: Request<UpdateIssuerRequest>) -> Result<Response<Issuer>, Status> {
         let actor = caller(&request)?;
-        let UpdateIssuerRequest { issuer, update_mask, validate_only } = request.into_inner();
+        let UpdateIssuerRequest { issuer, update_mask, validate_only, force } = request.into_inner();
         let updated = async {
             let (id, patch, etag) = resource::update(issuer, update_mask, IssuerId::parse_resource_name)?;
-            issuer::update(&self.0, &actor, &id, &patch, etag, convert::mode(validate_only)).await
+            issuer::update(&self.0, &actor, &id, &patch, etag, convert::force(force), convert::mode(validate_only))
+                .await
         };
         let stored = updated.await.map_err(|error| status(error, Some("issuer")))?;
         Ok(Response::new(resource::message(&stored)))
@@ -68,10 +69,18 @@ impl IssuerService for Issuers {
         request: Request<DeleteIssuerRequest>,
     ) -> Result<Response<DeleteIssuerResponse>, Status> {
         let actor = caller(&request)?;
-        let DeleteIssuerRequest { name, etag, validate_only } = request.into_inner();
+        let DeleteIssuerRequest { name, etag, validate_only, force } = request.into_inner();
         let deleted = async {
             let id = convert::name(&name, IssuerId::parse_resource_name)?;
-            issuer::delete(&self.0, &actor, &id, convert::parse_etag(&etag), convert::mode(validate_only)).await
+            issuer::delete(
+                &self.0,
+                &actor,
+                &id,
+                convert::parse_etag(&etag),
+                convert::force(force),
+                convert::mode(validate_only),
+            )
+            .await
         };
         let revision = deleted.await.map_err(|error| status(error, None))?;
         Ok(Response::new(DeleteIssuerResponse { revision: revision.0 }))

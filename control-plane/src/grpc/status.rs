@@ -10,6 +10,9 @@ use tracing::{error, warn};
 
 use crate::{app::AppError, model::rules::BrokenRule, store::StoreError};
 
+/// Of a change that is made if its request says `force`.
+const FORCE_REQUIRED: &str = "FORCE_REQUIRED";
+
 /// In the domain field of google.rpc.ErrorInfo.
 const ERROR_DOMAIN: &str = "switchyard";
 
@@ -48,8 +51,21 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
         AppError::Rule(rule) => {
             let (kind, subject, field) = broken(rule);
             let mut details = field.map(of_field).unwrap_or_default();
-            details.set_precondition_failure(vec![PreconditionViolation::new(kind, subject, text.clone())]);
+            let mut violations = vec![PreconditionViolation::new(kind, subject.clone(), text.clone())];
+            let dependents = rule.dependents().iter();
+            violations
+                .extend(dependents.map(|it| {
+                    PreconditionViolation::new("DEPENDENT", it.to_string(), format!("depends on {subject}"))
+                }));
+            details.set_precondition_failure(violations);
+            if rule.can_be_forced() {
+                details.set_error_info(FORCE_REQUIRED, ERROR_DOMAIN, HashMap::new());
+            }
             (Code::FailedPrecondition, details)
+        }
+        AppError::NotReached(_) => {
+            warn!(error = chain(&error), "a call failed: the database is not read");
+            return Status::unavailable("the database does not answer; try again");
         }
         AppError::Store(store) if store.is_unavailable() => {
             warn!(error = chain(store), "a call failed: the database does not answer");
@@ -83,8 +99,14 @@ fn resource_info(mut details: ErrorDetails, name: &str, text: &str) -> ErrorDeta
 fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
     match rule {
         BrokenRule::NoSuchService { service } => ("NO_SUCH_SERVICE", service.to_resource_name(), Some("service")),
-        BrokenRule::ServiceInUse { service, user: _ } => ("SERVICE_IN_USE", service.to_resource_name(), None),
-        BrokenRule::ServiceInUseOutOfScope { service } => ("SERVICE_IN_USE", service.to_resource_name(), None),
+        BrokenRule::ServiceInUse { service, dependents: _ } => ("SERVICE_IN_USE", service.to_resource_name(), None),
+        BrokenRule::LastBackend { backend, service: _, tag: _, dependents: _ } => {
+            ("LAST_BACKEND", backend.to_resource_name(), None)
+        }
+        BrokenRule::CertificateInUse { certificate, dependents: _ } => {
+            ("CERTIFICATE_IN_USE", certificate.to_resource_name(), None)
+        }
+        BrokenRule::LastIssuer { issuer, dependents: _ } => ("LAST_ISSUER", issuer.to_resource_name(), None),
         BrokenRule::DefaultService => ("DEFAULT_SERVICE", "services/default".to_owned(), None),
         BrokenRule::NoBackendForTag { service, tag: _ } => {
             ("NO_BACKEND_FOR_TAG", service.to_resource_name(), Some("tag"))
@@ -92,7 +114,7 @@ fn broken(rule: &BrokenRule) -> (&'static str, String, Option<&'static str>) {
         BrokenRule::ReservedCertificateId => ("RESERVED_CERTIFICATE_ID", "certificates".to_owned(), Some("name")),
         BrokenRule::ManagedCertificate { certificate } => ("MANAGED_CERTIFICATE", certificate.to_resource_name(), None),
         BrokenRule::NoSuchIssuer { issuer } => ("NO_SUCH_ISSUER", issuer.to_resource_name(), Some("tls.acme.issuers")),
-        BrokenRule::IssuerInUse { issuer, user: _ } => ("ISSUER_IN_USE", issuer.to_resource_name(), None),
+        BrokenRule::IssuerInUse { issuer, dependents: _ } => ("ISSUER_IN_USE", issuer.to_resource_name(), None),
         BrokenRule::NoPublicName { host, reason: _ } => ("NO_PUBLIC_NAME", host.to_resource_name(), Some("name")),
         BrokenRule::WildcardChallenge { host, challenge: _ } => {
             ("WILDCARD_CHALLENGE", host.to_resource_name(), Some("tls.acme.challenge"))

@@ -1,4 +1,4 @@
-//! Warns whoever changes a resource of connected edges that will reject it, because they are older.
+//! Warnings that come with answers: of connected edges that will reject a resource because they are older, and others.
 
 use std::sync::Arc;
 
@@ -17,6 +17,15 @@ use crate::{
     fleet::{FleetView, Incompatible},
     model::Stored,
 };
+
+/// An answer with one more warning, if there is one.
+pub(super) fn with<M>(mut response: Response<M>, text: Option<String>) -> Response<M> {
+    // Encoded, it is printable ASCII.
+    if let Some(value) = text.and_then(|text| MetadataValue::try_from(encode_warning(&text)).ok()) {
+        response.metadata_mut().append(WARNING_METADATA, value);
+    }
+    response
+}
 
 /// Knows the edges that may have to be warned of.
 #[derive(Clone, Debug)]
@@ -39,10 +48,7 @@ impl Warnings {
     ) -> Response<R::Message> {
         for text in self.texts(&stored.value, selector) {
             warn!(event = "edge_too_old", "{text}");
-            // Encoded, it is printable ASCII.
-            if let Ok(value) = MetadataValue::try_from(encode_warning(&text)) {
-                response.metadata_mut().append(WARNING_METADATA, value);
-            }
+            response = with(response, Some(text));
         }
         response
     }

@@ -67,6 +67,11 @@ impl Scope {
         if domains.is_empty() && services.is_empty() { Self::Everything } else { Self::Patterns { domains, services } }
     }
 
+    /// Whether it is that of everything.
+    pub fn is_everything(&self) -> bool {
+        *self == Self::Everything
+    }
+
     /// Whether a domain belongs to it.
     pub fn has_domain(&self, host: &HostPattern) -> bool {
         match self {

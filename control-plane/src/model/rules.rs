@@ -4,8 +4,8 @@
 use switchyard_proto::vocab::{BackendId, CertificateId, HostPattern, IssuerId, ResourceKey, ServiceId, Tag};
 
 use super::{
-    AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Domain, Issuer, ObjectKey,
-    Token,
+    AcmeSettings, Backend, BackendState, Certificate, CertificateSource, ChallengeKind, Dependents, Domain, Issuer,
+    ObjectKey, Token,
 };
 
 /// A rule that a change would break.
@@ -18,18 +18,42 @@ pub enum BrokenRule {
         service: ServiceId,
     },
     /// A service that something refers to cannot be deleted.
-    #[error("{user} uses services/{service}: delete it or move it first")]
+    #[error("services/{service} is used by {dependents}: delete or move what uses it first")]
     ServiceInUse {
         /// The service.
         service: ServiceId,
-        /// One of those that refer to it.
-        user: ResourceKey,
+        /// What refers to it.
+        dependents: Dependents,
     },
-    /// A service that something out of the actor's scope refers to cannot be deleted.
-    #[error("services/{service} is used by what is out of this token's scope: ask whoever it belongs to")]
-    ServiceInUseOutOfScope {
-        /// The service.
+    /// The last active backend of a tag that domains are on.
+    #[error(
+        "backends/{backend} is the last active backend of services/{service} with the tag {tag}, used by {dependents}"
+    )]
+    LastBackend {
+        /// The backend.
+        backend: BackendId,
+        /// Its service.
         service: ServiceId,
+        /// The tag.
+        tag: Tag,
+        /// The domains that are on it.
+        dependents: Dependents,
+    },
+    /// The last valid certificate of domains.
+    #[error("certificates/{certificate} is the only valid certificate for {dependents}")]
+    CertificateInUse {
+        /// The certificate.
+        certificate: CertificateId,
+        /// The domains that would have none.
+        dependents: Dependents,
+    },
+    /// The last issuer that is asked for domains which name none.
+    #[error("issuers/{issuer} is the only issuer with a rank, used by {dependents}")]
+    LastIssuer {
+        /// The issuer.
+        issuer: IssuerId,
+        /// The domains that name none.
+        dependents: Dependents,
     },
     /// The service that always exists cannot be deleted.
     #[error("services/{} always exists", ServiceId::DEFAULT)]
@@ -62,12 +86,12 @@ pub enum BrokenRule {
         issuer: IssuerId,
     },
     /// An issuer that a domain names cannot be deleted.
-    #[error("{user} names issuers/{issuer}: change it first")]
+    #[error("issuers/{issuer} is named by {dependents}: change what names it first")]
     IssuerInUse {
         /// The issuer.
         issuer: IssuerId,
-        /// One of the domains that name it.
-        user: ResourceKey,
+        /// The domains that name it.
+        dependents: Dependents,
     },
     /// A name that no CA of the web signs.
     #[error(
@@ -89,7 +113,7 @@ pub enum BrokenRule {
     },
     /// A name that only a record of its zone proves, and nobody who sets one.
     #[error(
-        "{host} is proven by a record of its zone, and no DNS provider has the zone: make one first (switchyard dns-provider)"
+        "{host} is proven by a record of its zone, and no DNS provider has the zone: make one first (switchyard dns-provider), or have the certificate from elsewhere (--tls internal, --tls uploaded)"
     )]
     NoDnsProvider {
         /// The name.
@@ -140,6 +164,40 @@ pub enum BrokenRule {
     },
 }
 
+impl BrokenRule {
+    /// What depends on the thing that the rule is about.
+    pub fn dependents(&self) -> &[ResourceKey] {
+        match self {
+            Self::ServiceInUse { dependents, .. }
+            | Self::LastBackend { dependents, .. }
+            | Self::CertificateInUse { dependents, .. }
+            | Self::LastIssuer { dependents, .. }
+            | Self::IssuerInUse { dependents, .. } => dependents.named(),
+            _ => &[],
+        }
+    }
+
+    /// Whether the change is made if it is forced.
+    pub fn can_be_forced(&self) -> bool {
+        matches!(
+            self,
+            Self::LastBackend { .. }
+                | Self::CertificateInUse { .. }
+                | Self::LastIssuer { .. }
+                | Self::NoBackendForTag { .. }
+        )
+    }
+}
+
+/// The tags that active backends of a service lose by a change of `old` to `new`, or its deletion.
+pub fn lost_tags<'a>(old: &'a Backend, new: Option<&Backend>) -> Vec<&'a Tag> {
+    if old.state != BackendState::Active {
+        return Vec::new();
+    }
+    let stays = new.filter(|new| new.state == BackendState::Active && new.service == old.service);
+    old.tags.iter().filter(|tag| !stays.is_some_and(|new| new.tags.contains(tag))).collect()
+}
+
 /// A switch needs an active backend with the new tag, unless forced.
 pub fn can_switch_to<'a>(
     service: &ServiceId,
@@ -179,6 +237,17 @@ pub fn why_private(host: &HostPattern) -> Option<&'static str> {
         }
         _ if name == "home.arpa" || name.ends_with(".home.arpa") => Some("names below home.arpa are private"),
         _ => None,
+    }
+}
+
+/// Where the certificate of a domain comes from that does not say it. What is said of orders asks for one.
+pub fn default_source(domain: &Domain, is_uploaded: bool) -> CertificateSource {
+    let says_how_to_order = domain.acme != AcmeSettings::default();
+    match why_private(&domain.host) {
+        _ if says_how_to_order => CertificateSource::Acme,
+        _ if is_uploaded => CertificateSource::Uploaded,
+        Some(_) => CertificateSource::Internal,
+        None => CertificateSource::Acme,
     }
 }
 
@@ -228,15 +297,9 @@ pub fn can_upload_as(id: &CertificateId) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-/// A service can be deleted when nothing refers to it (`user`), and it is not the one that always exists.
-pub fn can_delete_service(service: &ServiceId, user: Option<ResourceKey>) -> Result<(), BrokenRule> {
-    if service.as_str() == ServiceId::DEFAULT {
-        return Err(BrokenRule::DefaultService);
-    }
-    match user {
-        Some(user) => Err(BrokenRule::ServiceInUse { service: service.clone(), user }),
-        None => Ok(()),
-    }
+/// A service can be deleted when it is not the one that always exists.
+pub fn can_delete_service(service: &ServiceId) -> Result<(), BrokenRule> {
+    if service.as_str() == ServiceId::DEFAULT { Err(BrokenRule::DefaultService) } else { Ok(()) }
 }
 
 /// A backend that is out of use has nothing to drain; draining it would bring it nearer to use.
@@ -295,13 +358,43 @@ mod tests {
     }
 
     #[test]
-    fn a_service_in_use_and_the_default_one_are_not_deleted() {
-        let shop = ServiceId::parse("shop").unwrap();
-        let user = ResourceKey::backend(&BackendId::parse("shop-1").unwrap());
-        let refused = can_delete_service(&shop, Some(user)).unwrap_err();
-        assert_eq!(refused.to_string(), "backends/shop-1 uses services/shop: delete it or move it first");
-        assert_eq!(can_delete_service(&shop, None), Ok(()));
-        assert_eq!(can_delete_service(&ServiceId::default_service(), None), Err(BrokenRule::DefaultService));
+    fn a_domain_has_its_certificate_from_where_its_name_can_have_one() {
+        let source = |host: &str, is_uploaded| {
+            let host = HostPattern::parse(host).unwrap();
+            let domain = Domain::new(host, ServiceId::default_service(), Tag::parse("a").unwrap());
+            let ordered = Domain {
+                acme: AcmeSettings::new(Some(ChallengeKind::Http01), vec![], None).unwrap(),
+                ..domain.clone()
+            };
+            assert_eq!(default_source(&ordered, is_uploaded), CertificateSource::Acme);
+            default_source(&domain, is_uploaded)
+        };
+        assert_eq!(source("shop.example", false), CertificateSource::Acme);
+        assert_eq!(source("*.shop.example", false), CertificateSource::Acme);
+        for private in ["shop", "shop.localhost", "nas.lan", "printer.home.arpa", "db.corp", "*.svc.internal"] {
+            assert_eq!(source(private, false), CertificateSource::Internal, "{private}");
+        }
+        assert_eq!(source("shop.example", true), CertificateSource::Uploaded);
+    }
+
+    #[test]
+    fn an_active_backend_takes_its_tags_with_it() {
+        let active = backend("a", BackendState::Active);
+        let a = Tag::parse("a").unwrap();
+        assert_eq!(lost_tags(&active, None), [&a]);
+        assert_eq!(lost_tags(&active, Some(&backend("a", BackendState::Draining))), [&a]);
+        assert_eq!(lost_tags(&active, Some(&backend("b", BackendState::Active))), [&a]);
+        let moved = Backend { service: ServiceId::parse("other").unwrap(), ..active.clone() };
+        assert_eq!(lost_tags(&active, Some(&moved)), [&a]);
+        let none: [&Tag; 0] = [];
+        assert_eq!(lost_tags(&active, Some(&active)), none);
+        assert_eq!(lost_tags(&backend("a", BackendState::Draining), None), none);
+    }
+
+    #[test]
+    fn the_default_service_is_not_deleted() {
+        assert_eq!(can_delete_service(&ServiceId::parse("shop").unwrap()), Ok(()));
+        assert_eq!(can_delete_service(&ServiceId::default_service()), Err(BrokenRule::DefaultService));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     app::App,
@@ -72,6 +72,40 @@ impl Edges {
         let Some(domain) = self.app.feed.state().domains().get(host).cloned() else { return BTreeSet::new() };
         let serve = |labels: &Labels| labels.contain(&domain.value.edge_selector);
         self.missing(serve, revision, which, &mut Records::default()).await
+    }
+
+    /// Waits until an edge has acknowledged something, here or at another control plane: before, nobody can answer a CA.
+    pub(super) async fn first(&self) {
+        let mut edges = self.view.subscribe();
+        let mut is_waiting = false;
+        loop {
+            let here = edges.borrow_and_update().values().any(|edge| edge.acknowledged_revision > Revision::ZERO);
+            if here || self.is_edge_elsewhere().await {
+                if is_waiting {
+                    info!("there is an edge: certificates are ordered from now on");
+                }
+                return;
+            }
+            if !is_waiting {
+                info!("certificates are ordered as soon as there is an edge");
+                is_waiting = true;
+            }
+            tokio::select! {
+                // The view is held here, so it does not go away.
+                _ = edges.changed() => {}
+                () = sleep(READ_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Whether another control plane has written down that an edge has acknowledged something.
+    async fn is_edge_elsewhere(&self) -> bool {
+        let state = self.app.feed.state();
+        let is_member = |record: &EdgeRecord| state.edges().contains_key(&record.id);
+        let has_acknowledged = |record: &EdgeRecord| record.acknowledged_revision > Revision::ZERO && is_member(record);
+        // Without members nobody has, and the database is not asked; if it does not answer, it is asked again.
+        !state.edges().is_empty()
+            && self.app.store.edges().await.is_ok_and(|records| records.iter().any(has_acknowledged))
     }
 
     /// Told whenever an edge that is connected here has acknowledged something.

@@ -9,8 +9,8 @@ use switchyard_proto::v1::{
     CreateDomainRequest, CreateServiceRequest, DeleteCertificateRequest, DeleteDomainRequest, DeleteServiceRequest,
     Domain, DomainTls, DrainBackendRequest, GetCertificateRequest, GetDomainRequest, GetInternalCaRequest,
     ListBackendsRequest, ListCertificatesRequest, ListDomainsRequest, ListServicesRequest, Service, ServiceTimeouts,
-    SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest, UpdateServiceRequest,
-    domain_service_client::DomainServiceClient,
+    SwitchDomainRequest, TlsVersion, UpdateBackendRequest, UpdateCertificateRequest, UpdateDomainRequest,
+    UpdateServiceRequest, domain_service_client::DomainServiceClient,
 };
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -190,7 +190,7 @@ async fn services_and_backends_are_created_changed_and_guarded() {
     let drained = control_plane.backends.drain_backend(drain).await.unwrap().into_inner();
     assert_eq!(drained.state(), BackendState::Draining);
     let active = Backend { name: backend.name, state: BackendState::Active.into(), ..Backend::default() };
-    let update = UpdateBackendRequest { backend: Some(active), update_mask: None, validate_only: false };
+    let update = UpdateBackendRequest { backend: Some(active), ..UpdateBackendRequest::default() };
     let back = control_plane.backends.update_backend(update).await.unwrap().into_inner();
     assert_eq!((back.state(), back.address.as_str()), (BackendState::Active, "shop.internal:3000"));
 
@@ -233,11 +233,46 @@ async fn certificates_are_uploaded_checked_and_never_give_their_key_back() {
     let update = UpdateCertificateRequest {
         certificate: Some(Certificate { etag: "1".into(), ..certificate }),
         private_key_pem: request.private_key_pem,
-        validate_only: false,
+        ..UpdateCertificateRequest::default()
     };
     assert_eq!(control_plane.certificates.update_certificate(update).await.unwrap_err().code(), Code::Aborted);
     let delete = DeleteCertificateRequest { name: created.name, ..DeleteCertificateRequest::default() };
     control_plane.certificates.delete_certificate(delete).await.unwrap();
+    control_plane.server.end().await;
+}
+
+#[tokio::test]
+async fn a_domain_that_does_not_say_where_its_certificate_comes_from_is_told() {
+    let mut control_plane = ControlPlane::start().await;
+    let issued = rcgen::generate_simple_self_signed(vec!["own.example".to_owned()]).unwrap();
+    let own = Certificate { name: "certificates/own".into(), chain_pem: issued.cert.pem(), ..Default::default() };
+    let upload = CreateCertificateRequest {
+        certificate: Some(own),
+        private_key_pem: issued.signing_key.serialize_pem(),
+        validate_only: false,
+    };
+    control_plane.certificates.create_certificate(upload).await.unwrap();
+    let version = Some(DomainTls { minimum_version: TlsVersion::V13.into(), ..DomainTls::default() });
+    for (host, tls, expected) in [
+        ("shop.example", None, CertificateSource::Acme),
+        ("www.example", version.clone(), CertificateSource::Acme),
+        ("shop.internal", None, CertificateSource::Internal),
+        ("nas.lan", version, CertificateSource::Internal),
+        ("own.example", None, CertificateSource::Uploaded),
+    ] {
+        let new = Domain { tls, ..domain(host, "a") };
+        let create = CreateDomainRequest { domain: Some(new), validate_only: false };
+        let created = control_plane.domains.create_domain(create).await.unwrap().into_inner();
+        assert_eq!(created.tls.unwrap().certificate_source(), expected, "{host}");
+        let get = GetDomainRequest { name: format!("domains/{host}") };
+        let stored = control_plane.domains.get_domain(get).await.unwrap().into_inner();
+        assert_eq!(stored.tls.unwrap().certificate_source(), expected, "{host}");
+    }
+    let wild = Domain { tls: None, ..domain("*.shop.example", "a") };
+    let create = CreateDomainRequest { domain: Some(wild), validate_only: false };
+    let refused = control_plane.domains.create_domain(create).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "nobody sets the record that it needs");
+    assert!(refused.message().contains("--tls"), "{refused:?}");
     control_plane.server.end().await;
 }
 

@@ -59,7 +59,11 @@ async fn a_new_edge_gets_a_snapshot_and_then_differences() {
     edge.acknowledge(&stream).await;
 
     let name = "backends/shop-1".to_owned();
-    control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() }).await.unwrap();
+    control_plane
+        .backends
+        .delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(edge.receive(&mut stream).await, BatchKind::Delta);
     assert!(!edge.has("backends", "shop-1"));
     edge.acknowledge(&stream).await;
@@ -86,7 +90,11 @@ async fn an_edge_resumes_with_a_difference_also_after_a_restart_of_the_control_p
 
     // Deleted while the edge is away, and before the restart: it must still be told.
     let name = "backends/shop-1".to_owned();
-    control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() }).await.unwrap();
+    control_plane
+        .backends
+        .delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() })
+        .await
+        .unwrap();
     let mut control_plane = control_plane.restart().await;
     let known = shown(&mut control_plane, "edge-1").await;
     assert_eq!((known.state(), known.acknowledged_revision), (EdgeState::Offline, edge.revision));
@@ -200,7 +208,8 @@ async fn a_change_that_is_undone_moves_only_the_number() {
     edge.receive(&mut stream).await;
     control_plane.create_backend("shop-1", "a").await.unwrap();
     let name = "backends/shop-1".to_owned();
-    let deleted = control_plane.backends.delete_backend(DeleteBackendRequest { name, ..Default::default() });
+    let deleted =
+        control_plane.backends.delete_backend(DeleteBackendRequest { name, force: true, ..Default::default() });
     let revision = deleted.await.unwrap().into_inner().revision;
     edge.acknowledge(&stream).await;
     let batch = stream.batch().await.unwrap();
@@ -256,24 +265,26 @@ async fn what_does_not_belong_ends_the_stream_with_the_reason() {
 #[tokio::test]
 async fn a_revision_is_followed_to_every_edge() {
     let mut control_plane = started().await;
-    let (mut quick, mut slow, mut away) = (FakeEdge::default(), FakeEdge::default(), FakeEdge::default());
+    control_plane.create_domain("shop.example", "a").await.unwrap();
+    let (mut quick, mut slow) = (FakeEdge::default(), FakeEdge::default());
     // None joins while another one is being brought up to date.
     for id in ["quick", "slow", "away"] {
         control_plane.member(id).await;
     }
     let mut quick_stream = quick.join(&control_plane, "quick").await;
     let mut slow_stream = slow.join(&control_plane, "slow").await;
-    let mut away_stream = away.join(&control_plane, "away").await;
     quick.receive(&mut quick_stream).await;
     quick.acknowledge(&quick_stream).await;
     slow.receive(&mut slow_stream).await;
     slow.acknowledge(&slow_stream).await;
-    away.receive(&mut away_stream).await;
-    drop(away_stream);
-    shows(&mut control_plane, "away", "it is offline", |edge| edge.state() == EdgeState::Offline).await;
 
     let revision = control_plane.create_backend("shop-1", "a").await.unwrap();
-    let mut watch = control_plane.edges.watch_revision(WatchRevisionRequest { revision }).await.unwrap().into_inner();
+    let mut watch = control_plane
+        .edges
+        .watch_revision(WatchRevisionRequest { revision, require_all: false })
+        .await
+        .unwrap()
+        .into_inner();
     quick.reach(&mut quick_stream, revision).await;
     slow.receive(&mut slow_stream).await;
     // It holds two bad resources: one of this revision, one from before.
@@ -308,7 +319,7 @@ async fn a_revision_is_followed_to_every_edge() {
     assert_eq!(states, expected);
     assert!(within("the end", watch.message()).await.unwrap().is_none());
 
-    let future = WatchRevisionRequest { revision: revision + 1 };
+    let future = WatchRevisionRequest { revision: revision + 1, require_all: false };
     assert_eq!(control_plane.edges.watch_revision(future).await.unwrap_err().code(), Code::InvalidArgument);
 
     let list = control_plane.edges.list_edges(ListEdgesRequest { page_size: 2, page_token: String::new() });
@@ -368,6 +379,7 @@ async fn an_edge_that_knows_of_withheld_resources_is_told_which_still_are() {
 #[tokio::test]
 async fn an_edge_that_rejects_more_than_it_names_is_live_nowhere_it_may_not_be() {
     let mut control_plane = started().await;
+    control_plane.create_domain("shop.example", "a").await.unwrap();
     let revision = control_plane.create_backend("shop-1", "a").await.unwrap();
     let key = ResourceKey { kind: "gadgets".to_owned(), id: "Any Thing".to_owned() };
     let rejection = Rejection { key: Some(key), revision, reason: "needs a newer edge".to_owned() };
@@ -377,7 +389,12 @@ async fn an_edge_that_rejects_more_than_it_names_is_live_nowhere_it_may_not_be()
     edge.acknowledge(&stream).await;
     let known = shows(&mut control_plane, "edge-1", "it", |edge| edge.acknowledged_revision >= revision).await;
     assert_eq!((known.rejections[0].resource.as_str(), known.rejections_total), ("gadgets/Any Thing", 201));
-    let mut watch = control_plane.edges.watch_revision(WatchRevisionRequest { revision }).await.unwrap().into_inner();
+    let mut watch = control_plane
+        .edges
+        .watch_revision(WatchRevisionRequest { revision, require_all: false })
+        .await
+        .unwrap()
+        .into_inner();
     let report = within("a report", watch.message()).await.unwrap().unwrap();
     let progress = &report.edges[0];
     assert_eq!((progress.state(), progress.rejections_total), (ProgressState::Rejected, 200), "{progress:?}");

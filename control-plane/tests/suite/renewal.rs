@@ -12,20 +12,29 @@ use switchyard_control_plane::{
     model::Timestamp,
     server::Server,
 };
-use switchyard_proto::v1::{
-    CertificateSource, CreateDomainRequest, CreateIssuerRequest, Domain, DomainTls, GetCertificateRequest,
-    GetIssuanceRequest, Issuance, IssuanceState, Issuer, certificate_service_client::CertificateServiceClient,
-    domain_service_client::DomainServiceClient, issuer_service_client::IssuerServiceClient,
+use switchyard_proto::{
+    fleet::v1::sync_request,
+    v1::{
+        CertificateSource, CreateDomainRequest, CreateInviteRequest, CreateIssuerRequest, Domain, DomainTls,
+        GetCertificateRequest, GetEdgeRequest, GetIssuanceRequest, Issuance, IssuanceState, Issuer,
+        certificate_service_client::CertificateServiceClient, domain_service_client::DomainServiceClient,
+        edge_service_client::EdgeServiceClient, invite_service_client::InviteServiceClient,
+        issuer_service_client::IssuerServiceClient,
+    },
 };
 use switchyard_tests::{
     ari_ca::{AriCa, AriOptions, Window},
     eventually::eventually,
+    fleet_client::Member,
     install_crypto_provider,
     pebble::{Pebble, PebbleOptions},
 };
 use tempfile::TempDir;
 
-use crate::support::{Authorized, channel, settings};
+use crate::{
+    edge::{FakeEdge, open_on},
+    support::{Authorized, channel, settings},
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -67,6 +76,7 @@ impl Orderer {
         let settings = Settings { orders, ..settings(dir.path()) };
         let server = Server::start_by(settings, clock.clone()).await.unwrap();
         let channel = channel(server.admin, dir.path());
+        first_edge(&server, &channel).await;
         let issuer =
             Issuer { name: "issuers/ca".to_owned(), directory, root_ca_pem: root_pem.to_owned(), ..Issuer::default() };
         let create = CreateIssuerRequest { issuer: Some(issuer), validate_only: false };
@@ -113,6 +123,25 @@ impl Orderer {
         let certificate = self.certificates.clone().get_certificate(request).await.unwrap().into_inner();
         (certificate.not_before_time.unwrap().seconds, certificate.not_after_time.unwrap().seconds)
     }
+}
+
+/// An edge joins, acknowledges what there is, and goes away: from then on certificates are ordered.
+async fn first_edge(server: &Server, channel: &Authorized) {
+    let invite = CreateInviteRequest { invite: None, validate_only: false };
+    let token = InviteServiceClient::new(channel.clone()).create_invite(invite).await.unwrap().into_inner().token;
+    let member = Member::join(server.fleet, &token, "edge-1").await.unwrap();
+    let mut edge = FakeEdge::default();
+    let mut stream = open_on(member.connect(server.fleet).unwrap()).await.unwrap();
+    stream.say(sync_request::Message::Hello(edge.hello())).await;
+    edge.receive(&mut stream).await;
+    edge.acknowledge(&stream).await;
+    let edges = EdgeServiceClient::new(channel.clone());
+    let acknowledged = eventually("its acknowledgement is there", async || {
+        let request = GetEdgeRequest { name: "edges/edge-1".to_owned() };
+        let edge = edges.clone().get_edge(request).await?.into_inner();
+        if edge.acknowledged_revision > 0 { Ok(()) } else { Err(anyhow::anyhow!("{edge:?}")) }
+    });
+    acknowledged.await.unwrap();
 }
 
 fn seconds(time: &Option<pbjson_types::Timestamp>) -> i64 {

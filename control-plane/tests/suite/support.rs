@@ -19,7 +19,7 @@ use switchyard_process::Origins;
 use switchyard_proto::{
     Bearer,
     v1::{
-        Backend, CreateBackendRequest, CreateDomainRequest, CreateInviteRequest, Domain,
+        Backend, CertificateSource, CreateBackendRequest, CreateDomainRequest, CreateInviteRequest, Domain, DomainTls,
         backend_service_client::BackendServiceClient, certificate_service_client::CertificateServiceClient,
         domain_service_client::DomainServiceClient, edge_service_client::EdgeServiceClient,
         invite_service_client::InviteServiceClient, service_service_client::ServiceServiceClient,
@@ -120,8 +120,10 @@ impl ControlPlane {
     }
 }
 
+/// A domain of the default service, whose certificate, if it has one, is uploaded.
 pub(crate) fn domain(host: &str, tag: &str) -> Domain {
-    Domain { name: format!("domains/{host}"), active_tag: tag.to_owned(), ..Domain::default() }
+    let tls = DomainTls { certificate_source: CertificateSource::Uploaded.into(), ..DomainTls::default() };
+    Domain { name: format!("domains/{host}"), active_tag: tag.to_owned(), tls: Some(tls), ..Domain::default() }
 }
 
 /// A channel that shows the first token.

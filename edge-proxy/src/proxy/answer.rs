@@ -26,6 +26,8 @@ pub(super) enum Answer {
     Misdirected,
     /// 503: the domain has no backend.
     NoBackend,
+    /// 503: the domain is served over TLS alone, and has no certificate yet.
+    NoCertificate,
     /// What became of a request that could not be completed.
     Failed(StatusCode),
 }
@@ -38,7 +40,7 @@ impl Answer {
             Self::Redirect(_) => StatusCode::PERMANENT_REDIRECT,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoBackend | Self::NoCertificate => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(status) => *status,
         }
     }
@@ -54,6 +56,7 @@ impl Answer {
                 "The site is not served over this connection: connect to it by its own name.".to_owned()
             }
             Self::NoBackend => "The site has no server that is ready now.".to_owned(),
+            Self::NoCertificate => "The site is served over HTTPS only, and has no certificate yet.".to_owned(),
             Self::Failed(StatusCode::GATEWAY_TIMEOUT) => "The site's server did not answer in time.".to_owned(),
             Self::Failed(StatusCode::SERVICE_UNAVAILABLE) => {
                 "No secure connection to the site's server could be made.".to_owned()

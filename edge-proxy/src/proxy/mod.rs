@@ -10,9 +10,12 @@
 mod access_log;
 mod answer;
 mod authority;
+mod deadline;
+mod decision;
 mod forwarding;
 mod metrics;
 mod passage;
+mod patience;
 mod phases;
 mod redirect;
 mod request_id;

@@ -1,34 +1,35 @@
 use std::{
+    os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header::TRANSFER_ENCODING};
 use memchr::memmem;
 use pingora_core::{
-    Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, Result, RetryType, modules::http::HttpModules, protocols::Digest,
+    upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use switchyard_process::chain;
-use switchyard_proto::vocab::normalize_host;
 use tracing::{info, warn};
 
 use super::{
     Proxy, access_log,
     answer::Answer,
-    authority::{authority, check_line_ends, checked_authority},
+    authority::checked_authority,
     forwarding,
-    passage::{Passage, passage},
-    redirect::https_location,
+    patience::Patience,
     settings::AccessLog,
     upstream::{Exchange, peer},
 };
 use crate::{
     balance::{Attempt, Attempts, InFlight, PooledBackend},
-    connection::{Connection, KEEPALIVE, Transport},
-    snapshot::{Route, Token},
+    connection::{Connection, KEEPALIVE},
+    snapshot::Route,
 };
 
 /// What Pingora calls a connection that is kept forever.
@@ -46,8 +47,8 @@ pub(crate) struct Context {
     pub(super) backend: Option<Arc<PooledBackend>>,
     exchange: Exchange,
     /// How long the header was, of a request over HTTP/1.1.
-    header_bytes: Option<u64>,
-    attempts: Option<Attempts>,
+    pub(super) header_bytes: Option<u64>,
+    pub(super) attempts: Option<Attempts>,
     /// To be tried again when no other is left: its connection was an old one, which may have been closed before the
     /// request came.
     again: Option<Attempt>,
@@ -55,6 +56,7 @@ pub(crate) struct Context {
     by_other_name: Option<Attempt>,
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
+    patience: Patience,
     /// Why the last attempt failed.
     failure: Option<Failure>,
 }
@@ -89,6 +91,7 @@ impl ProxyHttp for Proxy {
             by_other_name: None,
             last: None,
             in_flight: None,
+            patience: Patience::default(),
             failure: None,
         }
     }
@@ -109,9 +112,6 @@ impl ProxyHttp for Proxy {
             context.exchange = Exchange::of(request);
             self.decide(session, connection, context)
         };
-        if context.exchange == Exchange::WebSocket {
-            session.set_read_timeout(None);
-        }
         let Some(answer) = decision else { return Ok(false) };
         if matches!(answer, Answer::BadRequest(_)) {
             // Where the next request begins is as doubtful as this one.
@@ -136,10 +136,48 @@ impl ProxyHttp for Proxy {
             return Err(nothing_left(context.failure.take()));
         };
         let peer = peer(&attempt, &target.service, context.exchange);
+        context.patience = Patience::of(&target.service.settings, context.exchange);
         context.in_flight = Some(InFlight::begin(attempt.backend.handle.clone()));
         context.backend = Some(attempt.backend.clone());
         context.last = Some(attempt);
         Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.patience.connected(digest);
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        if end_of_stream {
+            context.patience.request_sent();
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        context.patience.piece_came();
+        Ok(None)
     }
 
     async fn upstream_request_filter(
@@ -172,11 +210,16 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+        let is_upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_upgraded && context.exchange == Exchange::WebSocket {
+            session.set_read_timeout(None);
+        }
+        if !response.status.is_informational() || is_upgraded {
+            context.patience.answered(is_upgraded);
             // From here on nothing is tried again: a long answer holds no more than it needs.
             if let Some(route) = context.route.as_mut() {
                 route.release_target();
@@ -233,6 +276,9 @@ impl ProxyHttp for Proxy {
             error.set_retry(false);
             return error;
         }
+        if context.patience.is_over() {
+            error = Error::because(ErrorType::ReadTimedout, "the answer did not come in time", error).into_up();
+        }
         self.attempt_failed(context, &error);
         let may_be_sent_twice = is_idempotent(&session.req_header().method) || is_refused(&error);
         let repeatable = may_be_sent_twice
@@ -272,6 +318,7 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         context.in_flight = None;
+        context.patience.end();
         if session.req_header().version != Version::HTTP_2
             && let Ok(connection) = connection(session)
         {
@@ -295,55 +342,6 @@ impl ProxyHttp for Proxy {
 }
 
 impl Proxy {
-    /// Finds the route of a request, or what it is answered instead.
-    fn decide(&self, session: &Session, connection: &Connection, context: &mut Context) -> Option<Answer> {
-        let request = session.req_header();
-        let raw_http1 = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
-        context.header_bytes = raw_http1.as_ref().map(|raw| raw.len() as u64);
-        let checked = raw_http1.map_or(Ok(()), |raw| check_line_ends(&raw));
-        let authority = checked.and_then(|()| authority(request));
-        let authority = match authority {
-            Ok(authority) => authority,
-            Err(refused) => return Some(Answer::BadRequest(refused)),
-        };
-        let Some(host) = normalize_host(authority) else { return Some(Answer::UnknownHost) };
-        let path = request.uri.path_and_query().map_or(request.raw_path(), |path| path.as_str().as_bytes());
-        let challenge = Token::of_path(path);
-        let snapshot = self.live.load();
-        if let Some(token) = challenge
-            && let Some(answer) = snapshot.challenge(&host).and_then(|challenge| challenge.key_authorization(token))
-        {
-            // Before any rule of the domain: a CA comes without TLS and without a certificate.
-            return Some(Answer::Challenge(answer));
-        }
-        let route = snapshot.route(&host);
-        let Some(route) = route else { return Some(Answer::UnknownHost) };
-        let plain = forwarding::scheme(request, connection) == Transport::Plain;
-        let domain = route.domain();
-        let passage = passage(domain, connection, &host, plain);
-        let to_https = match passage {
-            Passage::Refused => return Some(Answer::Misdirected),
-            Passage::OverTls => true,
-            // A backend may speak with a CA itself: what it is asked over plain HTTP is not redirected.
-            Passage::Open => plain && domain.settings.http_to_https && challenge.is_none(),
-        };
-        if to_https {
-            if let Some(location) = https_location(&host, self.settings.https_port, path) {
-                return Some(Answer::Redirect(location));
-            }
-            if passage == Passage::OverTls {
-                return Some(Answer::Misdirected);
-            }
-        }
-        let attempts = route.target().map(|target| self.rotation.begin(target.pool_index));
-        context.route = Some(route);
-        if attempts.is_none() {
-            return Some(Answer::NoBackend);
-        }
-        context.attempts = attempts;
-        None
-    }
-
     fn attempt_failed(&self, context: &mut Context, error: &Error) {
         self.metrics.attempt_failed();
         context.in_flight = None;

@@ -1,12 +1,16 @@
 //! How a request reaches a backend.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use http::{HeaderValue, Version, header::CONTENT_TYPE, header::UPGRADE};
-use pingora_core::{protocols::l4::ext::TcpKeepalive, upstreams::peer::HttpPeer};
+use pingora_core::{connectors::L4Connect, protocols::l4::ext::TcpKeepalive, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use switchyard_proto::resource::BackendProtocol;
 
+use super::deadline::Connector;
 use crate::{balance::Attempt, snapshot::Service};
 
 /// An unused connection to a backend is closed after this time.
@@ -21,6 +25,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often it is asked.
 const KEEPALIVE_PROBES: usize = 4;
+
+/// Makes all connections to backends.
+static CONNECTOR: LazyLock<Arc<dyn L4Connect + Send + Sync>> = LazyLock::new(|| Arc::new(Connector));
 
 /// What kind of exchange a request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +49,14 @@ impl Exchange {
             Self::Grpc
         } else {
             Self::Plain
+        }
+    }
+
+    /// Whether it takes place over HTTP/2, on a connection that it shares with others.
+    pub(super) fn is_over_http2(self, protocol: BackendProtocol) -> bool {
+        match (protocol, self) {
+            (_, Self::WebSocket) | (BackendProtocol::Http1, _) | (BackendProtocol::Automatic, Self::Plain) => false,
+            (BackendProtocol::Http2, _) | (BackendProtocol::Automatic, Self::Grpc) => true,
         }
     }
 }
@@ -69,15 +84,13 @@ pub(super) fn peer(attempt: &Attempt, service: &Service, exchange: Exchange) -> 
         count: KEEPALIVE_PROBES,
         user_timeout: Duration::ZERO,
     });
+    options.custom_l4 = Some(CONNECTOR.clone());
     if exchange != Exchange::WebSocket {
-        // Pingora has one limit for both waits.
+        // Pingora has one limit for both waits. The deadline of the connection sees to the first one.
         options.read_timeout = Some(service.settings.timeouts.first_byte().max(service.settings.timeouts.idle()));
         options.write_timeout = Some(service.settings.timeouts.idle());
     }
-    let http2 = match (service.settings.protocol, exchange) {
-        (_, Exchange::WebSocket) | (BackendProtocol::Http1, _) | (BackendProtocol::Automatic, Exchange::Plain) => false,
-        (BackendProtocol::Http2, _) | (BackendProtocol::Automatic, Exchange::Grpc) => true,
-    };
+    let http2 = exchange.is_over_http2(service.settings.protocol);
     if http2 {
         options.set_http_version(2, 2);
         options.max_h2_streams = HTTP2_STREAMS_MAX;

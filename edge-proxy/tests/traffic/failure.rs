@@ -1,14 +1,11 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use switchyard_proto::resource::{BackendProtocol, Timeouts};
+use switchyard_proto::resource::BackendProtocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -90,23 +87,6 @@ async fn a_kept_connection_that_the_backend_closed_costs_no_request() {
         assert_eq!((response.status, response.body.as_str()), (200, "ok"));
         client.ready().await.unwrap();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_does_not_answer_gets_504() {
-    let silent = Origin::raw(|tcp| async move {
-        tokio::time::sleep(PATIENCE).await;
-        drop(tcp);
-    })
-    .await;
-    let soon = Duration::from_millis(200);
-    let mut impatient = service(BackendProtocol::Http1);
-    impatient.settings.timeouts = Timeouts::new(PATIENCE, soon, soon).unwrap();
-    let edge = Edge::start(|edit| {
-        shop(edit, &[silent.address]);
-        edit.put_service(impatient);
-    });
-    assert_eq!(edge.fetch("shop.example", "/").await.status, 504);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::json;
-use switchyard_proto::resource::{Backend, BackendState};
+use switchyard_proto::resource::{AcmeSettings, Backend, BackendState, CertificateSource, HookUrl, OnDemand};
 
 use crate::support::{Edge, Origin, Response, backend, domain, loopback, refusing, shop};
 
@@ -97,6 +97,11 @@ async fn plain_http_is_redirected_to_the_same_place() {
         shop(edit, &[origin.address]);
         edit.put_domain(redirected);
     });
+    // Whoever was sent to HTTPS before there is a certificate would find a failed handshake.
+    assert_eq!(edge.fetch("shop.example", "/").await.status, 200);
+    edge.certify("www.shop.example");
+    assert_eq!(edge.fetch("shop.example", "/").await.status, 200, "that one is for another name");
+    edge.certify("shop.example");
     let response = edge.fetch("Shop.example:8080", "/cart?id=1&x=%20").await;
     assert_eq!(response.status, 308);
     assert_eq!(response.header("location"), format!("https://shop.example:{}/cart?id=1&x=%20", edge.https.port()));
@@ -106,6 +111,21 @@ async fn plain_http_is_redirected_to_the_same_place() {
     let request = request.body(Full::default()).unwrap();
     let response = Response::read(edge.http1().await.send_request(request).await.unwrap()).await;
     assert_eq!((response.status, response.json("x-forwarded-proto")), (200, json!("https")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_on_demand_is_redirected_before_it_has_a_certificate() {
+    let origin = Origin::echo("a").await;
+    let mut sites = domain("*.sites.example", "a");
+    sites.settings.http_to_https = true;
+    sites.settings.certificate_source = CertificateSource::Acme;
+    let on_demand = OnDemand { hook: HookUrl::parse("http://127.0.0.1:9/ask").unwrap() };
+    sites.settings.acme = AcmeSettings::new(None, vec![], Some(on_demand)).unwrap();
+    let edge = Edge::start(|edit| {
+        shop(edit, &[origin.address]);
+        edit.put_domain(sites);
+    });
+    assert_eq!(edge.fetch("a.sites.example", "/").await.status, 308, "its certificate is ordered when somebody comes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

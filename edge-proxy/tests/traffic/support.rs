@@ -51,6 +51,11 @@ const WORKERS: usize = 3;
 /// What every await in these tests is given at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What backends of tests are given: each its own, so that none is taken for another.
+const CONNECT: Duration = Duration::from_secs(18);
+const FIRST_BYTE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(22);
+
 /// Three workers, as the program runs them.
 pub(crate) struct Edge {
     pub(crate) http: SocketAddr,
@@ -324,7 +329,7 @@ pub(crate) fn domain(host: &str, tag: &str) -> Domain {
 }
 
 pub(crate) fn service(protocol: BackendProtocol) -> Service {
-    let timeouts = Timeouts::new(PATIENCE, PATIENCE, PATIENCE).unwrap();
+    let timeouts = Timeouts::new(CONNECT, FIRST_BYTE, IDLE).unwrap();
     let service = resource::Service::new(ServiceId::parse("shop").unwrap());
     Service::new(resource::Service { protocol, timeouts, ..service }).unwrap()
 }

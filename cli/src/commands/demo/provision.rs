@@ -72,7 +72,8 @@ async fn create_backend(client: &Client, origin: &Origin) -> Result<(), Failure>
         Ok(_) => Ok(()),
         Err(status) if status.code() == Code::AlreadyExists => {
             let update_mask = Some(FieldMask { paths: vec!["address".to_owned()] });
-            let request = UpdateBackendRequest { backend: Some(backend), update_mask, validate_only: false };
+            let backend = Some(backend);
+            let request = UpdateBackendRequest { backend, update_mask, ..UpdateBackendRequest::default() };
             client.backends().update_backend(request).await?;
             Ok(())
         }

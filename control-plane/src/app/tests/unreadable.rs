@@ -4,7 +4,7 @@ use switchyard_proto::vocab::ServiceId;
 
 use super::{Running, actor, domain, host, join, roles, ticket_keys};
 use crate::{
-    app::{AppError, Mode, PageRequest, backend, service, unreadable},
+    app::{AppError, Force, Mode, PageRequest, backend, service, unreadable},
     model::{Certificate, CertificateSource, HistoryFilter, ObjectKey, Service, TicketKeyRole, rules::BrokenRule},
     store::fixture::Fixture,
 };
@@ -92,7 +92,7 @@ async fn what_something_refers_to_stays_and_what_always_exists_is_made_anew() {
 
         domain::delete(&running.app, &actor(), &host("shop.example"), None, Mode::Commit).await.unwrap();
         let backend = super::backend("shop-1", "a").id;
-        backend::delete(&running.app, &actor(), &backend, None, Mode::Commit).await.unwrap();
+        backend::delete(&running.app, &actor(), &backend, None, Force::Yes, Mode::Commit).await.unwrap();
         delete(&running, DEFAULT, Mode::Commit).await.unwrap();
         let made = service::get(&running.app, &actor(), &ServiceId::default_service()).unwrap();
         assert_eq!(made.value, Service::new(ServiceId::default_service()));

@@ -255,3 +255,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_change_concerns_the_edges_that_see_it_and_those_that_saw_it() {
+    let mut state = State::default();
+    let mut apply = |change: Change| {
+        let head = state.revision().next();
+        state.apply(changes(&change, head));
+        (state.clone(), head)
+    };
+    apply(Change::Relabel(0, 0));
+    apply(Change::Relabel(1, 1));
+    let (unused, at) = apply(Change::Service(0));
+    let service = [ResourceKey::service(&service_id(0))].into();
+    let domain = [ResourceKey::domain(&host(0))].into();
+    assert!(
+        !unused.concerns(&labels(0), &service, at) && !unused.concerns(&labels(1), &service, at),
+        "no domain uses it"
+    );
+
+    let (shown, at) = apply(Change::Domain(0, 0, 1));
+    assert!(!shown.concerns(&labels(0), &domain, at), "it asks for other labels");
+    assert!(
+        shown.concerns(&labels(1), &domain, at) && shown.concerns(&labels(1), &service, at),
+        "both came into sight"
+    );
+    let (gone, at) = apply(Change::RemoveDomain(0));
+    assert!(gone.concerns(&labels(1), &domain, at) && !gone.concerns(&labels(0), &domain, at));
+    assert!(!gone.concerns(&labels(1), &[ResourceKey::backend(&backend_id(0))].into(), at));
+
+    // After a restart it is not known any more who saw what was removed.
+    let mut anew = State::default();
+    let put = [0, 1].map(|number| changes(&Change::Relabel(number, number), at).put).concat();
+    let removed = vec![(ResourceKey::domain(&host(0)).into(), at)];
+    anew.apply(Changes { head: at, whole: true, put, removed, ..Changes::default() });
+    assert!(anew.concerns(&labels(0), &domain, at) && anew.concerns(&labels(1), &domain, at));
+}

@@ -9,7 +9,7 @@ use switchyard_proto::{
 use super::{Violations, timestamp};
 use crate::{
     app::AppError,
-    fleet::{Edge, Online, Persistence, Progress, Rejections},
+    fleet::{Edge, Online, Persistence, Progress, Rejections, Standing},
     model::{Enrolment, RejectionRecord, Stored, Timestamp},
 };
 
@@ -21,8 +21,16 @@ pub(in crate::grpc) fn message(
     enrolment: Option<&Stored<Enrolment>>,
     now: Timestamp,
 ) -> wire::Edge {
-    let Edge { version, acknowledged_revision, acknowledged_at, last_contact_at, rejections, persistence, online } =
-        edge;
+    let Edge {
+        version,
+        acknowledged_revision,
+        acknowledged_at,
+        last_contact_at,
+        rejections,
+        persistence,
+        online,
+        absence: _,
+    } = edge;
     let state = if online.is_some() { wire::EdgeState::Connected } else { wire::EdgeState::Offline };
     let (peer_address, deltas_sent, snapshots_sent) = match online {
         Some(Online { peer, deltas_sent, snapshots_sent, .. }) => (peer.to_string(), *deltas_sent, *snapshots_sent),
@@ -67,18 +75,21 @@ pub(in crate::grpc) fn labels(labels: &Labels) -> BTreeMap<String, String> {
 }
 
 /// How far an edge is, as a message.
-pub(in crate::grpc) fn progress(id: &EdgeId, progress: Progress) -> wire::EdgeProgress {
+pub(in crate::grpc) fn progress(id: &EdgeId, standing: Standing) -> wire::EdgeProgress {
+    let Standing { progress, required } = standing;
     let (state, Rejections { named, total }) = match progress {
         Progress::Pending => (wire::ProgressState::Pending, Rejections::default()),
         Progress::Live => (wire::ProgressState::Live, Rejections::default()),
         Progress::Rejected(rejections) => (wire::ProgressState::Rejected, rejections),
         Progress::Offline => (wire::ProgressState::Offline, Rejections::default()),
+        Progress::Gone => (wire::ProgressState::Gone, Rejections::default()),
     };
     wire::EdgeProgress {
         edge: id.to_resource_name(),
         state: state.into(),
         rejections: named.iter().map(rejection).collect(),
         rejections_total: total,
+        required,
     }
 }
 

@@ -21,7 +21,7 @@ use switchyard_proto::vocab::Revision;
 
 use self::violations::Violations;
 use crate::{
-    app::{AppError, Mode},
+    app::{AppError, Force, Mode},
     model::Timestamp,
 };
 
@@ -52,6 +52,11 @@ pub(super) fn parse_etag(etag: &str) -> Option<Revision> {
 /// Whether a request is only to be checked.
 pub(super) fn mode(validate_only: bool) -> Mode {
     if validate_only { Mode::ValidateOnly } else { Mode::Commit }
+}
+
+/// Whether a change is made that leaves domains without something.
+pub(super) fn force(force: bool) -> Force {
+    if force { Force::Yes } else { Force::No }
 }
 
 /// What a request says of one resource: its name.

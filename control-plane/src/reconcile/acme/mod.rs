@@ -63,6 +63,7 @@ impl Acme {
 
     /// Works for as long as the lease is held; dropped, all work ends.
     pub async fn run(&self, lease: Lease) {
+        self.edges.first().await;
         let mut tasks: JoinSet<HostPattern> = JoinSet::new();
         let mut busy: HashMap<tokio::task::Id, HostPattern> = HashMap::new();
         let mut revisions = self.app.feed.subscribe();
