@@ -79,7 +79,7 @@ async fn nobody_gets_at_the_api_who_may_not() -> Result<()> {
     log.refused("a guess", list(&Api::new(place, "sy_guess")?).await, &[Code::Unauthenticated], unknown).await?;
 
     let viewer = Api::new(place, &token(&admin, of("viewer", Role::Viewer)).await?)?;
-    let role = "the role of the token does not reach";
+    let role = "its role or scope does not suffice";
     log.refused("a wrong role", viewer.switch_domain(HOST, "b").await, &[Code::PermissionDenied], role).await?;
     let operator = Api::new(place, &token(&admin, of("operator", Role::Operator)).await?)?;
     let tokens = operator.tokens.clone().list_tokens(ListTokensRequest::default()).await;
@@ -152,7 +152,7 @@ async fn nobody_joins_or_stays_in_the_fleet_who_may_not() -> Result<()> {
     let key = KeyPair::generate()?;
     let asked = request(CertificateParams::default(), &key)?;
     let copied = Member::join_with(place, &invitation, "edge-2", key, asked);
-    let used = "somebody who wanted to join was refused";
+    let used = "an edge that does not belong to the fleet";
     log.refused("a join token used twice", copied.await?, &[Code::Unauthenticated], used).await?;
 
     // Nothing is sent to who cannot prove to be what the token says: the control plane sees a handshake that ends.
@@ -176,7 +176,7 @@ async fn nobody_joins_or_stays_in_the_fleet_who_may_not() -> Result<()> {
 
     api.delete_edge("edge-1").await?;
     let removed = member.renew(place).await?;
-    let line = "an edge that wanted another certificate was refused";
+    let line = "an edge that does not belong to the fleet";
     log.refused("a removed edge", removed, &[Code::PermissionDenied], line).await?;
     let history = fleet.cli().json(&["audit", "edges/edge-1"]).await?.to_string();
     ensure!(history.contains("DOOR_FLEET") && history.contains("DELETED"), "who joined and was removed: {history}");

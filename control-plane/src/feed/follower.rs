@@ -349,6 +349,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_feed_is_followed_as_long_as_the_last_reading_is_recent_and_good() {
+        let fixture = Fixture::new().await;
+        let (follower, feed, now) = (fixture.follower(), &fixture.feed, Instant::now());
+        assert!(!feed.is_followed(now, LONG), "nothing was read yet");
+        follower.catch_up().await.unwrap();
+        assert!(feed.is_followed(now, LONG) && !feed.is_followed(now + 10 * LONG, LONG));
+        fixture.database.execute("ALTER TABLE revision RENAME TO elsewhere").await;
+        follower.catch_up().await.unwrap_err();
+        assert!(!feed.is_followed(now, LONG));
+    }
+
+    #[tokio::test]
     async fn an_outage_of_the_database_leaves_the_feed_as_it_was_and_is_made_up_for() {
         let fixture = Fixture::new().await;
         let ending = CancellationToken::new();
