@@ -28,7 +28,7 @@ pub(crate) struct Wish {
     /// A context.
     pub(crate) context: Option<String>,
     /// A file with a token.
-    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<(PathBuf, Origin)>,
     /// The data directory of a control plane on this machine.
     pub(crate) data_dir: Option<(PathBuf, Origin)>,
 }
@@ -121,13 +121,21 @@ impl Login {
 }
 
 /// The token that is named: by a file, or else by the environment.
-pub(crate) fn given(file: Option<PathBuf>) -> Result<Option<Token>, Failure> {
+pub(crate) fn given(file: Option<(PathBuf, Origin)>) -> Result<Option<Token>, Failure> {
     match file {
-        Some(path) => read(&path).map(Some).map_err(|error| Failure::File { path, reason: error.to_string() }),
+        Some((path, origin)) => {
+            let unreadable = |error| Failure::File { path: path.clone(), reason: format!("{error} ({origin})") };
+            read(&path).map(Some).map_err(unreadable)
+        }
         None => Ok(env::var(TOKEN_VARIABLE)
             .ok()
             .map(|secret| Token { secret: secret.trim().to_owned(), found: TOKEN_VARIABLE.to_owned() })),
     }
+}
+
+/// The token in a file.
+pub(crate) fn in_file(path: &Path) -> Result<Token, Failure> {
+    read(path).map_err(|error| Failure::File { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// The first token of the control plane with this data directory.

@@ -366,3 +366,40 @@ pub enum StartError {
     #[error("the system gives no threads or signals: {0}")]
     Runtime(#[source] io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use switchyard_process::TaskEnded;
+
+    use super::*;
+    use crate::proxy::AccessLog;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_edge_of_which_a_task_exits_ends_with_a_failure() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings {
+            upstream: None,
+            name: Some(EdgeId::parse("edge-1").unwrap()),
+            state_dir: dir.path().to_owned(),
+            store_key_file: None,
+            http: any,
+            https: any,
+            admin: any,
+            workers: 2,
+            trusted_networks: Vec::new(),
+            dns_server: Some("127.0.0.1:9".parse().unwrap()),
+            drain_timeout: Duration::ZERO,
+            access_log: AccessLog::Off,
+            origins: switchyard_process::Origins::default(),
+        };
+        let edge = Edge::start(settings).await.unwrap();
+        edge.tasks.spawn("breaks", async {});
+        let ended = edge.tasks.wait(Signals::catch().unwrap(), &Log::default()).await;
+        assert_eq!(ended, Err(TaskEnded { task: "breaks" }));
+        edge.end(Duration::ZERO).await;
+        let failure = switchyard_process::Failure::from(RunError::<StartError>::from(ended.unwrap_err()));
+        assert_eq!(failure.code(), 1);
+    }
+}

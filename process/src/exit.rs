@@ -15,6 +15,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The exit code of the program.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
     /// The settings are wrong: starting again with the same ones does not help.
     pub fn settings(error: &(dyn Error + 'static)) -> Self {
         Self { code: 2, text: chain(error) }

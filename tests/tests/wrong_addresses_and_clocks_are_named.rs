@@ -36,6 +36,8 @@ async fn the_command_line_names_the_token_that_it_lacks_or_that_is_refused() -> 
         wrong.code == 1 && wrong.stderr.contains(&file) && wrong.stderr.contains("--control-plane-data-dir"),
         "{wrong:?}"
     );
+    let unreadable = cli.clone().with_token_file("/nowhere".into()).run(&["domain", "list"]).await?;
+    ensure!(unreadable.code == 1 && unreadable.stderr.contains("(SWITCHYARD_TOKEN_FILE)"), "{unreadable:?}");
     let refused = cli.with_token("sy_wrong").run(&["domain", "list"]).await?;
     ensure!(refused.code == 1 && refused.stderr.contains("the token of SWITCHYARD_TOKEN"), "{refused:?}");
     Ok(())

@@ -5,6 +5,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use switchyard_process::Origin;
 use switchyard_proto::v1::{GetCurrentTokenRequest, Token};
 
 use crate::{
@@ -51,7 +52,11 @@ pub(crate) enum Command {
 }
 
 /// Tries a token, and keeps it. It comes from `token_file`, the environment, a prompt or the standard input.
-pub(super) async fn login(output: &Output, args: LoginArgs, token_file: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(super) async fn login(
+    output: &Output,
+    args: LoginArgs,
+    token_file: Option<(PathBuf, Origin)>,
+) -> Result<Outcome, Failure> {
     let LoginArgs { address, name, ca_file } = args;
     let token = match login::given(token_file)? {
         Some(token) => token,

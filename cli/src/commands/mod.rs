@@ -48,7 +48,7 @@ pub(crate) async fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure>
     let wish = Wish {
         control_plane: control_plane.map(|address| (address, origins.of("control_plane"))),
         context,
-        token_file,
+        token_file: token_file.map(|path| (path, origins.of("token_file"))),
         data_dir: control_plane_data_dir.map(|path| (path, origins.of("control_plane_data_dir"))),
     };
     match command {

@@ -146,9 +146,9 @@ async fn serve(output: &Output, args: &DemoArgs, data_dir: &Path, programs: &mut
     let (admin, fleet) = (ready[0], ready[1]);
     let address = Address::from(reachable(admin));
     let token_file = data_dir.join("admin-token");
-    let token = login::given(Some(token_file.clone()))?;
-    let context = token.as_ref().and_then(|token| KeptContext::keep(&address, token));
-    let client = Client::connect(&Login::new(address, token, None)).await?;
+    let token = login::in_file(&token_file)?;
+    let context = KeptContext::keep(&address, &token);
+    let client = Client::connect(&Login::new(address, Some(token), None)).await?;
     let join_token = provision::join_token(&client).await?;
     let edge = programs.edge.insert(Program::start(EDGE_PROXY, data_dir, |command| {
         command.args(["--control-plane", &format!("https://{}", reachable(fleet)), "--name", "demo"]);
