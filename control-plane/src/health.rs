@@ -10,7 +10,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{feed::Feed, store::Store};
+use crate::{
+    feed::Feed,
+    store::{Store, StoreError},
+};
 
 /// How often it is looked whether the database is followed.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -32,6 +35,8 @@ pub enum Health {
     NotFollowing,
     /// Nothing can be changed: the database cannot be written.
     NotWriting,
+    /// Nothing can be changed: there is no room for it.
+    NoSpace,
 }
 
 impl Health {
@@ -41,6 +46,7 @@ impl Health {
             Self::Serving => None,
             Self::NotFollowing => Some("the database cannot be read"),
             Self::NotWriting => Some("the database cannot be written"),
+            Self::NoSpace => Some("the database cannot be written: no space left on device"),
         }
     }
 }
@@ -73,39 +79,35 @@ impl HealthMonitor {
     }
 
     async fn watch(&self) {
-        let is_writable = watch::Sender::new(true);
+        let written = watch::Sender::new(Health::Serving);
         let writes = async {
             loop {
-                let pause = if *is_writable.borrow() { WRITE_INTERVAL } else { WRITE_RETRY_INTERVAL };
+                let pause = if *written.borrow() == Health::Serving { WRITE_INTERVAL } else { WRITE_RETRY_INTERVAL };
                 sleep(pause).await;
-                is_writable.send_replace(self.write().await);
+                written.send_replace(self.write().await);
             }
         };
         let health = async {
             loop {
-                let health = match (self.feed.is_followed(Instant::now(), LAG_MAX), *is_writable.borrow()) {
-                    (false, _) => Health::NotFollowing,
-                    (true, false) => Health::NotWriting,
-                    (true, true) => Health::Serving,
-                };
-                self.publish(health);
+                let is_followed = self.feed.is_followed(Instant::now(), LAG_MAX);
+                self.publish(if is_followed { *written.borrow() } else { Health::NotFollowing });
                 sleep(INTERVAL).await;
             }
         };
         tokio::join!(writes, health);
     }
 
-    /// Whether the database can be written.
-    async fn write(&self) -> bool {
+    /// Writes to the database; what that says of the health.
+    async fn write(&self) -> Health {
         match timeout(WRITE_TIMEOUT, self.store.check_write()).await {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => Health::Serving,
             Ok(Err(error)) => {
                 warn!(error = chain(&error), "the database cannot be written");
-                false
+                if matches!(error, StoreError::NoSpace(_)) { Health::NoSpace } else { Health::NotWriting }
             }
             Err(_) => {
                 warn!(timeout = ?WRITE_TIMEOUT, "the database cannot be written: it does not answer in time");
-                false
+                Health::NotWriting
             }
         }
     }

@@ -37,7 +37,7 @@ use crate::{
         tickets::{self, Tickets},
     },
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
-    store::{self, Store, StoreError},
+    store::{self, Claim, Store, StoreError},
 };
 
 /// The file in the data directory that holds the first token of the API.
@@ -57,7 +57,7 @@ pub async fn run(settings: Settings, log: &Log) -> Result<(), RunError<StartErro
     let signals = Signals::catch().map_err(StartError::Signals).map_err(RunError::Start)?;
     let data_dir = settings.data_dir.clone();
     let server = Server::start(settings).await.map_err(RunError::Start)?;
-    let Server { admin, fleet, revision, tasks, store: _ } = &server;
+    let Server { admin, fleet, revision, tasks, store: _, _claim: _ } = &server;
     info!(%admin, %fleet, data_dir = %data_dir.display(), revision = revision.0, "ready");
     let ended = tasks.wait(signals, log).await;
     server.end().await;
@@ -75,6 +75,8 @@ pub struct Server {
     pub revision: Revision,
     tasks: Tasks,
     store: Arc<dyn Store>,
+    /// Given back when all has ended.
+    _claim: Claim,
 }
 
 impl Server {
@@ -125,6 +127,7 @@ impl Server {
         let admin_certificate = admin_tls.map(read_certificate).transpose().map_err(certificate_files)?;
         let unwritable = |path, error| StartError::DataDir { path, origin: origins.of("data_dir"), error };
         files::create_private_dir(&data_dir).map_err(|error| unwritable(data_dir.clone(), error))?;
+        let claim = store::claim(&database).map_err(|error| StartError::open(error, &origins))?;
         let sealer = load_sealer(master_key, &previous_master_keys, &origins)?;
         let store = store::open(&database, sealer).await.map_err(|error| StartError::open(error, &origins))?;
         let Foundation { fleet_ca, internal_ca, page_tokens } =
@@ -203,7 +206,7 @@ impl Server {
         tasks.spawn("admin listener", accept);
         let api = grpc::Api { app, authenticator, tracker, metrics, health };
         tasks.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
-        Ok(Self { admin, fleet, revision, tasks, store })
+        Ok(Self { admin, fleet, revision, tasks, store, _claim: claim })
     }
 
     /// Tells everything to end, and waits for it, but not for ever.
@@ -390,6 +393,10 @@ fn advice(error: &StoreError) -> &'static str {
     match error {
         StoreError::WrongMasterKey => {
             "give the key that the database was created with, by --master-key-file or SWITCHYARD_CONTROL_PLANE_MASTER_KEY"
+        }
+        StoreError::NoSpace(_) => "make room on its disk",
+        StoreError::InUse { .. } => {
+            "end that one first, or give this one a data directory of its own; several control planes run on one Postgres"
         }
         StoreError::Unavailable(_) | StoreError::Open { .. } | StoreError::LeaseLost => {
             "check that it runs and that --database names it"

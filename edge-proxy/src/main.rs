@@ -16,8 +16,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const QUIET: &str = "pingora_core=off,pingora_proxy=off,hickory_proto=error,hickory_resolver=error";
 
 fn main() -> ExitCode {
-    // Huge pages would make some 10 MiB more of what is used here and there. If it cannot be said, it is only that.
-    let _ = nix::sys::prctl::set_thp_disable(true);
     // Before Pingora, which takes another provider when there is none.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

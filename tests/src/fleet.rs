@@ -144,14 +144,39 @@ pub struct ControlPlane {
     pub data_dir: PathBuf,
     database: Database,
     keys: Option<Keys>,
+    disk: Option<Disk>,
     arguments: Vec<String>,
     process: Option<Process>,
+}
+
+/// A disk of its own, which only its process sees: a file system in memory, in a mount namespace.
+struct Disk {
+    dir: PathBuf,
+    bytes: usize,
 }
 
 /// The master key of a control plane, where it is not the usual.
 struct Keys {
     master: PathBuf,
     previous: Option<PathBuf>,
+}
+
+impl Disk {
+    /// A command that runs another one with the disk mounted, by the same process.
+    fn around(&self, inner: &Command) -> Command {
+        let inner = inner.as_std();
+        let mut command = Command::new("unshare");
+        let mount = format!(r#"mount -t tmpfs -o size={} tmpfs "$0" && exec "$@""#, self.bytes);
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]).arg(&self.dir);
+        command.arg(inner.get_program()).args(inner.get_args());
+        for (variable, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+        command
+    }
 }
 
 impl ControlPlane {
@@ -163,9 +188,23 @@ impl ControlPlane {
             data_dir: dir.join("control-plane"),
             database,
             keys: None,
+            disk: None,
             arguments,
             process: None,
         })
+    }
+
+    /// Keeps its database, which is SQLite, on a disk of this size; it is gone with the process.
+    pub fn set_disk(&mut self, dir: PathBuf, bytes: usize) {
+        self.arguments.extend(["--database".to_owned(), format!("sqlite:{}", dir.join("switchyard.db").display())]);
+        self.disk = Some(Disk { dir, bytes });
+    }
+
+    /// A path on its own disk, as others may use it.
+    pub fn on_disk(&self, name: &str) -> Result<PathBuf> {
+        let dir = &self.disk.as_ref().context("it has a disk of its own")?.dir;
+        let root = PathBuf::from(format!("/proc/{}/root", self.process()?.id()?));
+        Ok(root.join(dir.strip_prefix("/").context("an absolute path")?).join(name))
     }
 
     /// The file that its master key is in.
@@ -225,7 +264,10 @@ impl ControlPlane {
             }
             None => {}
         }
-        Ok(command)
+        Ok(match &self.disk {
+            Some(disk) => disk.around(&command),
+            None => command,
+        })
     }
 
     /// Ends it without any chance to tidy up.

@@ -21,7 +21,7 @@ pub(super) async fn report(reporter: HealthReporter, mut health: watch::Receiver
     loop {
         let status = match *health.borrow_and_update() {
             Health::Serving => ServingStatus::Serving,
-            Health::NotFollowing | Health::NotWriting => ServingStatus::NotServing,
+            Health::NotFollowing | Health::NotWriting | Health::NoSpace => ServingStatus::NotServing,
         };
         set(status).await;
         tokio::select! {

@@ -67,6 +67,10 @@ pub(super) fn status(error: AppError, resource: Option<&str>) -> Status {
             warn!(error = chain(&error), "a call failed: the database is not read");
             return Status::unavailable("the database does not answer; try again");
         }
+        AppError::Store(store @ StoreError::NoSpace(_)) => {
+            warn!(error = chain(store), "a call failed: the database is full");
+            return Status::unavailable(format!("{store}; nothing was changed"));
+        }
         AppError::Store(store) if store.is_unavailable() => {
             warn!(error = chain(store), "a call failed: the database does not answer");
             return Status::unavailable("the database does not answer; try again");

@@ -9,6 +9,15 @@ pub enum StoreError {
     /// It does not answer, or not in time. Of a commit it is then not known whether it was made.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// There is no room for what is to be written.
+    #[error("the database cannot be written: no space left on device")]
+    NoSpace(#[source] sqlx::Error),
+    /// Another control plane runs on the file.
+    #[error("another control plane runs on {place}")]
+    InUse {
+        /// The file.
+        place: String,
+    },
     /// It cannot be opened.
     #[error("open the database at {place}")]
     Open {
@@ -80,7 +89,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again later may help.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Open { .. })
+        matches!(self, Self::Unavailable(_) | Self::NoSpace(_) | Self::Open { .. })
     }
 
     /// Whether a row is there and cannot be read: it makes no sense, does not open, or is of a newer version. No other row is worse for it.
@@ -89,6 +98,8 @@ impl StoreError {
             Self::Inconsistent { .. } | Self::Unreadable { .. } | Self::Unseal(_) => true,
             Self::Statement(error) => matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)),
             Self::Unavailable(_)
+            | Self::NoSpace(_)
+            | Self::InUse { .. }
             | Self::Open { .. }
             | Self::Migrate(_)
             | Self::DanglingReference(_)
@@ -120,10 +131,16 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(error),
             sqlx::Error::Database(database) if database.is_foreign_key_violation() => Self::DanglingReference(error),
+            sqlx::Error::Database(database) if is_no_space(database.code().as_deref()) => Self::NoSpace(error),
             sqlx::Error::Database(database) if is_transient(database.code().as_deref()) => Self::Unavailable(error),
             _ => Self::Statement(error),
         }
     }
+}
+
+/// Whether a database's error code says that the disk is full: SQLite's FULL, and SQLSTATE 53100.
+fn is_no_space(code: Option<&str>) -> bool {
+    matches!(code, Some("13" | "53100"))
 }
 
 /// Whether a database's error code says that it cannot serve now.
@@ -131,10 +148,10 @@ fn is_transient(code: Option<&str>) -> bool {
     let Some(code) = code else { return false };
     // SQLSTATE classes: connection exception, no such database, no such user, insufficient resources, operator
     // intervention, system error, and transaction rollback; and two codes: a server that only reads (as during a
-    // failover), and a lock that is not to be had. SQLite's primary codes (the low byte): BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+    // failover), and a lock that is not to be had. SQLite's primary codes (the low byte): BUSY, LOCKED, IOERR, CANTOPEN.
     let sqlstate = code.len() == 5
         && (["08", "3D", "28", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class))
             || ["25006", "55P03"].contains(&code));
-    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
+    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 14));
     sqlstate || sqlite
 }

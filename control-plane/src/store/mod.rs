@@ -72,6 +72,25 @@ impl fmt::Debug for Location {
     }
 }
 
+/// Says that this process is the control plane of a database, for as long as the claim is there.
+#[derive(Debug)]
+pub struct Claim {
+    _sqlite: Option<sqlite::Claim>,
+}
+
+/// Claims a database that can have one control plane. Several may run on one Postgres.
+///
+/// # Errors
+///
+/// Another process has claimed the file, or it cannot be claimed.
+pub fn claim(location: &Location) -> Result<Claim, StoreError> {
+    let sqlite = match location {
+        Location::Sqlite(path) => Some(sqlite::claim(path)?),
+        Location::Postgres(_) => None,
+    };
+    Ok(Claim { _sqlite: sqlite })
+}
+
 /// Opens a database and brings its tables up to date.
 ///
 /// # Errors

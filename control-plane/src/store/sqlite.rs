@@ -1,7 +1,7 @@
 //! SQLite: one file, one writer at a time, readers beside it (write-ahead log).
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, File, Permissions, TryLockError},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -10,10 +10,10 @@ use std::{
 };
 
 use sqlx::{
+    Connection, SqliteConnection,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-
 use tracing::info;
 
 use super::{StoreError, wakeup::Wakeup};
@@ -71,6 +71,7 @@ pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlSto
     let pool = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| Box::pin(has_no_transaction(connection)))
         .connect_with(options)
         .await
         .map_err(failed)?;
@@ -81,7 +82,7 @@ pub(super) async fn open(path: &Path, sealer: Arc<Sealer>) -> Result<sql::SqlSto
 /// Sees to it that only its owner may use the file, wherever it is: that it is created so, and that it is so from now on. What SQLite
 /// makes beside it has the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         created => return created.map(drop),
     }
@@ -100,6 +101,35 @@ fn make_private(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a connection can be used again. SQLite rolls a transaction back by itself when the disk is full; rolling it back again then
+/// fails, and a connection that believes to be in a transaction would refuse to begin another for ever.
+async fn has_no_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A rollback that was begun by dropping a transaction is done before the answer.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+/// What keeps other control planes away from a file: they would not learn of each other's changes.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Locked for as long as it is open, and so no longer than the process lives.
+    _file: File,
+}
+
+/// Claims a database for this process.
+pub(super) fn claim(database: &Path) -> Result<Claim, StoreError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let unusable =
+        |error| StoreError::Open { place: Path::new(&path).display().to_string(), error: sqlx::Error::Io(error) };
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Claim { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { place: database.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
 }
 
 #[cfg(test)]
