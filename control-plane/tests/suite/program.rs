@@ -17,6 +17,12 @@ use tokio::{
 
 use crate::support::{channel, domain, within};
 
+/// Writes a file that only its owner may read, as keys have to be.
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 /// The running program.
 struct Program {
     child: Child,
@@ -189,7 +195,7 @@ async fn a_bad_start_says_in_one_line_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
-        fs::write(&path, text).unwrap();
+        write_private(&path, text);
         path.to_str().unwrap().to_owned()
     };
     let (data_dir, key) = (dir.path().join("data"), file("key", &"0f".repeat(32)));
@@ -235,7 +241,7 @@ async fn another_master_key_is_refused() {
     program.ready().await;
     program.terminate().await;
     let key = dir.path().join("other-key");
-    fs::write(&key, "0f".repeat(32)).unwrap();
+    write_private(&key, &"0f".repeat(32));
     let said = failure(1, dir.path(), &["--master-key-file", key.to_str().unwrap()]).await;
     assert!(said.contains("another master key"), "{said}");
 }

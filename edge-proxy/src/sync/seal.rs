@@ -132,6 +132,10 @@ mod tests {
         let given = directory.path().join("given");
         assert_eq!(StoreKey::load(Some(&given), directory.path()).unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::write(&given, "short").unwrap();
+        let set = |mode| fs::set_permissions(&given, fs::Permissions::from_mode(mode)).unwrap();
+        set(0o640);
+        assert_eq!(StoreKey::load(Some(&given), directory.path()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        set(0o600);
         assert_eq!(StoreKey::load(Some(&given), directory.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
         fs::write(&given, "0f".repeat(32)).unwrap();
         assert!(StoreKey::load(Some(&given), directory.path()).is_ok());
