@@ -10,9 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use tracing::error;
+use tracing::{Dispatch, error};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    EnvFilter,
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
@@ -72,21 +72,27 @@ pub fn init(args: &LogArgs, quiet: &str) -> Result<Log, LogError> {
         Some(path) => Output::append(path).map_err(|error| LogError::File { path: path.clone(), error })?,
     };
     let log = Log(Arc::new(output));
-    let layer: Box<dyn Layer<Registry> + Send + Sync> = match log_format {
-        LogFormat::Json => JsonLayer::new(log.0.clone()).boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .with_ansi(log_file.is_none() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .with_writer(log.0.clone())
-            .boxed(),
-    };
+    let is_terminal = log_file.is_none() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::new(log_level.directives(quiet));
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    subscriber(log.0.clone(), *log_format, filter, is_terminal).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("a value that is no text");
         error!(target: "panic", location, error = text, "a thread panicked");
     }));
     Ok(log)
+}
+
+/// The filter is for the whole subscriber. As one of the layer, it would lose the record after each question whether another one is
+/// enabled, which sqlx asks for every statement (the answer stays in the state of the layer's filter).
+fn subscriber(output: Arc<Output>, format: LogFormat, filter: EnvFilter, colours: bool) -> Dispatch {
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Json => registry.with(JsonLayer::new(output)).into(),
+        LogFormat::Text => {
+            registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(output)).into()
+        }
+    }
 }
 
 /// Writes why the program exits into the log, if that is not where it is said anyway.
@@ -110,4 +116,32 @@ pub enum LogError {
     /// The process has a subscriber already.
     #[error(transparent)]
     Taken(#[from] TryInitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tracing::{
+        dispatcher::{get_default, with_default},
+        info_span, warn,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_record_after_a_question_whether_another_is_enabled_is_not_lost() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let output = Arc::new(Output::append(file.path()).unwrap());
+            with_default(&subscriber(output, format, EnvFilter::new("info,noise=off"), false), || {
+                // As sqlx asks: not by a macro, which knows the answer for each place in the code.
+                let span = info_span!(target: "noise", "asked");
+                let metadata = span.metadata().unwrap();
+                assert!(!get_default(|dispatch| dispatch.enabled(metadata)));
+                warn!("kept");
+            });
+            assert!(fs::read_to_string(file.path()).unwrap().contains("kept"), "{format:?}");
+        }
+    }
 }
