@@ -33,12 +33,12 @@ use crate::{
     identity::{self, Identity},
     listen::{self, BindError, Drain, EdgeService, Handshakes, MissingCertificates, Sockets},
     on_demand::OnDemand,
+    peer_auth::{self, UnreadableAuthorities},
     proxy::{self, Worker},
     resolve::Resolver,
     snapshot::{LiveSnapshot, Snapshot},
     sync::{Applier, Client, ClientSettings, Membership, Standing, StoreError, StoreKey, SyncMetrics},
     tls::{self, TlsError},
-    verify::{self, UnreadableAuthorities},
 };
 
 /// Threads for everything that is not traffic.
@@ -134,7 +134,7 @@ impl Edge {
             access_log: settings.access_log,
             https_port: https_address.port(),
         });
-        if verify::system_authorities()? == 0 {
+        if peer_auth::system_authorities()? == 0 {
             info!("the system trusts no CA: backends are verified only by the CAs that their service names");
         }
         let (on_demand, questions) = OnDemand::new(live.clone());

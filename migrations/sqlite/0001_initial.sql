@@ -58,7 +58,7 @@ CREATE TABLE change (
     document BLOB,
     purged TEXT,
     actor TEXT NOT NULL,
-    door TEXT NOT NULL,
+    origin TEXT NOT NULL,
     address TEXT,
     method TEXT,
     changed_at INTEGER NOT NULL,

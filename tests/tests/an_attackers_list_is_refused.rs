@@ -179,7 +179,7 @@ async fn nobody_joins_or_stays_in_the_fleet_who_may_not() -> Result<()> {
     let line = "an edge that does not belong to the fleet";
     log.refused("a removed edge", removed, &[Code::PermissionDenied], line).await?;
     let history = fleet.cli().json(&["audit", "edges/edge-1"]).await?.to_string();
-    ensure!(history.contains("DOOR_FLEET") && history.contains("DELETED"), "who joined and was removed: {history}");
+    ensure!(history.contains("ORIGIN_FLEET") && history.contains("DELETED"), "who joined and was removed: {history}");
     Ok(())
 }
 

@@ -78,7 +78,7 @@ on_both_databases! {
         let listed = edges["edges"].as_array().context("edges")?;
         ensure!(listed.len() == 2 && listed[0]["labels"]["region"] == "eu", "they are there before they connect: {edges}");
         let history = cli.json(&["audit", "edges/edge-1"]).await?;
-        ensure!(history["changes"][0]["door"] == "DOOR_FLEET", "who joined is in the history: {history}");
+        ensure!(history["changes"][0]["origin"] == "ORIGIN_FLEET", "who joined is in the history: {history}");
         let told = cli.json(&["audit"]).await?.to_string();
         ensure!(!told.contains(&revoked.secret), "secrets are not");
         Ok(())

@@ -69,7 +69,7 @@ impl Show for Change {
             self.revision.to_string(),
             age(self.change_time.as_ref(), now),
             self.actor.clone(),
-            self.origin(),
+            self.came_from(),
             or_dash(&self.method),
             self.resource.clone(),
             self.summary(),
@@ -78,16 +78,16 @@ impl Show for Change {
 }
 
 /// What people read of a change.
-trait Told {
+trait Summary {
     /// Where it came from.
-    fn origin(&self) -> String;
+    fn came_from(&self) -> String;
     /// What it did.
     fn summary(&self) -> String;
 }
 
-impl Told for Change {
-    fn origin(&self) -> String {
-        if self.address.is_empty() { word(self.door().as_str_name(), "DOOR_") } else { self.address.clone() }
+impl Summary for Change {
+    fn came_from(&self) -> String {
+        if self.address.is_empty() { word(self.origin().as_str_name(), "ORIGIN_") } else { self.address.clone() }
     }
 
     fn summary(&self) -> String {

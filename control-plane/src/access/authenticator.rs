@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Clock,
     feed::{Feed, State},
-    model::{Actor, Door, Network, SecretHash, Stored, Token},
+    model::{Actor, Network, Origin, SecretHash, Stored, Token},
 };
 
 /// How often it is looked whether a token has expired that has open streams.
@@ -41,7 +41,7 @@ pub struct Call<'a> {
     /// Where it comes from, if that is known.
     pub address: Option<IpAddr>,
     /// By which way in it came.
-    pub origin: Door,
+    pub origin: Origin,
 }
 
 /// A call that may be made.
@@ -102,7 +102,7 @@ impl Authenticator {
             return Err(Refusal::UnknownToken);
         }
         let (name, access) = (id.to_string(), access.clone());
-        let actor = Actor { name, door: origin, access, address, method: Some(permission.name()) };
+        let actor = Actor { name, origin, access, address, method: Some(permission.name()) };
         Ok(Grant { actor: Some(actor), stream })
     }
 

@@ -8,7 +8,7 @@ use tracing::info;
 use super::{App, AppError, Mode, scope, tickets};
 use crate::{
     feed::State,
-    model::{Access, Actor, Door, Enrolment, Invite, RejectionRecord, SecretHash, Stored, rules},
+    model::{Access, Actor, Enrolment, Invite, Origin, RejectionRecord, SecretHash, Stored, rules},
     pki::CertificateRequest,
 };
 
@@ -62,7 +62,7 @@ pub async fn enrol(app: &App, application: Application) -> Result<EdgeCertificat
     }
     let actor = Actor {
         name: id.to_resource_name(),
-        door: Door::Fleet,
+        origin: Origin::Fleet,
         access: Access::EVERYTHING,
         address: Some(address),
         method: Some("Enrol"),

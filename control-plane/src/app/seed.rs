@@ -6,7 +6,7 @@ use std::path::Path;
 
 pub use self::file::{InvalidContent, InvalidSeed, LetsEncrypt, SECTIONS, Seed, SettingNote};
 use super::{App, AppError, Mode, backend, domain, issuer};
-use crate::model::{Actor, Door};
+use crate::model::{Actor, Origin};
 
 /// What became of a seed file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> Result<Seed, InvalidSeed> {
 ///
 /// The database does not answer, or a backend or domain cannot be created.
 pub async fn load(app: &App, seed: &Seed) -> Result<Outcome, AppError> {
-    let actor = Actor::without_call("seed file", Door::Seed);
+    let actor = Actor::without_call("seed file", Origin::Seed);
     let mut change = app.begin(&actor, Mode::Commit).await?;
     if !change.transaction.is_pristine().await? {
         return Ok(Outcome::NotEmpty);

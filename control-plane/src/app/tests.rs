@@ -35,8 +35,8 @@ use crate::{
     feed::{Feed, Follower},
     model::{
         Access, AcmeSettings, Actor, Backend, BackendState, Certificate, CertificateSource, DnsProvider, DnsSettings,
-        Domain, Door, HookMode, HookUrl, Lease, OnDemand, Patterns, Role, Scope, Secret, Service, Tags, TicketKeyRole,
-        TicketKeys, Timestamp, Zones, rules::BrokenRule,
+        Domain, HookMode, HookUrl, Lease, OnDemand, Origin, Patterns, Role, Scope, Secret, Service, Tags,
+        TicketKeyRole, TicketKeys, Timestamp, Zones, rules::BrokenRule,
     },
     pki::{self, Authority, AuthorityKind},
     store::{
@@ -121,7 +121,7 @@ impl Running {
 }
 
 fn actor() -> Actor {
-    Actor::without_call("tester", Door::Grpc)
+    Actor::without_call("tester", Origin::Grpc)
 }
 
 fn host(text: &str) -> HostPattern {

@@ -24,11 +24,11 @@ const COARSE_INTERVAL: Duration = Duration::from_secs(15);
 pub struct Recorder {
     view: FleetView,
     store: Arc<dyn Store>,
-    recorded: OrdMap<EdgeId, Recorded>,
+    recorded: OrdMap<EdgeId, LastRecord>,
 }
 
 #[derive(Clone, Debug)]
-struct Recorded {
+struct LastRecord {
     edge: Arc<Edge>,
     at: Instant,
 }
@@ -38,7 +38,7 @@ impl Recorder {
     pub fn new(view: FleetView, store: Arc<dyn Store>) -> Self {
         let at = Instant::now();
         let recorded =
-            view.edges().iter().map(|(id, edge)| (id.clone(), Recorded { edge: edge.clone(), at })).collect();
+            view.edges().iter().map(|(id, edge)| (id.clone(), LastRecord { edge: edge.clone(), at })).collect();
         Self { view, store, recorded }
     }
 
@@ -100,7 +100,7 @@ impl Recorder {
                 }
             }
             self.store.record_edge(&record).await?;
-            self.recorded.insert(id.clone(), Recorded { edge: edge.clone(), at: Instant::now() });
+            self.recorded.insert(id.clone(), LastRecord { edge: edge.clone(), at: Instant::now() });
         }
         Ok(later)
     }

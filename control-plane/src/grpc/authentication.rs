@@ -21,7 +21,7 @@ use tower::{Layer, Service};
 use super::{connection::ConnectInfo, ending_body::EndingBody};
 use crate::{
     access::{Authenticator, Call, Grant, Refusal},
-    model::Door,
+    model::Origin,
 };
 
 /// What the content type of gRPC begins with.
@@ -49,7 +49,7 @@ impl Authentication {
             method: path.strip_prefix('/').unwrap_or(path),
             secret: authorization.and_then(|value| value.strip_prefix("Bearer ")),
             address: connection.map(|connection| connection.peer.ip().to_canonical()),
-            origin: Door::Grpc,
+            origin: Origin::Grpc,
         };
         let decision = self.authenticator.authorize(call).await;
         let has_token = match &decision {

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 use switchyard_proto::vocab::Revision;
 
-use super::{Door, ObjectKey, Timestamp};
+use super::{ObjectKey, Origin, Timestamp};
 
 /// What one revision did to one resource, as the history has it. Of secrets it only says which they are.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct HistoryEntry {
     /// The name of whoever made the change.
     pub actor: String,
     /// Where they came in.
-    pub door: Door,
+    pub origin: Origin,
     /// Where the call came from, if there was one.
     pub address: Option<IpAddr>,
     /// The method that was called, if one was.

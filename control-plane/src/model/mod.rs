@@ -5,6 +5,7 @@
 //! nowhere else. No I/O, no messages, no SQL: the layers around convert.
 
 mod access;
+mod actor;
 mod budget;
 mod certificate;
 mod challenge;
@@ -19,9 +20,9 @@ pub mod rules;
 mod stored;
 mod tickets;
 mod token;
-mod who;
 
 pub use access::{Access, InvalidPattern, Pattern, Patterns, Role, Scope};
+pub use actor::{Actor, EdgeIdentity, Origin};
 pub use budget::{Exhausted, IssuerUse, Limit, Per, UseKind, Used, registered_domain};
 pub use certificate::{Certificate, CertificateChain};
 pub use challenge::{Challenge, KeyAuthorizationDigest};
@@ -45,4 +46,3 @@ pub use tickets::{
     ticket_key_parts,
 };
 pub use token::{Secret, SecretHash, Token};
-pub use who::{Actor, Door, EdgeIdentity};

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, Certificate, Door, EdgeKey, EdgeRecord, Enrolment, FreshTicketKey, HistoryFilter, Invite, Issuance,
-        Object, ObjectKey, Phase, RejectionRecord, Renewal, Resource, Service, TicketKeys, Timestamp, Token,
+        Actor, Certificate, EdgeKey, EdgeRecord, Enrolment, FreshTicketKey, HistoryFilter, Invite, Issuance, Object,
+        ObjectKey, Origin, Phase, RejectionRecord, Renewal, Resource, Service, TicketKeys, Timestamp, Token,
     },
     seal::{MasterKey, Sealer},
 };
@@ -65,7 +65,7 @@ conformance!(
 );
 
 fn actor() -> Actor {
-    Actor::without_call("tester", Door::Grpc)
+    Actor::without_call("tester", Origin::Grpc)
 }
 
 /// Commits one service of this id.

@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use switchyard_proto::vocab::{EdgeId, Revision, TokenId};
 
 use super::{StoreError, history, vault::Sealed};
-use crate::model::{Door, EdgeRecord, HistoryEntry, HistoryPlace, ObjectKey, RejectionRecord, Timestamp};
+use crate::model::{EdgeRecord, HistoryEntry, HistoryPlace, ObjectKey, Origin, RejectionRecord, Timestamp};
 
 pub(super) use self::issuance::{IssuanceRow, OrderColumns, order_key_identity};
 
@@ -116,7 +116,7 @@ pub(super) struct HistoryRow {
     document: Option<Vec<u8>>,
     purged: Option<String>,
     actor: String,
-    door: String,
+    origin: String,
     address: Option<String>,
     method: Option<String>,
     changed_at: i64,
@@ -136,7 +136,7 @@ impl HistoryRow {
             new: self.document.map(|document| history::fields(&self.kind, document)),
             purged: self.purged,
             actor: self.actor,
-            door: row.word(&self.door, Door::from_word(&self.door))?,
+            origin: row.word(&self.origin, Origin::from_word(&self.origin))?,
             address: self.address.map(|address| row.check(address.parse())).transpose()?,
             method: self.method,
             at: Timestamp(self.changed_at),

@@ -6,7 +6,7 @@ use std::sync::{
 use switchyard_proto::{resource::Backend, vocab::BackendId};
 
 use super::BackendHandle;
-use crate::verify::BackendName;
+use crate::peer_auth::BackendName;
 
 /// The active backends of one service that carry one tag, by id.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct PooledBackend {
     /// The host of its address, as text.
     pub host: String,
     /// Whether it proved itself by the second name the last time.
-    by_second_name: AtomicBool,
+    by_alternative_name: AtomicBool,
     /// How it is.
     pub handle: Arc<BackendHandle>,
 }
@@ -30,20 +30,20 @@ pub struct PooledBackend {
 impl PooledBackend {
     /// A backend, and what this process knows of it.
     pub fn new(backend: Backend, host: String, handle: Arc<BackendHandle>) -> Self {
-        Self { backend, host, by_second_name: AtomicBool::default(), handle }
+        Self { backend, host, by_alternative_name: AtomicBool::default(), handle }
     }
 
     /// The name by which it proved itself the last time.
     pub fn name(&self) -> BackendName {
-        if self.by_second_name.load(Ordering::Relaxed) { BackendName::Second } else { BackendName::First }
+        if self.by_alternative_name.load(Ordering::Relaxed) { BackendName::Alternative } else { BackendName::First }
     }
 
     /// Notes the name by which it proved itself.
     pub fn proved(&self, name: BackendName) {
-        let by_second_name = name == BackendName::Second;
+        let by_alternative_name = name == BackendName::Alternative;
         // It is read by all workers, and seldom changes.
-        if self.by_second_name.load(Ordering::Relaxed) != by_second_name {
-            self.by_second_name.store(by_second_name, Ordering::Relaxed);
+        if self.by_alternative_name.load(Ordering::Relaxed) != by_alternative_name {
+            self.by_alternative_name.store(by_alternative_name, Ordering::Relaxed);
         }
     }
 }

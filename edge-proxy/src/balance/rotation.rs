@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Pool, PooledBackend};
-use crate::verify::BackendName;
+use crate::peer_auth::BackendName;
 
 /// Positions that one worker keeps. Pools whose numbers are this far apart share one, which is harmless.
 const POSITIONS: usize = 1024;

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use pingora_core::protocols::Digest;
 use switchyard_proto::resource::TlsVersion;
 
-use crate::verify::Authenticated;
+use crate::peer_auth::Authenticated;
 
 /// What is known of a client's connection. Requests find it with [`Connection::of`].
 #[derive(Debug)]

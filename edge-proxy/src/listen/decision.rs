@@ -6,7 +6,7 @@ use switchyard_proto::{
     vocab::{HostPattern, normalize_host},
 };
 
-use crate::{snapshot::LiveSnapshot, tls::ACME_TLS, verify::ClientAuthentication};
+use crate::{peer_auth::ClientAuthentication, snapshot::LiveSnapshot, tls::ACME_TLS};
 
 /// What becomes of a connection that began with a ClientHello.
 #[derive(Debug)]

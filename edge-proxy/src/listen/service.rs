@@ -38,10 +38,10 @@ use super::{
 use crate::{
     connection::{Connection, Transport},
     on_demand::{NoCertificate, OnDemand},
+    peer_auth::Authenticated,
     proxy::{self, Metrics, Proxy, Settings, Worker},
     snapshot::LiveSnapshot,
     tls::{ServerConfigs, TlsError, challenge_config},
-    verify::Authenticated,
 };
 
 /// Connections that one worker has at a time. Further ones wait in the kernel's queue.

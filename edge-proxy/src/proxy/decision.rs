@@ -5,8 +5,8 @@ use super::{
     Proxy,
     answer::Answer,
     authority::{authority, check_line_ends},
+    connection_policy::{ConnectionPolicy, connection_policy},
     forwarding,
-    passage::{Passage, passage},
     phases::Context,
     redirect::https_location,
 };
@@ -41,21 +41,23 @@ impl Proxy {
         let Some(route) = route else { return Some(Answer::UnknownHost) };
         let plain = forwarding::scheme(request, connection) == Transport::Plain;
         let domain = route.domain();
-        let passage = passage(domain, connection, &host, plain);
+        let connection_policy = connection_policy(domain, connection, &host, plain);
         // Who is sent to HTTPS must find a certificate there; one on demand is ordered when he comes.
         let is_https_served = || domain.is_on_demand() || snapshot.certificate(&host).is_some();
-        let to_https = match passage {
-            Passage::Refused => return Some(Answer::Misdirected),
-            Passage::OverTls if !is_https_served() => return Some(Answer::NoCertificate),
-            Passage::OverTls => true,
+        let to_https = match connection_policy {
+            ConnectionPolicy::Refused => return Some(Answer::Misdirected),
+            ConnectionPolicy::OverTls if !is_https_served() => return Some(Answer::NoCertificate),
+            ConnectionPolicy::OverTls => true,
             // A backend may speak with a CA itself: what it is asked over plain HTTP is not redirected.
-            Passage::Open => plain && domain.settings.http_to_https && challenge.is_none() && is_https_served(),
+            ConnectionPolicy::Open => {
+                plain && domain.settings.http_to_https && challenge.is_none() && is_https_served()
+            }
         };
         if to_https {
             if let Some(location) = https_location(&host, self.settings.https_port, path) {
                 return Some(Answer::Redirect(location));
             }
-            if passage == Passage::OverTls {
+            if connection_policy == ConnectionPolicy::OverTls {
                 return Some(Answer::Misdirected);
             }
         }

@@ -11,7 +11,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::request_id::{Randomness, is_request_id, is_traceparent};
 use crate::{
     connection::{Connection, Transport, Trust},
-    verify::VerifiedCertificate,
+    peer_auth::VerifiedCertificate,
 };
 
 // Text and not `HeaderName`, of which Pingora makes a copy whenever one is inserted.

@@ -10,11 +10,11 @@
 mod access_log;
 mod answer;
 mod authority;
+mod connection_policy;
 mod deadline;
 mod decision;
 mod forwarding;
 mod metrics;
-mod passage;
 mod patience;
 mod phases;
 mod redirect;

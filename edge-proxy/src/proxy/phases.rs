@@ -53,7 +53,7 @@ pub(crate) struct Context {
     /// request came.
     again: Option<Attempt>,
     /// To be tried next: it did not prove itself by the one name, and may by the other.
-    by_other_name: Option<Attempt>,
+    by_alternative_name: Option<Attempt>,
     last: Option<Attempt>,
     in_flight: Option<InFlight>,
     patience: Patience,
@@ -88,7 +88,7 @@ impl ProxyHttp for Proxy {
             header_bytes: None,
             attempts: None,
             again: None,
-            by_other_name: None,
+            by_alternative_name: None,
             last: None,
             in_flight: None,
             patience: Patience::default(),
@@ -127,9 +127,9 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "no backends are known for the request");
         };
         // Another backend first: one that fails on every kept connection must not use up the attempts.
-        let attempt = match context.by_other_name.take().filter(|_| attempts.repeat()) {
+        let attempt = match context.by_alternative_name.take().filter(|_| attempts.repeat()) {
             None => attempts.next(&target.pool),
-            by_other_name => by_other_name,
+            by_alternative_name => by_alternative_name,
         };
         let attempt = attempt.or_else(|| context.again.take().filter(|_| attempts.repeat()));
         let Some(attempt) = attempt else {
@@ -252,9 +252,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         self.attempt_failed(context, &error);
         if let Some(last) = context.last.take() {
-            context.by_other_name =
+            context.by_alternative_name =
                 is_unproven(&error).then(|| last.clone()).and_then(|last| other_name(last, context));
-            if context.by_other_name.is_none() {
+            if context.by_alternative_name.is_none() {
                 report_down(&last, &error);
             }
         }
@@ -416,7 +416,7 @@ fn is_unproven(error: &Error) -> bool {
 /// The same backend by its other name, if it has one that was not tried.
 fn other_name(last: Attempt, context: &Context) -> Option<Attempt> {
     let tls = context.route.as_ref()?.target()?.service.tls.as_ref()?;
-    let is_left = tls.has_second_name() && !last.both_names;
+    let is_left = tls.has_alternative_name() && !last.both_names;
     is_left.then(|| Attempt { name: last.name.other(), both_names: true, ..last })
 }
 

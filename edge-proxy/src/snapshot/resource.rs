@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use switchyard_proto::resource;
 
-use crate::verify::{BackendTls, ClientAuthentication, InvalidBackendTls, InvalidClientAuthentication};
+use crate::peer_auth::{BackendTls, ClientAuthentication, InvalidBackendTls, InvalidClientAuthentication};
 
 /// What is served for the names of one host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use super::{
     batch::Batch,
-    held::{DigestMismatch, Held, KeptServed, Record, Rejection},
     metrics::SyncMetrics,
+    resources::{DigestMismatch, KeptServed, Record, Rejection, Resources},
     seal::StoreKey,
     store::{Persistence, Store, StoreError},
 };
@@ -17,7 +17,7 @@ use crate::{balance::Backends, snapshot::LiveSnapshot};
 /// Takes batches: to memory, to the disk, to traffic, in this order but for the disk, which may refuse.
 #[derive(Debug)]
 pub struct Applier {
-    held: Held,
+    resources: Resources,
     store: Store,
     /// Everything must be received anew, for the disk's sake.
     needs_everything: bool,
@@ -89,10 +89,10 @@ impl Applier {
     ) -> Result<Self, StoreError> {
         let (store, loaded) = Store::open(state_dir, key)?;
         let had_rejections = loaded.kept.iter().any(|kept| !matches!(kept.served, KeptServed::AsReceived));
-        let (held, record) = Held::restore(known_backends, loaded);
-        live.store(held.snapshot().clone());
+        let (resources, record) = Resources::restore(known_backends, loaded);
+        live.store(resources.snapshot().clone());
         let mut applier = Self {
-            held,
+            resources,
             store,
             needs_everything: false,
             live,
@@ -100,7 +100,7 @@ impl Applier {
             metrics,
             warned_of: BTreeSet::new(),
         };
-        if had_rejections || applier.held.rejected() > 0 {
+        if had_rejections || applier.resources.rejected() > 0 {
             applier.persist(record);
         }
         applier.tell();
@@ -117,22 +117,22 @@ impl Applier {
         if self.needs_everything {
             return (Revision::ZERO, Digest::default());
         }
-        (self.held.revision(), self.held.digest())
+        (self.resources.revision(), self.resources.digest())
     }
 
     /// What is not served as it was received.
     pub(super) fn rejections(&self) -> Vec<Rejection> {
-        self.held.rejections()
+        self.resources.rejections()
     }
 
     /// How much is not served as it was received.
     pub(super) fn rejected(&self) -> usize {
-        self.held.rejected()
+        self.resources.rejected()
     }
 
     /// How many resources are known to be withheld.
     pub(super) fn withheld(&self) -> usize {
-        self.held.withheld()
+        self.resources.withheld()
     }
 
     /// Notes whether there is a stream.
@@ -143,7 +143,7 @@ impl Applier {
     /// Takes a batch. Blocks on the disk.
     pub(super) fn apply(&mut self, batch: Batch) -> Outcome {
         let (revision, kind) = (batch.revision, batch.kind);
-        match self.held.apply(batch) {
+        match self.resources.apply(batch) {
             Ok(applied) => {
                 self.live.store(applied.snapshot);
                 let persistence = self.persist(applied.record);
@@ -152,10 +152,10 @@ impl Applier {
                 info!(
                     revision = revision.0,
                     kind = kind.as_str(),
-                    rejected = self.held.rejected(),
+                    rejected = self.resources.rejected(),
                     "serving a new revision"
                 );
-                for Rejection { key, revision, reason } in self.held.rejections() {
+                for Rejection { key, revision, reason } in self.resources.rejections() {
                     warn!(resource = %key, revision = revision.0, reason, "not served: its last good version is, if there was one");
                 }
                 self.outcome(revision, Ok(()), persistence)
@@ -178,8 +178,9 @@ impl Applier {
     }
 
     fn tell(&mut self) {
-        let (revision, digest, rejected) = (self.held.revision(), self.held.digest(), self.held.rejected());
-        let unverified = self.held.unverified();
+        let (revision, digest, rejected) =
+            (self.resources.revision(), self.resources.digest(), self.resources.rejected());
+        let unverified = self.resources.unverified();
         if !unverified.is_subset(&self.warned_of) {
             let services = unverified.iter().map(ServiceId::as_str).collect::<Vec<_>>().join(", ");
             warn!(services, "the backends' certificates are not verified: insecure_skip_verify is set");

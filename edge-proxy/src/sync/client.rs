@@ -18,8 +18,8 @@ use super::{
     apply::{Applier, Link, Outcome},
     batch::{Assembly, InvalidBatch},
     channel::{channel, jittered},
-    held::Rejection,
     membership::{Membership, REJOIN, Standing},
+    resources::Rejection,
     store::Persistence,
 };
 use crate::on_demand::{Question, Questions, Verdict};

@@ -18,11 +18,11 @@ use switchyard_proto::{
 
 use super::batch::{Envelope, Received};
 use crate::{
+    peer_auth::{InvalidBackendTls, InvalidClientAuthentication},
     snapshot::{
         Certificate, Challenge, Domain, InvalidCertificate, InvalidTicketKeys, Service, TicketKey, TicketKeyRole,
         TicketKeys,
     },
-    verify::{InvalidBackendTls, InvalidClientAuthentication},
 };
 
 /// A resource that can be served.

@@ -20,8 +20,8 @@ use switchyard_proto::{
 use super::{
     apply::Applier,
     batch::{Assembly, Received},
-    held::{Held, Kept, KeptServed},
     metrics::SyncMetrics,
+    resources::{Kept, KeptServed, Resources},
     seal::StoreKey,
     store::{Loaded, Persistence, StoreError},
 };
@@ -38,7 +38,7 @@ use crate::{
 /// What an edge must never have: more rejections than it may tell, or a snapshot that differs from what it says is served.
 pub fn receive(mut bytes: Bytes) {
     let _ = aws_lc_rs::default_provider().install_default();
-    let mut held = Held::new(Backends::new());
+    let mut resources = Resources::new(Backends::new());
     let mut assembly = Assembly::default();
     let (mut kept, mut withheld) = (Vec::new(), BTreeSet::new());
     while let Ok(message) = wire::SyncResponse::decode_length_delimited(&mut bytes) {
@@ -58,23 +58,23 @@ pub fn receive(mut bytes: Bytes) {
         };
         let revision = batch.revision;
         withheld.extend(batch.withheld.iter().cloned());
-        if let Err(mismatch) = held.apply(batch.clone()) {
+        if let Err(mismatch) = resources.apply(batch.clone()) {
             batch.digest = mismatch.computed();
-            held.apply(batch).expect("the digest is the one that was computed");
+            resources.apply(batch).expect("the digest is the one that was computed");
         }
-        assert_eq!(held.revision(), revision, "it speaks of what was received");
-        check(&held);
+        assert_eq!(resources.revision(), revision, "it speaks of what was received");
+        check(&resources);
     }
-    let loaded = Loaded { revision: held.revision(), kept, withheld, removed: BTreeMap::new() };
-    let (restored, _) = Held::restore(Backends::new(), loaded);
+    let loaded = Loaded { revision: resources.revision(), kept, withheld, removed: BTreeMap::new() };
+    let (restored, _) = Resources::restore(Backends::new(), loaded);
     check(&restored);
 }
 
-fn check(held: &Held) {
-    let rejections = held.rejections();
-    assert!(rejections.len() <= REJECTIONS_MAX.min(held.rejected()), "what is told is bounded");
+fn check(resources: &Resources) {
+    let rejections = resources.rejections();
+    assert!(rejections.len() <= REJECTIONS_MAX.min(resources.rejected()), "what is told is bounded");
     assert!(rejections.iter().all(|rejection| rejection.reason.len() <= REJECTION_REASON_BYTES_MAX), "and so is why");
-    let snapshot: &Snapshot = held.snapshot();
+    let snapshot: &Snapshot = resources.snapshot();
     for domain in snapshot.domains() {
         let host = domain.settings.host.as_str().replace('*', "any");
         assert!(snapshot.route(&host).is_some(), "{host} is served and not found");

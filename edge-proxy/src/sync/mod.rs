@@ -12,17 +12,17 @@ mod client;
 mod convert;
 #[doc(hidden)]
 pub mod fuzzing;
-mod held;
 mod membership;
 mod metrics;
+mod resources;
 mod seal;
 mod store;
 
 pub use apply::{Applier, Configuration, Link, Status};
 pub use batch::BatchKind;
 pub use client::{Client, ClientSettings};
-pub use held::Rejection;
 pub use membership::{Membership, Standing};
 pub use metrics::SyncMetrics;
+pub use resources::Rejection;
 pub use seal::StoreKey;
 pub use store::StoreError;

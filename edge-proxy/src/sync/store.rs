@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::{
     batch::Received,
-    held::{Kept, KeptServed, Record, ServedRecord, WithheldRecord},
+    resources::{Kept, KeptServed, Record, ServedRecord, WithheldRecord},
     seal::StoreKey,
 };
 

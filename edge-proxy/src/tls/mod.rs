@@ -19,7 +19,7 @@ use rustls::{
 use switchyard_proto::{resource::TlsVersion, vocab::normalize_host};
 
 use self::tickets::Tickets;
-use crate::{snapshot::LiveSnapshot, verify::ClientAuthentication};
+use crate::{peer_auth::ClientAuthentication, snapshot::LiveSnapshot};
 
 pub(crate) use challenge::{ACME_TLS, challenge_config};
 

@@ -74,7 +74,7 @@ impl Running {
     }
 
     async fn call(&self, method: &str, secret: Option<&str>) -> Result<Grant, Refusal> {
-        self.authenticator.authorize(Call { method, secret, address: ADDRESS, origin: Door::Grpc }).await
+        self.authenticator.authorize(Call { method, secret, address: ADDRESS, origin: Origin::Grpc }).await
     }
 }
 

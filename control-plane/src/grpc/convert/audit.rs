@@ -6,7 +6,7 @@ use switchyard_proto::{v1 as wire, vocab::limits::ID_BYTES_MAX};
 use super::{parse_timestamp, timestamp};
 use crate::{
     app::AppError,
-    model::{Door, HistoryEntry, HistoryFilter, ObjectKey},
+    model::{HistoryEntry, HistoryFilter, ObjectKey, Origin},
 };
 
 /// Bytes of the path of a secret's field.
@@ -56,7 +56,7 @@ pub(in crate::grpc) fn path(path: &str) -> Result<&str, AppError> {
 
 /// An entry of the history as a message.
 pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
-    let HistoryEntry { place, resource, old, new, purged, actor, door, address, method, at } = entry;
+    let HistoryEntry { place, resource, old, new, purged, actor, origin, address, method, at } = entry;
     let (kind, fields) = match (purged, &old, &new) {
         (Some(field), ..) => {
             let purged = wire::FieldChange { field, before: None, after: None };
@@ -66,11 +66,11 @@ pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
         (None, Some(_), Some(_)) => (wire::ChangeKind::Updated, differences(old, new)),
         (None, Some(_), None) => (wire::ChangeKind::Deleted, differences(old, new)),
     };
-    let door = match door {
-        Door::Grpc => wire::Door::Grpc,
-        Door::Seed => wire::Door::Seed,
-        Door::System => wire::Door::System,
-        Door::Fleet => wire::Door::Fleet,
+    let origin = match origin {
+        Origin::Grpc => wire::Origin::Grpc,
+        Origin::Seed => wire::Origin::Seed,
+        Origin::System => wire::Origin::System,
+        Origin::Fleet => wire::Origin::Fleet,
     };
     wire::Change {
         revision: place.revision.0,
@@ -78,7 +78,7 @@ pub(in crate::grpc) fn message(entry: HistoryEntry) -> wire::Change {
         kind: kind.into(),
         fields,
         actor,
-        door: door.into(),
+        origin: origin.into(),
         address: address.map(|address| address.to_string()).unwrap_or_default(),
         method: method.unwrap_or_default(),
         change_time: Some(timestamp(at)),

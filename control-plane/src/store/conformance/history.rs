@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        Access, Actor, Certificate, Domain, Door, HistoryFilter, HistoryPlace, ObjectKey, Service, Timestamp,
+        Access, Actor, Certificate, Domain, HistoryFilter, HistoryPlace, ObjectKey, Origin, Service, Timestamp,
         TlsVersion,
     },
     store::{HISTORY_MAX, StoreError},
@@ -62,7 +62,7 @@ async fn the_history_is_asked_by_place_resource_actor_and_time(fixture: Fixture)
     let store = fixture.open().await;
     let caller = Actor {
         name: "ann".into(),
-        door: Door::Grpc,
+        origin: Origin::Grpc,
         access: Access::EVERYTHING,
         address: Some("192.0.2.7".parse().unwrap()),
         method: Some("CreateService"),
@@ -114,7 +114,7 @@ async fn a_document_is_read_as_it_was_at_a_revision(fixture: Fixture) {
 }
 
 /// The rows that one more change needs to reach the horizon after 1000 revisions.
-const FILL: &str = "INSERT INTO change (revision, seq, kind, id, document, actor, door, changed_at) \
+const FILL: &str = "INSERT INTO change (revision, seq, kind, id, document, actor, origin, changed_at) \
     SELECT 900, n, 'services', 'gone', NULL, 'filler', 'grpc', 0 FROM \
     (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT n FROM c) AS n";
 

@@ -20,7 +20,7 @@ pub(super) async fn history(
         before.map_or((i64::MAX, 0), |place| (revision_column(place.revision), i64::from(place.position)));
     let (kind, id) = resource.as_ref().map_or(("", ""), |key| (key.kind.collection(), &key.id));
     sqlx::query_as::<Database, HistoryRow>(
-        "SELECT revision, seq, kind, id, document, purged, actor, door, address, method, changed_at, \
+        "SELECT revision, seq, kind, id, document, purged, actor, origin, address, method, changed_at, \
          (SELECT earlier.document FROM change AS earlier WHERE earlier.kind = change.kind AND earlier.id = change.id \
          AND (earlier.revision < change.revision OR (earlier.revision = change.revision AND earlier.seq < change.seq)) \
          ORDER BY earlier.revision DESC, earlier.seq DESC LIMIT 1) AS old_document FROM change \

@@ -176,7 +176,7 @@ impl SqlTransaction {
         purged: Option<&str>,
     ) -> Result<(), StoreError> {
         sqlx::query::<Database>(
-            "INSERT INTO change (revision, seq, kind, id, document, purged, actor, door, address, method, changed_at) \
+            "INSERT INTO change (revision, seq, kind, id, document, purged, actor, origin, address, method, changed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(self.revision)
@@ -186,7 +186,7 @@ impl SqlTransaction {
         .bind(document)
         .bind(purged)
         .bind(&self.actor.name)
-        .bind(self.actor.door.as_str())
+        .bind(self.actor.origin.as_str())
         .bind(self.actor.address.map(|address| address.to_string()))
         .bind(self.actor.method)
         .bind(self.now.0)
@@ -318,7 +318,7 @@ impl Transaction for SqlTransaction {
     async fn is_pristine(&mut self) -> Result<bool, StoreError> {
         // What the history has lost, somebody has declared.
         let declared: i64 = sqlx::query_scalar::<Database, _>(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM change WHERE door <> 'system' \
+            "SELECT COUNT(*) FROM (SELECT 1 FROM change WHERE origin <> 'system' \
              UNION ALL SELECT 1 FROM revision WHERE history_floor > 0 LIMIT 1) AS declared",
         )
         .fetch_one(&mut *self.transaction)

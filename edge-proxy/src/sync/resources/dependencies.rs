@@ -14,7 +14,7 @@ use crate::{
 type PendingMap = BTreeMap<ResourceKey, Pending>;
 
 /// What has to wait, and for what: found by looking at what is pending alone.
-pub(super) struct Waits(BTreeMap<ResourceKey, String>);
+pub(super) struct Dependencies(BTreeMap<ResourceKey, String>);
 
 /// What is the matter with what is withheld.
 const WITHHELD: &str = "it is withheld: the control plane cannot read it";
@@ -51,43 +51,45 @@ struct Stuck<'a> {
     withheld: &'a [WithheldDomain<'a>],
 }
 
-impl Waits {
+impl Dependencies {
     /// Begins with what waits for what can never be served, and goes on with what waits for that, until nothing is added.
     /// Each round adds at least one, so it ends.
     pub(super) fn find(pending: &PendingMap, withheld: &BTreeSet<ResourceKey>, served: &Served) -> Self {
-        let mut waits = Self(BTreeMap::new());
+        let mut dependencies = Self(BTreeMap::new());
         let withheld_domains = if pending.is_empty() { Vec::new() } else { WithheldDomain::all(withheld, served) };
         loop {
-            let stuck = waits.stuck(pending, &withheld_domains);
-            let departures = waits.departures(pending, served);
+            let stuck = dependencies.stuck(pending, &withheld_domains);
+            let departures = dependencies.departures(pending, served);
             let found: Vec<_> = pending
                 .iter()
-                .filter(|(key, _)| !waits.0.contains_key(key))
+                .filter(|(key, _)| !dependencies.0.contains_key(key))
                 .filter_map(|(key, this)| {
                     let reason = match &this.change {
                         PendingChange::Unservable(_) => None,
                         PendingChange::Put(Valid::Service(_) | Valid::Challenge(_) | Valid::TicketKeys(_)) => None,
                         PendingChange::Put(Valid::Certificate(certificate)) => {
-                            waits.for_withheld_domain(key, certificate.names(), &stuck, pending, served)
+                            dependencies.for_withheld_domain(key, certificate.names(), &stuck, pending, served)
                         }
                         PendingChange::Put(Valid::Backend(backend)) => {
-                            waits.for_service(&backend.service, pending, withheld, served).or_else(|| {
+                            dependencies.for_service(&backend.service, pending, withheld, served).or_else(|| {
                                 let after = Some((&backend.service, backend.tags.as_slice()));
-                                waits.for_users_of_pools(key, after, &stuck, served)
+                                dependencies.for_users_of_pools(key, after, &stuck, served)
                             })
                         }
-                        PendingChange::Put(Valid::Domain(domain)) => waits
+                        PendingChange::Put(Valid::Domain(domain)) => dependencies
                             .for_service(&domain.settings.service, pending, withheld, served)
-                            .or_else(|| waits.for_newest_service(&domain.settings.service, pending))
-                            .or_else(|| waits.for_backends(domain, this.revision, &stuck))
-                            .or_else(|| waits.for_certificate(&domain.settings.host, &stuck, pending, served)),
+                            .or_else(|| dependencies.for_newest_service(&domain.settings.service, pending))
+                            .or_else(|| dependencies.for_backends(domain, this.revision, &stuck))
+                            .or_else(|| dependencies.for_certificate(&domain.settings.host, &stuck, pending, served)),
                         PendingChange::Remove => match key.kind {
                             ResourceKind::Domain
                             | ResourceKind::Challenge
                             | ResourceKind::TicketKeys
                             | ResourceKind::Unknown(_) => None,
-                            ResourceKind::Certificate => waits.for_withheld_domain(key, &[], &stuck, pending, served),
-                            ResourceKind::Backend => waits.for_users_of_pools(key, None, &stuck, served),
+                            ResourceKind::Certificate => {
+                                dependencies.for_withheld_domain(key, &[], &stuck, pending, served)
+                            }
+                            ResourceKind::Backend => dependencies.for_users_of_pools(key, None, &stuck, served),
                             ResourceKind::Service => for_users_of_service(key, &departures, served),
                         },
                     };
@@ -95,9 +97,9 @@ impl Waits {
                 })
                 .collect();
             if found.is_empty() {
-                return waits;
+                return dependencies;
             }
-            waits.0.extend(found);
+            dependencies.0.extend(found);
         }
     }
 

@@ -41,15 +41,15 @@ pub enum BackendName {
     #[default]
     First,
     /// The alternative.
-    Second,
+    Alternative,
 }
 
 impl BackendName {
     /// The other one.
     pub(crate) fn other(self) -> Self {
         match self {
-            Self::First => Self::Second,
-            Self::Second => Self::First,
+            Self::First => Self::Alternative,
+            Self::Alternative => Self::First,
         }
     }
 }
@@ -73,13 +73,13 @@ impl BackendTls {
     /// The name that a backend of this host is asked for, and that its certificate must be for.
     pub(crate) fn name<'a>(&'a self, host: &'a str, which: BackendName) -> &'a str {
         match (which, &self.alternative_name) {
-            (BackendName::Second, Some(name)) => name,
+            (BackendName::Alternative, Some(name)) => name,
             _ => self.server_name.as_deref().unwrap_or(host),
         }
     }
 
     /// Whether a backend that fails by one name is asked for another.
-    pub(crate) fn has_second_name(&self) -> bool {
+    pub(crate) fn has_alternative_name(&self) -> bool {
         self.alternative_name.is_some()
     }
 

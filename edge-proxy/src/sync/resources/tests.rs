@@ -147,22 +147,22 @@ fn ticket_keys(region: &str, keys: &[(u8, wire::TicketKeyRole)]) -> (ResourceKey
 }
 
 /// The ticket keys that are accepted, of these names.
-fn accepted(held: &Held) -> Vec<u8> {
+fn accepted(resources: &Resources) -> Vec<u8> {
     let now = std::time::Duration::from_secs(1);
-    let Some(keys) = held.snapshot().ticket_keys() else { return vec![] };
+    let Some(keys) = resources.snapshot().ticket_keys() else { return vec![] };
     (0..10).filter(|name| keys.key_of(&[*name; 60], now).is_some()).collect()
 }
 
 const GOOD: &str = "10.0.0.1:80";
 const BAD: &str = "10.0.0.1";
 
-fn held() -> Held {
-    Held::new(Backends::new())
+fn resources() -> Resources {
+    Resources::new(Backends::new())
 }
 
 /// The tag of a domain, and the ids of the backends that answer for it.
-fn serves(held: &Held, host: &str) -> Option<(String, Vec<String>)> {
-    let route = held.snapshot().route(host)?;
+fn serves(resources: &Resources, host: &str) -> Option<(String, Vec<String>)> {
+    let route = resources.snapshot().route(host)?;
     let backends = route.target().map_or_else(Vec::new, |target| {
         target.pool.backends().iter().map(|pooled| pooled.backend.id.to_string()).collect()
     });
@@ -173,8 +173,8 @@ fn tag_and(tag: &str, backends: &[&str]) -> Option<(String, Vec<String>)> {
     Some((tag.to_owned(), backends.iter().map(|id| (*id).to_owned()).collect()))
 }
 
-fn rejected(held: &Held) -> Vec<(String, String)> {
-    held.rejections().into_iter().map(|rejection| (rejection.key.to_string(), rejection.reason)).collect()
+fn rejected(resources: &Resources) -> Vec<(String, String)> {
+    resources.rejections().into_iter().map(|rejection| (rejection.key.to_string(), rejection.reason)).collect()
 }
 
 fn shop() -> Fleet {
@@ -194,53 +194,53 @@ fn shop() -> Fleet {
 #[test]
 fn a_rejected_resource_keeps_its_last_good_version_and_holds_up_nothing_else() {
     let mut fleet = shop();
-    let mut held = held();
-    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let mut resources = resources();
+    resources.apply(fleet.batch(Revision::ZERO)).unwrap();
     fleet.change(&[domain("shop.example", "shop", "NOT A TAG"), domain("other.example", "shop", "b")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
-    assert_eq!(serves(&held, "other.example"), tag_and("b", &[]));
-    let [(resource, reason)] = &rejected(&held)[..] else { panic!("{:?}", rejected(&held)) };
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
+    assert_eq!(serves(&resources, "other.example"), tag_and("b", &[]));
+    let [(resource, reason)] = &rejected(&resources)[..] else { panic!("{:?}", rejected(&resources)) };
     assert_eq!(resource, "domains/shop.example");
     assert!(reason.starts_with("active_tag: "), "{reason}");
 
     fleet.change(&[domain("shop.example", "shop", "b"), backend("b1", "shop", "b", GOOD)], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("b", &["b1"]));
-    assert_eq!(rejected(&held), []);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("b", &["b1"]));
+    assert_eq!(rejected(&resources), []);
 }
 
 #[test]
 fn a_switch_waits_for_every_backend_it_needs_and_goes_live_with_the_fix() {
     let mut fleet = shop();
-    let mut held = held();
-    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let mut resources = resources();
+    resources.apply(fleet.batch(Revision::ZERO)).unwrap();
     let switched = domain("shop.example", "shop", "b");
     fleet.change(&[backend("b1", "shop", "b", GOOD), backend("b2", "shop", "b", BAD), switched], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
-    let rejections = rejected(&held);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
+    let rejections = rejected(&resources);
     assert_eq!(rejections.len(), 2, "{rejections:?}");
     assert!(rejections[1].1.starts_with("waits for backends/b2: address: "), "{rejections:?}");
 
     fleet.change(&[backend("b2", "shop", "b", GOOD)], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("b", &["b1", "b2"]));
-    assert_eq!(rejected(&held), []);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("b", &["b1", "b2"]));
+    assert_eq!(rejected(&resources), []);
 }
 
 #[test]
 fn a_backend_that_cannot_be_read_holds_up_what_was_changed_with_it() {
     let mut fleet = shop();
-    let mut held = held();
-    held.apply(fleet.batch(Revision::ZERO)).unwrap();
+    let mut resources = resources();
+    resources.apply(fleet.batch(Revision::ZERO)).unwrap();
     let garbage = (key(ResourceKind::Backend, "b1"), b"\xff\xff".to_vec());
     fleet.change(&[garbage, domain("shop.example", "shop", "b")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
     fleet.change(&[], &[key(ResourceKind::Backend, "b1")]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("b", &[]));
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("b", &[]));
 }
 
 #[test]
@@ -250,30 +250,30 @@ fn the_old_pool_stays_as_long_as_a_domain_cannot_leave_it() {
     for (puts, removed) in
         [(vec![], vec![key(ResourceKind::Backend, "a1")]), (vec![backend("a1", "shop", "b", GOOD)], vec![])]
     {
-        let (mut fleet, mut held) = (fleet.clone(), held_with(&fleet));
+        let (mut fleet, mut resources) = (fleet.clone(), resources_with(&fleet));
         let switch = [domain("shop.example", "shop", "b"), backend("b1", "shop", "b", BAD)];
         fleet.change(&[&switch[..], &puts].concat(), &removed);
-        held.apply(fleet.batch(held.revision())).unwrap();
-        assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+        resources.apply(fleet.batch(resources.revision())).unwrap();
+        assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
         fleet.change(&[backend("b1", "shop", "b", GOOD)], &[]);
-        held.apply(fleet.batch(held.revision())).unwrap();
-        let (tag, backends) = serves(&held, "shop.example").unwrap();
+        resources.apply(fleet.batch(resources.revision())).unwrap();
+        let (tag, backends) = serves(&resources, "shop.example").unwrap();
         assert_eq!(tag, "b");
         assert_eq!(backends.len(), 1 + puts.len());
-        assert_eq!(rejected(&held), []);
+        assert_eq!(rejected(&resources), []);
     }
 }
 
-fn held_with(fleet: &Fleet) -> Held {
-    let mut held = held();
-    held.apply(fleet.snapshot()).unwrap();
-    held
+fn resources_with(fleet: &Fleet) -> Resources {
+    let mut resources = resources();
+    resources.apply(fleet.snapshot()).unwrap();
+    resources
 }
 
 #[test]
 fn a_service_stays_as_long_as_something_that_is_served_refers_to_it() {
     let mut fleet = shop();
-    let mut held = held_with(&fleet);
+    let mut resources = resources_with(&fleet);
     let keys = [
         key(ResourceKind::Service, "shop"),
         key(ResourceKind::Backend, "a1"),
@@ -283,27 +283,27 @@ fn a_service_stays_as_long_as_something_that_is_served_refers_to_it() {
     let (bad_key, mut bad) = service("new");
     bad.truncate(2);
     fleet.change(&[(bad_key, bad), domain("shop.example", "new", "a")], &keys);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
-    assert_eq!(serves(&held, "other.example"), None);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
+    assert_eq!(serves(&resources, "other.example"), None);
     fleet.change(&[service("new"), backend("n1", "new", "a", GOOD)], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["n1"]));
-    assert_eq!(rejected(&held), []);
-    assert_eq!(held.snapshot().services().count(), 1);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["n1"]));
+    assert_eq!(rejected(&resources), []);
+    assert_eq!(resources.snapshot().services().count(), 1);
 }
 
 #[test]
 fn a_domain_whose_only_certificate_is_wrong_waits_for_a_right_one() {
     let mut fleet = shop();
-    let mut held = held_with(&fleet);
+    let mut resources = resources_with(&fleet);
     fleet.change(&[wrong_certificate("new", "*.new.example"), domain("a.new.example", "shop", "a")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "a.new.example"), None);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "a.new.example"), None);
     fleet.change(&[certificate("other", "a.new.example")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "a.new.example"), tag_and("a", &["a1"]));
-    assert_eq!(rejected(&held).len(), 1);
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "a.new.example"), tag_and("a", &["a1"]));
+    assert_eq!(rejected(&resources).len(), 1);
 }
 
 #[test]
@@ -311,8 +311,8 @@ fn ticket_keys_that_cannot_be_used_leave_those_before_and_everything_else() {
     use wire::TicketKeyRole::{Current, Next, Previous, Unspecified};
     let mut fleet = shop();
     fleet.change(&[ticket_keys("eu", &[(1, Current), (2, Next)])], &[]);
-    let mut held = held_with(&fleet);
-    assert_eq!(accepted(&held), [1, 2]);
+    let mut resources = resources_with(&fleet);
+    assert_eq!(accepted(&resources), [1, 2]);
     let (own, good) = ticket_keys("eu", &[(2, Current)]);
     let changed = |change: fn(&mut wire::TicketKey)| {
         let mut message = wire::TicketKeys::decode(good.as_slice()).unwrap();
@@ -331,18 +331,18 @@ fn ticket_keys_that_cannot_be_used_leave_those_before_and_everything_else() {
         (b"\xff\xff".to_vec(), "it cannot be read"),
     ] {
         fleet.change(&[(own.clone(), bad), domain("shop.example", "shop", "b")], &[]);
-        held.apply(fleet.batch(held.revision())).unwrap();
-        assert_eq!(accepted(&held), [1, 2], "{reason}");
-        assert_eq!(serves(&held, "shop.example"), tag_and("b", &[]), "nothing else waits for it");
-        let [(resource, why)] = &rejected(&held)[..] else { panic!("{:?}", rejected(&held)) };
+        resources.apply(fleet.batch(resources.revision())).unwrap();
+        assert_eq!(accepted(&resources), [1, 2], "{reason}");
+        assert_eq!(serves(&resources, "shop.example"), tag_and("b", &[]), "nothing else waits for it");
+        let [(resource, why)] = &rejected(&resources)[..] else { panic!("{:?}", rejected(&resources)) };
         assert!(*resource == own.to_string() && why.starts_with(reason), "{resource}: {why}");
     }
     fleet.change(&[(own.clone(), good)], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!((accepted(&held), rejected(&held)), (vec![2], vec![]));
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!((accepted(&resources), rejected(&resources)), (vec![2], vec![]));
     fleet.change(&[], &[own]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!((accepted(&held), rejected(&held)), (vec![], vec![]));
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!((accepted(&resources), rejected(&resources)), (vec![], vec![]));
 }
 
 #[test]
@@ -356,65 +356,66 @@ fn an_edge_that_is_labelled_anew_has_the_ticket_keys_of_its_labels_alone() {
         let mut edge = Edge::new();
         edge.apply(fleet.snapshot());
         fleet.change(std::slice::from_ref(after), std::slice::from_ref(&before.0));
-        edge.apply(fleet.batch(edge.held.revision()));
-        assert_eq!(accepted(&edge.held), [name]);
-        assert_eq!(accepted(&edge.restart().held), [name]);
+        edge.apply(fleet.batch(edge.resources.revision()));
+        assert_eq!(accepted(&edge.resources), [name]);
+        assert_eq!(accepted(&edge.restart().resources), [name]);
     }
 }
 
 #[test]
 fn a_batch_whose_digest_does_not_fit_changes_nothing() {
     let mut fleet = shop();
-    let mut held = held_with(&fleet);
+    let mut resources = resources_with(&fleet);
     fleet.change(&[domain("shop.example", "shop", "b")], &[]);
-    let wrong = Batch { digest: Digest::default(), ..fleet.batch(held.revision()) };
-    held.apply(wrong).unwrap_err();
-    assert_eq!((held.revision(), held.digest()), (Revision(1), shop().digest()));
-    assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
-    held.apply(fleet.snapshot()).unwrap();
-    assert_eq!(held.digest(), fleet.digest());
+    let wrong = Batch { digest: Digest::default(), ..fleet.batch(resources.revision()) };
+    resources.apply(wrong).unwrap_err();
+    assert_eq!((resources.revision(), resources.digest()), (Revision(1), shop().digest()));
+    assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
+    resources.apply(fleet.snapshot()).unwrap();
+    assert_eq!(resources.digest(), fleet.digest());
 }
 
 /// An edge whose process can end at any time.
 struct Edge {
     directory: TempDir,
-    held: Held,
+    resources: Resources,
     store: Store,
 }
 
 impl Edge {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (held, store) = Self::start(&directory);
-        Self { directory, held, store }
+        let (resources, store) = Self::start(&directory);
+        Self { directory, resources, store }
     }
 
-    fn start(directory: &TempDir) -> (Held, Store) {
+    fn start(directory: &TempDir) -> (Resources, Store) {
         let (mut store, loaded) =
             Store::open(directory.path(), StoreKey::load(None, directory.path()).unwrap()).unwrap();
-        let (held, record) = Held::restore(Backends::new(), loaded);
+        let (resources, record) = Resources::restore(Backends::new(), loaded);
         assert_eq!(store.write(record), Persistence::Persisted);
-        (held, store)
+        (resources, store)
     }
 
     fn restart(self) -> Self {
-        let Self { directory, held, store } = self;
-        drop((held, store));
-        let (held, store) = Self::start(&directory);
-        Self { directory, held, store }
+        let Self { directory, resources, store } = self;
+        drop((resources, store));
+        let (resources, store) = Self::start(&directory);
+        Self { directory, resources, store }
     }
 
     fn apply(&mut self, batch: Batch) {
-        let applied = self.held.apply(batch).unwrap();
+        let applied = self.resources.apply(batch).unwrap();
         assert_eq!(self.store.write(applied.record), Persistence::Persisted);
     }
 }
 
 /// Everything that is served, comparable.
-fn everything(held: &Held) -> BTreeMap<String, Option<(String, Vec<String>)>> {
-    held.snapshot()
+fn everything(resources: &Resources) -> BTreeMap<String, Option<(String, Vec<String>)>> {
+    resources
+        .snapshot()
         .domains()
-        .map(|domain| (domain.settings.host.to_string(), serves(held, domain.settings.host.as_str())))
+        .map(|domain| (domain.settings.host.to_string(), serves(resources, domain.settings.host.as_str())))
         .collect()
 }
 
@@ -487,12 +488,12 @@ fn run(steps: Vec<Step>) -> (Fleet, Edge) {
                 fleet.change(&puts, &[keys(removed), withheld.clone()].concat());
                 fleet.withheld.extend(withheld);
             }
-            Step::Sync => edge.apply(fleet.batch(edge.held.revision())),
+            Step::Sync => edge.apply(fleet.batch(edge.resources.revision())),
             Step::SyncWhole => edge.apply(fleet.snapshot()),
             Step::Restart => edge = edge.restart(),
         }
     }
-    edge.apply(fleet.batch(edge.held.revision()));
+    edge.apply(fleet.batch(edge.resources.revision()));
     (fleet, edge)
 }
 
@@ -504,12 +505,12 @@ proptest! {
         steps in steps(prop_oneof![8 => (0_u8..4).prop_map(Version::Good), 1 => Just(Version::Gone)]),
     ) {
         let (fleet, edge) = run(steps);
-        let fresh = held_with(&fleet);
-        prop_assert_eq!(edge.held.digest(), fleet.digest());
-        prop_assert_eq!(edge.held.revision(), Revision(fleet.revision));
+        let fresh = resources_with(&fleet);
+        prop_assert_eq!(edge.resources.digest(), fleet.digest());
+        prop_assert_eq!(edge.resources.revision(), Revision(fleet.revision));
         // What refers to a service that is gone waits, and keeps what was served before: a fresh edge has nothing before.
-        if rejected(&edge.held).is_empty() {
-            prop_assert_eq!(everything(&edge.held), everything(&fresh));
+        if rejected(&edge.resources).is_empty() {
+            prop_assert_eq!(everything(&edge.resources), everything(&fresh));
         }
     }
 
@@ -523,23 +524,23 @@ proptest! {
         ]),
     ) {
         let (fleet, edge) = run(steps);
-        prop_assert_eq!(edge.held.digest(), fleet.digest());
-        for domain in edge.held.snapshot().domains() {
+        prop_assert_eq!(edge.resources.digest(), fleet.digest());
+        for domain in edge.resources.snapshot().domains() {
             // Everything that is served has its service.
-            prop_assert!(edge.held.snapshot().services().any(|service| service.settings.id == domain.settings.service));
+            prop_assert!(edge.resources.snapshot().services().any(|service| service.settings.id == domain.settings.service));
         }
-        let before = (everything(&edge.held), rejected(&edge.held), edge.held.digest(), edge.held.revision());
+        let before = (everything(&edge.resources), rejected(&edge.resources), edge.resources.digest(), edge.resources.revision());
         let edge = edge.restart();
-        let after = (everything(&edge.held), rejected(&edge.held), edge.held.digest(), edge.held.revision());
+        let after = (everything(&edge.resources), rejected(&edge.resources), edge.resources.digest(), edge.resources.revision());
         prop_assert_eq!(before, after);
 
         // When everything is good again, nothing of the past is left.
         let (mut fleet, mut edge) = (fleet, edge);
         let good: Vec<_> = (0..9).map(|number| resource(number, Version::Good(number)).unwrap()).collect();
         fleet.change(&good, &[]);
-        edge.apply(fleet.batch(edge.held.revision()));
-        prop_assert_eq!(rejected(&edge.held), []);
-        prop_assert_eq!(edge.held.withheld(), 0);
-        prop_assert_eq!(everything(&edge.held), everything(&held_with(&fleet)));
+        edge.apply(fleet.batch(edge.resources.revision()));
+        prop_assert_eq!(rejected(&edge.resources), []);
+        prop_assert_eq!(edge.resources.withheld(), 0);
+        prop_assert_eq!(everything(&edge.resources), everything(&resources_with(&fleet)));
     }
 }

@@ -34,13 +34,13 @@ fn an_unknown_field_at_any_level_rejects_the_resource_by_name_and_keeps_its_last
         edge.apply(fleet.batch(Revision::ZERO));
         let name = newer.0.to_string();
         fleet.change(&[newer, service("other"), domain("new.example", "other", "a")], &[]);
-        edge.apply(fleet.batch(edge.held.revision()));
+        edge.apply(fleet.batch(edge.resources.revision()));
         for _ in 0..2 {
             let reason = "needs a newer edge: it has a field that is not known here".to_owned();
-            assert_eq!(rejected(&edge.held), [(name.clone(), reason)]);
-            assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]), "{name}");
-            assert_eq!(serves(&edge.held, "new.example"), tag_and("a", &[]), "{name}: the rest goes live");
-            assert_eq!(edge.held.digest(), fleet.digest());
+            assert_eq!(rejected(&edge.resources), [(name.clone(), reason)]);
+            assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]), "{name}");
+            assert_eq!(serves(&edge.resources, "new.example"), tag_and("a", &[]), "{name}: the rest goes live");
+            assert_eq!(edge.resources.digest(), fleet.digest());
             edge = edge.restart();
         }
     }
@@ -62,11 +62,15 @@ fn an_envelope_or_a_key_with_an_unknown_field_is_kept_and_rejected() {
         edge.apply(fleet.batch(Revision::ZERO));
         fleet.change(&[], std::slice::from_ref(&key));
         fleet.resources.insert(key.clone(), encoded.into());
-        edge.apply(fleet.batch(edge.held.revision()));
+        edge.apply(fleet.batch(edge.resources.revision()));
         for _ in 0..2 {
-            assert_eq!(rejected(&edge.held).len(), 1);
-            assert!(rejected(&edge.held)[0].1.starts_with("needs a newer edge: "), "{:?}", rejected(&edge.held));
-            assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]));
+            assert_eq!(rejected(&edge.resources).len(), 1);
+            assert!(
+                rejected(&edge.resources)[0].1.starts_with("needs a newer edge: "),
+                "{:?}",
+                rejected(&edge.resources)
+            );
+            assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]));
             edge = edge.restart();
         }
     }
@@ -112,12 +116,12 @@ fn an_unknown_number_in_any_enum_is_rejected_by_the_name_of_its_field() {
         ("keys.role", unknown_role),
     ] {
         let mut fleet = shop();
-        let mut held = held_with(&fleet);
+        let mut resources = resources_with(&fleet);
         fleet.change(&[newer], &[]);
-        held.apply(fleet.batch(held.revision())).unwrap();
+        resources.apply(fleet.batch(resources.revision())).unwrap();
         let reason = format!("needs a newer edge: {field} has a value that is not known here");
-        assert_eq!(rejected(&held).iter().map(|(_, reason)| reason.clone()).collect::<Vec<_>>(), [reason]);
-        assert_eq!(serves(&held, "shop.example"), tag_and("a", &["a1"]));
+        assert_eq!(rejected(&resources).iter().map(|(_, reason)| reason.clone()).collect::<Vec<_>>(), [reason]);
+        assert_eq!(serves(&resources, "shop.example"), tag_and("a", &["a1"]));
     }
 }
 
@@ -137,34 +141,34 @@ fn an_unknown_kind_or_id_is_kept_counted_and_rejected_until_it_is_removed() {
     };
     let puts: Vec<_> = keys.iter().map(|key| (key.clone(), body(key))).collect();
     fleet.change(&[&puts[..], &[domain("other.example", "shop", "b")]].concat(), &[]);
-    edge.apply(fleet.batch(edge.held.revision()));
+    edge.apply(fleet.batch(edge.resources.revision()));
     for _ in 0..2 {
-        let names: BTreeSet<_> = rejected(&edge.held).into_iter().map(|(name, _)| name).collect();
+        let names: BTreeSet<_> = rejected(&edge.resources).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, keys.iter().map(ToString::to_string).collect());
-        let kind = rejected(&edge.held).into_iter().find(|(name, _)| name.starts_with("gadgets/")).unwrap();
+        let kind = rejected(&edge.resources).into_iter().find(|(name, _)| name.starts_with("gadgets/")).unwrap();
         assert_eq!(kind.1, "needs a newer edge: its kind is not known here");
-        assert_eq!(edge.held.digest(), fleet.digest());
-        assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]));
-        assert_eq!(serves(&edge.held, "other.example"), tag_and("b", &[]), "the rest goes live");
+        assert_eq!(edge.resources.digest(), fleet.digest());
+        assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]));
+        assert_eq!(serves(&edge.resources, "other.example"), tag_and("b", &[]), "the rest goes live");
         edge = edge.restart();
     }
     fleet.change(&[], &keys);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!(rejected(&edge.held), []);
-    assert_eq!(edge.held.digest(), fleet.digest());
-    assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]), "nothing known was removed");
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!(rejected(&edge.resources), []);
+    assert_eq!(edge.resources.digest(), fleet.digest());
+    assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]), "nothing known was removed");
 }
 
 #[test]
 fn of_many_rejections_the_newest_are_named_and_all_are_counted() {
     let mut fleet = shop();
-    let mut held = held_with(&fleet);
+    let mut resources = resources_with(&fleet);
     let bad = |number: usize| domain(&format!("d{number:03}.example"), "shop", "NOT A TAG");
     fleet.change(&(0..REJECTIONS_MAX).map(bad).collect::<Vec<_>>(), &[]);
     fleet.change(&[bad(999)], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!((held.rejected(), held.rejections().len()), (REJECTIONS_MAX + 1, REJECTIONS_MAX));
-    assert_eq!(rejected(&held)[0].0, "domains/d999.example");
-    let revisions: Vec<_> = held.rejections().iter().map(|rejection| Reverse(rejection.revision)).collect();
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!((resources.rejected(), resources.rejections().len()), (REJECTIONS_MAX + 1, REJECTIONS_MAX));
+    assert_eq!(rejected(&resources)[0].0, "domains/d999.example");
+    let revisions: Vec<_> = resources.rejections().iter().map(|rejection| Reverse(rejection.revision)).collect();
     assert!(revisions.is_sorted(), "{revisions:?}");
 }

@@ -4,13 +4,13 @@ use switchyard_proto::vocab::EdgeId;
 
 use super::{Access, EdgeKey};
 
-/// Who makes a change, and by which door. Every use case takes one; history and audit come from it.
+/// Who makes a change, and by which origin. Every use case takes one; history and audit come from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The name people know them by.
     pub name: String,
     /// Where they came in.
-    pub door: Door,
+    pub origin: Origin,
     /// What they may do.
     pub access: Access,
     /// Where their call came from, if there was one.
@@ -22,18 +22,18 @@ pub struct Actor {
 impl Actor {
     /// The program itself: bootstrap, renewals.
     pub fn system() -> Self {
-        Self::without_call("system", Door::System)
+        Self::without_call("system", Origin::System)
     }
 
-    /// Somebody who came in by another door than a call.
-    pub fn without_call(name: &str, door: Door) -> Self {
-        Self { name: name.into(), door, access: Access::EVERYTHING, address: None, method: None }
+    /// Somebody who came in by another origin than a call.
+    pub fn without_call(name: &str, origin: Origin) -> Self {
+        Self { name: name.into(), origin, access: Access::EVERYTHING, address: None, method: None }
     }
 }
 
 /// Where a change came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Origin {
     /// The gRPC API.
     Grpc,
     /// The seed file.
@@ -44,7 +44,7 @@ pub enum Door {
     Fleet,
 }
 
-impl Door {
+impl Origin {
     /// The one word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,9 +55,9 @@ impl Door {
         }
     }
 
-    /// The door that a word stands for; see [`Door::as_str`].
+    /// The origin that a word stands for; see [`Origin::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Grpc, Self::Seed, Self::System, Self::Fleet].into_iter().find(|door| door.as_str() == word)
+        [Self::Grpc, Self::Seed, Self::System, Self::Fleet].into_iter().find(|origin| origin.as_str() == word)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
 
 /// Whether a request may use the connection that it came on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum ConnectionPolicy {
     /// It may.
     Open,
     /// It may not, but another one over TLS.
@@ -17,20 +17,20 @@ pub(super) enum Passage {
 }
 
 /// A domain that asks its clients to prove themselves, and a connection on which one did so, belong together, or to nobody.
-pub(super) fn passage(domain: &Domain, connection: &Connection, host: &str, plain: bool) -> Passage {
+pub(super) fn connection_policy(domain: &Domain, connection: &Connection, host: &str, plain: bool) -> ConnectionPolicy {
     if connection.transport == Transport::Tls && connection.tls_version < domain.settings.minimum_tls_version {
-        return Passage::Refused;
+        return ConnectionPolicy::Refused;
     }
     match (domain.clients.as_deref(), connection.authenticated.as_deref()) {
-        (None, None) => Passage::Open,
-        (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => Passage::Open,
+        (None, None) => ConnectionPolicy::Open,
+        (Some(clients), Some(authenticated)) if clients.admits(authenticated, host) => ConnectionPolicy::Open,
         (Some(clients), None) if connection.transport == Transport::Plain => match clients.mode() {
-            ClientCertificateMode::Optional => Passage::Open,
-            ClientCertificateMode::Required if plain => Passage::OverTls,
+            ClientCertificateMode::Optional => ConnectionPolicy::Open,
+            ClientCertificateMode::Required if plain => ConnectionPolicy::OverTls,
             // Whoever terminated TLS did not say to us who the client is.
-            ClientCertificateMode::Required => Passage::Refused,
+            ClientCertificateMode::Required => ConnectionPolicy::Refused,
         },
-        (Some(_), _) | (None, Some(_)) => Passage::Refused,
+        (Some(_), _) | (None, Some(_)) => ConnectionPolicy::Refused,
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{connection::TrustedNetworks, verify::ClientAuthentication};
+    use crate::{connection::TrustedNetworks, peer_auth::ClientAuthentication};
 
     const HOST: &str = "shop.example";
 
@@ -72,15 +72,21 @@ mod tests {
     fn what_asks_for_certificates_and_what_was_opened_for_them_belong_together() {
         let (strict, other) = (clients(ClientCertificateMode::Required), clients(ClientCertificateMode::Required));
         let over_tls = |opened_for| connection(Transport::Tls, opened_for);
-        assert_eq!(passage(&domain(None), &over_tls(None), HOST, false), Passage::Open);
-        assert_eq!(passage(&domain(Some(&strict)), &over_tls(Some((&strict, HOST))), HOST, false), Passage::Open);
+        assert_eq!(connection_policy(&domain(None), &over_tls(None), HOST, false), ConnectionPolicy::Open);
+        assert_eq!(
+            connection_policy(&domain(Some(&strict)), &over_tls(Some((&strict, HOST))), HOST, false),
+            ConnectionPolicy::Open
+        );
         for (asked, opened_for) in [
             (Some(&strict), None),
             (None, Some((&strict, HOST))),
             (Some(&strict), Some((&other, HOST))),
             (Some(&strict), Some((&strict, "other.example"))),
         ] {
-            assert_eq!(passage(&domain(asked), &over_tls(opened_for), HOST, false), Passage::Refused);
+            assert_eq!(
+                connection_policy(&domain(asked), &over_tls(opened_for), HOST, false),
+                ConnectionPolicy::Refused
+            );
         }
     }
 
@@ -88,10 +94,10 @@ mod tests {
     fn what_requires_certificates_is_not_served_in_the_clear() {
         let plain = connection(Transport::Plain, None);
         let (strict, lax) = (clients(ClientCertificateMode::Required), clients(ClientCertificateMode::Optional));
-        assert_eq!(passage(&domain(Some(&strict)), &plain, HOST, true), Passage::OverTls);
+        assert_eq!(connection_policy(&domain(Some(&strict)), &plain, HOST, true), ConnectionPolicy::OverTls);
         // A trusted proxy says that it was over TLS: sending the client there again would be a circle.
-        assert_eq!(passage(&domain(Some(&strict)), &plain, HOST, false), Passage::Refused);
-        assert_eq!(passage(&domain(Some(&lax)), &plain, HOST, true), Passage::Open);
+        assert_eq!(connection_policy(&domain(Some(&strict)), &plain, HOST, false), ConnectionPolicy::Refused);
+        assert_eq!(connection_policy(&domain(Some(&lax)), &plain, HOST, true), ConnectionPolicy::Open);
     }
 
     #[test]
@@ -99,9 +105,9 @@ mod tests {
         let mut modern = domain(None);
         modern.settings.minimum_tls_version = TlsVersion::V13;
         let mut by = connection(Transport::Tls, None);
-        assert_eq!(passage(&modern, &by, HOST, false), Passage::Refused);
+        assert_eq!(connection_policy(&modern, &by, HOST, false), ConnectionPolicy::Refused);
         by.tls_version = TlsVersion::V13;
-        assert_eq!(passage(&modern, &by, HOST, false), Passage::Open);
-        assert_eq!(passage(&modern, &connection(Transport::Plain, None), HOST, true), Passage::Open);
+        assert_eq!(connection_policy(&modern, &by, HOST, false), ConnectionPolicy::Open);
+        assert_eq!(connection_policy(&modern, &connection(Transport::Plain, None), HOST, true), ConnectionPolicy::Open);
     }
 }

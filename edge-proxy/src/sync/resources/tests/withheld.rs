@@ -14,41 +14,44 @@ fn what_is_withheld_is_served_on_and_is_neither_received_nor_rejected() {
     fleet.withhold(&[shop_key()]);
     fleet.change(&[domain("other.example", "shop", "b")], &[]);
     // With a difference, with everything, and again with everything.
-    for batch in [fleet.batch(edge.held.revision()), fleet.snapshot(), fleet.snapshot()] {
+    for batch in [fleet.batch(edge.resources.revision()), fleet.snapshot(), fleet.snapshot()] {
         edge.apply(batch);
         for _ in 0..2 {
-            assert_eq!((edge.held.digest(), rejected(&edge.held)), (fleet.digest(), vec![]));
-            assert_eq!(edge.held.withheld(), 1);
-            assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]));
-            assert_eq!(serves(&edge.held, "other.example"), tag_and("b", &[]), "the rest goes live");
+            assert_eq!((edge.resources.digest(), rejected(&edge.resources)), (fleet.digest(), vec![]));
+            assert_eq!(edge.resources.withheld(), 1);
+            assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]));
+            assert_eq!(serves(&edge.resources, "other.example"), tag_and("b", &[]), "the rest goes live");
             edge = edge.restart();
         }
     }
     fleet.change(&[domain("shop.example", "shop", "b")], &[]);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!((edge.held.withheld(), edge.held.digest()), (0, fleet.digest()));
-    assert_eq!(serves(&edge.held, "shop.example"), tag_and("b", &[]), "a readable version ends it");
-    assert_eq!(edge.restart().held.withheld(), 0);
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!((edge.resources.withheld(), edge.resources.digest()), (0, fleet.digest()));
+    assert_eq!(serves(&edge.resources, "shop.example"), tag_and("b", &[]), "a readable version ends it");
+    assert_eq!(edge.restart().resources.withheld(), 0);
 }
 
 #[test]
 fn a_removal_ends_it_also_one_that_only_shows_where_all_is_named() {
-    let whole =
-        |fleet: &Fleet, edge: &Edge| Batch { named: Named::All, removed: vec![], ..fleet.batch(edge.held.revision()) };
+    let whole = |fleet: &Fleet, edge: &Edge| Batch {
+        named: Named::All,
+        removed: vec![],
+        ..fleet.batch(edge.resources.revision())
+    };
     let removals: [fn(&Fleet, &Edge) -> Batch; 3] =
-        [|fleet, edge| fleet.batch(edge.held.revision()), |fleet, _| fleet.snapshot(), whole];
+        [|fleet, edge| fleet.batch(edge.resources.revision()), |fleet, _| fleet.snapshot(), whole];
     for removal in removals {
         let mut fleet = shop();
         let mut edge = Edge::new();
         edge.apply(fleet.batch(Revision::ZERO));
         fleet.withhold(&[shop_key()]);
-        edge.apply(fleet.batch(edge.held.revision()));
+        edge.apply(fleet.batch(edge.resources.revision()));
         fleet.change(&[], &[shop_key()]);
         edge.apply(removal(&fleet, &edge));
         for _ in 0..2 {
-            assert_eq!(serves(&edge.held, "shop.example"), None);
-            assert_eq!((edge.held.withheld(), rejected(&edge.held)), (0, vec![]));
-            assert_eq!(edge.held.digest(), fleet.digest());
+            assert_eq!(serves(&edge.resources, "shop.example"), None);
+            assert_eq!((edge.resources.withheld(), rejected(&edge.resources)), (0, vec![]));
+            assert_eq!(edge.resources.digest(), fleet.digest());
             edge = edge.restart();
         }
     }
@@ -60,14 +63,14 @@ fn the_last_good_version_stays_when_the_one_after_it_was_rejected() {
     let mut edge = Edge::new();
     edge.apply(fleet.batch(Revision::ZERO));
     fleet.change(&[domain("shop.example", "shop", "NOT A TAG"), domain("new.example", "shop", "NOT A TAG")], &[]);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!(rejected(&edge.held).len(), 2);
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!(rejected(&edge.resources).len(), 2);
     fleet.withhold(&[shop_key(), key(ResourceKind::Domain, "new.example")]);
-    edge.apply(fleet.batch(edge.held.revision()));
+    edge.apply(fleet.batch(edge.resources.revision()));
     for _ in 0..2 {
-        assert_eq!(rejected(&edge.held), [], "what cannot be read is no rejection");
-        assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]));
-        assert_eq!(serves(&edge.held, "new.example"), None, "nothing of it was ever served");
+        assert_eq!(rejected(&edge.resources), [], "what cannot be read is no rejection");
+        assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]));
+        assert_eq!(serves(&edge.resources, "new.example"), None, "nothing of it was ever served");
         edge = edge.restart();
     }
 }
@@ -79,13 +82,13 @@ fn what_a_withheld_domain_uses_stays() {
     let mut edge = Edge::new();
     edge.apply(fleet.batch(Revision::ZERO));
     fleet.withhold(&[shop_key()]);
-    edge.apply(fleet.batch(edge.held.revision()));
-    let certificates = |edge: &Edge| edge.held.snapshot().certificates().count();
+    edge.apply(fleet.batch(edge.resources.revision()));
+    let certificates = |edge: &Edge| edge.resources.snapshot().certificates().count();
 
     // One certificate is replaced by another that is there already.
     fleet.change(&[], &[key(ResourceKind::Certificate, "spare")]);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!((certificates(&edge), rejected(&edge.held)), (1, vec![]));
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!((certificates(&edge), rejected(&edge.resources)), (1, vec![]));
 
     let used = [
         key(ResourceKind::Service, "shop"),
@@ -94,13 +97,13 @@ fn what_a_withheld_domain_uses_stays() {
         key(ResourceKind::Domain, "other.example"),
     ];
     fleet.change(&[], &used);
-    edge.apply(fleet.batch(edge.held.revision()));
+    edge.apply(fleet.batch(edge.resources.revision()));
     for _ in 0..2 {
-        assert_eq!(serves(&edge.held, "shop.example"), tag_and("a", &["a1"]));
-        assert_eq!(serves(&edge.held, "other.example"), None);
+        assert_eq!(serves(&edge.resources, "shop.example"), tag_and("a", &["a1"]));
+        assert_eq!(serves(&edge.resources, "other.example"), None);
         assert_eq!(certificates(&edge), 1);
-        assert_eq!(edge.held.digest(), fleet.digest());
-        let reasons = rejected(&edge.held);
+        assert_eq!(edge.resources.digest(), fleet.digest());
+        let reasons = rejected(&edge.resources);
         let why = |name: &str| reasons.iter().find(|(key, _)| key == name).map(|(_, reason)| reason.as_str());
         let withheld = "waits for domains/shop.example: it is withheld: the control plane cannot read it";
         assert_eq!((why("backends/a1"), why("certificates/shop")), (Some(withheld), Some(withheld)), "{reasons:?}");
@@ -109,25 +112,25 @@ fn what_a_withheld_domain_uses_stays() {
     }
     // With the domain goes what it used.
     fleet.change(&[], &[shop_key()]);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!((rejected(&edge.held), certificates(&edge)), (vec![], 0));
-    assert_eq!((edge.held.snapshot().services().count(), edge.held.snapshot().backends().count()), (0, 0));
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!((rejected(&edge.resources), certificates(&edge)), (vec![], 0));
+    assert_eq!((edge.resources.snapshot().services().count(), edge.resources.snapshot().backends().count()), (0, 0));
 }
 
 #[test]
 fn a_withheld_service_serves_on_and_what_never_was_there_is_said_to_be_withheld() {
     let mut fleet = shop();
     fleet.change(&[service("new")], &[]);
-    let mut held = held_with(&shop());
+    let mut resources = resources_with(&shop());
     fleet.withhold(&[key(ResourceKind::Service, "shop"), key(ResourceKind::Service, "new")]);
     fleet.change(&[domain("shop.example", "shop", "b"), domain("new.example", "new", "a")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!(serves(&held, "shop.example"), tag_and("b", &[]), "domains of a service that is served may change");
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!(serves(&resources, "shop.example"), tag_and("b", &[]), "domains of a service that is served may change");
     let reason = "waits for services/new: it is withheld: the control plane cannot read it";
-    assert_eq!(rejected(&held), [("domains/new.example".to_owned(), reason.to_owned())]);
+    assert_eq!(rejected(&resources), [("domains/new.example".to_owned(), reason.to_owned())]);
     fleet.change(&[service("new")], &[]);
-    held.apply(fleet.batch(held.revision())).unwrap();
-    assert_eq!((rejected(&held), serves(&held, "new.example")), (vec![], tag_and("a", &[])));
+    resources.apply(fleet.batch(resources.revision())).unwrap();
+    assert_eq!((rejected(&resources), serves(&resources, "new.example")), (vec![], tag_and("a", &[])));
 }
 
 #[test]
@@ -140,11 +143,11 @@ fn what_is_withheld_and_was_never_there_is_ignored() {
         .map(|name| name.split_once('/').and_then(|(kind, id)| ResourceKey::new(kind, id).ok()).unwrap())
         .collect();
     fleet.withhold(&keys);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!((rejected(&edge.held), edge.held.withheld()), (vec![], 3));
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!((rejected(&edge.resources), edge.resources.withheld()), (vec![], 3));
     fleet.change(&[], &keys);
-    edge.apply(fleet.batch(edge.held.revision()));
-    assert_eq!((rejected(&edge.held), edge.held.withheld()), (vec![], 0));
+    edge.apply(fleet.batch(edge.resources.revision()));
+    assert_eq!((rejected(&edge.resources), edge.resources.withheld()), (vec![], 0));
 }
 
 #[test]
@@ -158,11 +161,11 @@ fn ticket_keys_that_were_received_take_the_place_of_withheld_ones_also_after_a_r
         let mut edge = Edge::new();
         edge.apply(fleet.snapshot());
         fleet.withhold(std::slice::from_ref(&before.0));
-        edge.apply(fleet.batch(edge.held.revision()));
-        assert_eq!(accepted(&edge.held).len(), 1, "they are served on");
+        edge.apply(fleet.batch(edge.resources.revision()));
+        assert_eq!(accepted(&edge.resources).len(), 1, "they are served on");
         fleet.change(std::slice::from_ref(after), &[]);
-        edge.apply(fleet.batch(edge.held.revision()));
-        assert_eq!(accepted(&edge.held), [name]);
-        assert_eq!(accepted(&edge.restart().held), [name]);
+        edge.apply(fleet.batch(edge.resources.revision()));
+        assert_eq!(accepted(&edge.resources), [name]);
+        assert_eq!(accepted(&edge.restart().resources), [name]);
     }
 }

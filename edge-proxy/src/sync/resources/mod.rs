@@ -1,15 +1,15 @@
 //! What this edge has received, what of it is served, and why the rest is not.
 //!
 //! What always holds: what is served was checked; it is the newest version of each resource that can be served together
-//! with everything it uses. [`Held::digest`] and [`Held::revision`] speak of what was received. The cost of a batch
-//! follows the batch and what is pending or withheld, not what is held.
+//! with everything it uses. [`Resources::digest`] and [`Resources::revision`] speak of what was received. The cost of a batch
+//! follows the batch and what is pending or withheld, not what there is.
 //!
 //! A resource that the control plane cannot read is *withheld*: it was not received, so it is neither in the digest nor rejected, but
 //! what is served of it, and of what it uses, stays.
 
+mod dependencies;
 mod record;
 mod served;
-mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use switchyard_proto::vocab::{
 
 pub(in crate::sync) use self::record::{Kept, KeptServed, Record, ServedRecord, WithheldRecord};
 use self::{
+    dependencies::Dependencies,
     served::{Served, backend_id, certificate_id, host, service_id, ticket_keys_id},
-    waits::Waits,
 };
 use super::{
     batch::{Batch, BatchKind, Named, Received},
@@ -42,7 +42,7 @@ use crate::{
 
 /// What an edge holds of the fleet's configuration.
 #[derive(Debug)]
-pub(in crate::sync) struct Held {
+pub(in crate::sync) struct Resources {
     revision: Revision,
     digest: Digest,
     /// Every resource as it was received last, and what it adds to the digest.
@@ -109,7 +109,7 @@ impl DigestMismatch {
     }
 }
 
-impl Held {
+impl Resources {
     /// An edge that has received nothing.
     pub(in crate::sync) fn new(known_backends: Arc<Backends>) -> Self {
         Self {
@@ -132,18 +132,18 @@ impl Held {
             let is_received = |kept: &Kept| kept.key().is_none_or(|key| !withheld.contains(key));
             is_received(left).cmp(&is_received(right)).then_with(|| left.key().cmp(&right.key()))
         });
-        let mut held = Self { revision, withheld, ..Self::new(known_backends) };
-        held.received.reserve(kept.len());
-        let mut edit = held.snapshot.edit();
+        let mut resources = Self { revision, withheld, ..Self::new(known_backends) };
+        resources.received.reserve(kept.len());
+        let mut edit = resources.snapshot.edit();
         let mut look_at = Vec::new();
         for kept in kept {
             let Some(key) = kept.key().cloned() else { continue };
             let Kept { received, digest, served } = kept;
             if received.is_some() {
-                held.digest = held.digest.plus(digest);
-                held.received.insert(key.clone(), digest);
+                resources.digest = resources.digest.plus(digest);
+                resources.received.insert(key.clone(), digest);
             }
-            let is_withheld = held.withheld.contains(&key);
+            let is_withheld = resources.withheld.contains(&key);
             let to_serve = match served {
                 KeptServed::AsReceived => received,
                 KeptServed::Other(other) => {
@@ -160,7 +160,7 @@ impl Held {
             let Some(to_serve) = to_serve else { continue };
             match convert(&to_serve, Trust::CheckedBefore) {
                 (_, Ok(valid)) => {
-                    held.served.put(&key, &valid);
+                    resources.served.put(&key, &valid);
                     put(&mut edit, valid);
                 }
                 // This program is older than the one that wrote it. What is withheld is not received: it stays on the disk.
@@ -168,23 +168,25 @@ impl Held {
                 (_, Err(_)) => look_at.push((key, Some(to_serve))),
             }
         }
-        held.snapshot = edit.finish();
+        resources.snapshot = edit.finish();
         let mut looked_at = BTreeSet::new();
         for (key, received) in look_at {
             // What was received comes before what is served instead of it.
             if looked_at.insert(key.clone()) {
-                held.pend(key, received);
+                resources.pend(key, received);
             }
         }
         for (key, revision) in removed {
-            if let Some(pending) = held.pending.get_mut(&key).filter(|it| matches!(it.change, PendingChange::Remove)) {
+            if let Some(pending) =
+                resources.pending.get_mut(&key).filter(|it| matches!(it.change, PendingChange::Remove))
+            {
                 pending.revision = revision;
             }
         }
-        let settled = held.settle();
-        let mut record = Record { revision, digest: held.digest, ..Record::default() };
-        held.record_served(looked_at, &settled, &mut record);
-        (held, record)
+        let settled = resources.settle();
+        let mut record = Record { revision, digest: resources.digest, ..Record::default() };
+        resources.record_served(looked_at, &settled, &mut record);
+        (resources, record)
     }
 
     /// The revision of what was received.
@@ -355,10 +357,10 @@ impl Held {
 
     /// Serves everything that can be. Returns the keys of what changed.
     fn settle(&mut self) -> BTreeSet<ResourceKey> {
-        let waits = Waits::find(&self.pending, &self.withheld, &self.served);
+        let dependencies = Dependencies::find(&self.pending, &self.withheld, &self.served);
         let mut ready: Vec<ResourceKey> = Vec::new();
         for (key, pending) in &mut self.pending {
-            match waits.reason(key) {
+            match dependencies.reason(key) {
                 Some(reason) => reason.clone_into(&mut pending.reason),
                 None if matches!(pending.change, PendingChange::Unservable(_)) => {}
                 None => ready.push(key.clone()),
