@@ -95,6 +95,14 @@ CREATE TABLE edge (
     rejections_total BIGINT NOT NULL
 );
 
+-- The keys of edges that were removed: none of them is accepted again.
+CREATE TABLE removed_edge_key (
+    key_sha256 BYTEA PRIMARY KEY,
+    edge TEXT NOT NULL,
+    removed_at BIGINT NOT NULL
+);
+CREATE INDEX removed_edge_key_removed_at ON removed_edge_key (removed_at);
+
 -- When tokens were used last.
 CREATE TABLE token_use (
     id TEXT COLLATE "C" PRIMARY KEY,

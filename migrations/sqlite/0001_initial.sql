@@ -95,6 +95,14 @@ CREATE TABLE edge (
     rejections_total INTEGER NOT NULL
 );
 
+-- The keys of edges that were removed: none of them is accepted again.
+CREATE TABLE removed_edge_key (
+    key_sha256 BLOB PRIMARY KEY,
+    edge TEXT NOT NULL,
+    removed_at INTEGER NOT NULL
+);
+CREATE INDEX removed_edge_key_removed_at ON removed_edge_key (removed_at);
+
 -- When tokens were used last.
 CREATE TABLE token_use (
     id TEXT PRIMARY KEY,
