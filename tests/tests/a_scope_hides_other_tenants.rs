@@ -167,6 +167,7 @@ fn cases(revision: u64, certificate: &[String; 2]) -> Vec<Case> {
         ("ServiceService/UpdateService", only_check(json!({"service": {"name": "services/zebra-web"}})), false),
         ("ServiceService/DeleteService", only_check(own("services", "acorn-shared")), false),
         ("ServiceService/DeleteService", only_check(own("services", "zebra-web")), false),
+        ("TaskService/ListTasks", json!({}), false),
         ("TokenService/GetCurrentToken", json!({}), true),
         ("TokenService/ListTokens", page(), false),
         ("TokenService/CreateToken", json!({"token": {"name": "tokens/more", "role": "ROLE_ADMIN"}}), false),

@@ -43,7 +43,7 @@ impl Task for InternalCertificates {
         }
         match (renewed, failed) {
             (0, 0) => Ok(Step::idle()),
-            (renewed, 0) => Ok(Step::did(format!("replaced {renewed} certificates"))),
+            (renewed, 0) => Ok(Step::did(format!("replaced certificates: {renewed}"))),
             (_, failed) => Err(StepError::Renewals { failed }),
         }
     }

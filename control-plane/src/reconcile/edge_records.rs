@@ -42,7 +42,7 @@ impl Task for EdgeRecords {
         let recorded = self.recorder.record(COARSE_INTERVAL).await?;
         let step = match recorded.count {
             0 => Step::idle(),
-            count => Step::did(format!("recorded {count} edges")),
+            count => Step::did(format!("recorded edges: {count}")),
         };
         Ok(match recorded.due_at {
             Some(at) => step.due_in(at.saturating_duration_since(Instant::now())),

@@ -57,6 +57,6 @@ impl Task for Expiry {
             }
             self.warned.insert(certificate.id.clone(), said.unwrap_or(now));
         }
-        Ok(if warnings > 0 { Step::did(format!("warned of {warnings} certificates")) } else { Step::idle() })
+        Ok(if warnings > 0 { Step::did(format!("warned of certificates: {warnings}")) } else { Step::idle() })
     }
 }

@@ -85,11 +85,11 @@ impl Tickets {
         }
         let step = match rotated {
             0 => Step::idle(),
-            rotated => Step::did(format!("rotated the keys of {rotated} label sets")),
+            rotated => Step::did(format!("rotated keys of label sets: {rotated}")),
         };
         let step = match waiting {
             0 => step,
-            waiting => step.waiting_for(format!("edges of {waiting} label sets to acknowledge their next key")),
+            waiting => step.waiting_for(format!("edges to acknowledge the next keys of label sets: {waiting}")),
         };
         Ok(step.due_in(due))
     }

@@ -152,7 +152,7 @@ impl Orders {
     /// Begins with what is due and nobody works on.
     async fn begin_due(&mut self) -> Result<Step, StepError> {
         if self.busy.len() >= ATTEMPTS_MAX {
-            return Ok(Step::idle().waiting_for(format!("one of {ATTEMPTS_MAX} attempts to end")));
+            return Ok(Step::idle().waiting_for("an attempt to end: no more are made at a time"));
         }
         let app = self.acme.app.clone();
         let now = app.clock.now();

@@ -60,7 +60,7 @@ impl Step {
         Self::default()
     }
 
-    /// It did something: `replaced 3 certificates`.
+    /// It did something: `replaced certificates: 3`.
     pub fn did(action: impl Into<String>) -> Self {
         Self { action: Some(action.into()), ..Self::default() }
     }

@@ -133,12 +133,12 @@ async fn a_signal_and_the_time_activate_the_same_step() {
     let mut setup = Setup::new();
     let (task, control) = task();
     let running = tokio::spawn(setup.driver.run("test", task, CancellationToken::new()));
-    control.steps.send(Ok(Step::did("replaced 3 certificates").waiting_for("an edge"))).unwrap();
+    control.steps.send(Ok(Step::did("replaced certificates: 3").waiting_for("an edge"))).unwrap();
     setup.pass(REST).await;
     // Up to a tenth less than the interval, of which the rest has passed.
     let (pause, _end) = setup.pause().await;
     assert_eq!(pause, INTERVAL.mul_f64(0.95) - REST);
-    let action = TaskAction { text: "replaced 3 certificates".into(), at: Timestamp(NOW) };
+    let action = TaskAction { text: "replaced certificates: 3".into(), at: Timestamp(NOW) };
     let expected = TaskStatus {
         name: "test",
         state: TaskState::Waiting,
