@@ -7,7 +7,7 @@ use std::{
 
 use crate::model::Timestamp;
 
-/// Characters of a text that is kept: reasons may quote what others have said.
+/// Characters of each text in the status of a background task: reasons may quote what others have said.
 const TEXT_LENGTH_MAX: usize = 500;
 
 /// The status of each task; clones share it.
