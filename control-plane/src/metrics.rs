@@ -80,8 +80,11 @@ impl Metrics {
         Self { registry, expiring, expiry, withheld, task_run, task_success, task_failures }
     }
 
-    /// Takes note of a background task, of which no step has failed yet.
-    pub fn task(&self, task: &'static str) {
+    /// Takes note of a background task that does not run: when it ran says nothing any more.
+    pub fn task_stands_by(&self, task: &'static str) {
+        for family in [&self.task_run, &self.task_success] {
+            family.remove(&TaskLabels { task });
+        }
         drop(self.task_failures.get_or_create(&TaskLabels { task }));
     }
 

@@ -31,7 +31,7 @@ use crate::{
     metrics::Metrics,
     model::Secret,
     on_demand::{Hooks, HooksError, OnDemand},
-    random::SystemRandom,
+    random::{Random, SystemRandom},
     reconcile::{
         self, Driver, EdgeRecords, Expiry, InternalCertificates, LeaseKeeper, NoRandomness, OwnCertificate,
         acme::{self, Acme},
@@ -39,7 +39,6 @@ use crate::{
     },
     seal::{InvalidMasterKey, MasterKey, MasterKeyError, Sealer},
     store::{self, Store, StoreError},
-    task_status::TaskStatuses,
 };
 
 /// The file in the data directory that holds the first token of the API.
@@ -146,13 +145,8 @@ impl Server {
         let view = FleetView::new(store.edges().await?, clock.clone());
         tasks.spawn("members", Members::new(view.clone(), feed.clone()).run(ending.clone()));
         let metrics = Arc::new(Metrics::new());
-        let driver = Driver {
-            clock: clock.clone(),
-            timer: Arc::new(SystemTimer),
-            random: Arc::new(SystemRandom),
-            statuses: TaskStatuses::default(),
-            metrics: metrics.clone(),
-        };
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let driver = Driver::new(clock.clone(), Arc::new(SystemTimer), random.clone(), metrics.clone());
         let records = EdgeRecords::new(Recorder::new(view.clone(), store.clone()), &view);
         tasks.spawn("edges", driver.run("edges", records, ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
@@ -195,7 +189,6 @@ impl Server {
                 let http = Outgoing::new().map_err(|error| StartError::Orders(chain(&error)))?;
                 let dns = Dns::new(dns_server, dns_port, http, hook_dir);
                 let dns = dns.map_err(|error| StartError::Orders(chain(&error)))?;
-                let random = driver.random.clone();
                 let acme = Acme::new(app.clone(), view.clone(), dns, hooks.clone(), retry_pause, random);
                 let keeper = LeaseKeeper::new(store.clone(), acme::LEASE, holder.clone());
                 let begin = move |lease| acme.begin(lease);
@@ -221,7 +214,7 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         tasks.spawn("admin listener", accept);
-        let api = grpc::Api { app, authenticator, tracker, metrics, health, task_statuses: driver.statuses };
+        let api = grpc::Api { app, authenticator, tracker, metrics, health, task_statuses: driver.statuses() };
         tasks.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
         Ok(Self { admin, fleet, revision, tasks, store })
     }

@@ -6,7 +6,6 @@ use serde_json::Value;
 use switchyard_tests::{
     cli::Cli,
     client::{Client, empty},
-    database::Database,
     eventually::eventually,
     fleet::{Fleet, Plan},
     on_both_databases,

@@ -1,16 +1,8 @@
-use clap::Args;
 use serde::Serialize;
 use switchyard_proto::v1::{Domain, Edge};
 
-use super::{Session, edge, tasks};
+use super::{Session, edge};
 use crate::{failure::Failure, wait::Outcome};
-
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// Show the background tasks of the control plane instead: when each ran, what it did, and why it fails
-    #[arg(long)]
-    tasks: bool,
-}
 
 /// The fleet in one document. Numbers of 64 bits are strings, as in the JSON of the messages.
 #[derive(Debug, Serialize)]
@@ -20,11 +12,7 @@ struct Status {
     domains: Vec<Domain>,
 }
 
-pub(super) async fn run(session: &Session, args: StatusArgs) -> Result<Outcome, Failure> {
-    let StatusArgs { tasks } = args;
-    if tasks {
-        return tasks::run(session).await;
-    }
+pub(super) async fn run(session: &Session) -> Result<Outcome, Failure> {
     let (edges, revision) = session.client.all_edges().await?;
     let domains = session.client.all_domains().await?;
     let status = Status { revision: revision.to_string(), edges, domains };

@@ -1,5 +1,6 @@
 use std::time::SystemTime;
 
+use clap::Args;
 use switchyard_proto::v1::{ListTasksRequest, ListTasksResponse, Task};
 
 use super::Session;
@@ -8,6 +9,13 @@ use crate::{
     output::{Show, age, word},
     wait::Outcome,
 };
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Show the background tasks of the control plane instead: when each ran, what it did, and why it fails
+    #[arg(long)]
+    pub(super) tasks: bool,
+}
 
 /// Prints the background tasks of the control plane that is called.
 pub(super) async fn run(session: &Session) -> Result<Outcome, Failure> {

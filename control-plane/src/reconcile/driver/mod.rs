@@ -104,19 +104,24 @@ pub enum StepError {
 /// Runs tasks. Each is to be spawned under its name, which is then in all that it logs.
 #[derive(Clone, Debug)]
 pub struct Driver {
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// Lets time pass.
-    pub timer: Arc<dyn Timer>,
-    /// Where jitter comes from.
-    pub random: Arc<dyn Random>,
-    /// Where the status of each task is kept.
-    pub statuses: TaskStatuses,
-    /// Where the steps are counted.
-    pub metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    timer: Arc<dyn Timer>,
+    random: Arc<dyn Random>,
+    statuses: TaskStatuses,
+    metrics: Arc<Metrics>,
 }
 
 impl Driver {
+    /// Runs tasks by this time, with this jitter, and counts their steps.
+    pub fn new(clock: Arc<dyn Clock>, timer: Arc<dyn Timer>, random: Arc<dyn Random>, metrics: Arc<Metrics>) -> Self {
+        Self { clock, timer, random, statuses: TaskStatuses::default(), metrics }
+    }
+
+    /// The status of each task.
+    pub fn statuses(&self) -> TaskStatuses {
+        self.statuses.clone()
+    }
+
     /// Runs a task until `ending` is cancelled. A step that is under way then is dropped.
     pub fn run(
         &self,
@@ -124,7 +129,8 @@ impl Driver {
         mut task: impl Task,
         ending: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let driver = self.registered(name);
+        self.stand_by(name);
+        let driver = self.clone();
         async move {
             tokio::select! {
                 () = driver.drive(name, &mut task) => {}
@@ -143,11 +149,12 @@ impl Driver {
         begin: impl Fn(Lease) -> T + Send + Sync + 'static,
         ending: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let driver = self.registered(name);
+        self.stand_by(name);
+        let driver = self.clone();
         async move {
             let lead = async {
                 loop {
-                    driver.statuses.update(name, TaskStatus::stand_by);
+                    driver.stand_by(name);
                     let lease = leadership.acquired().await;
                     let mut task = begin(lease.clone());
                     tokio::select! {
@@ -163,10 +170,9 @@ impl Driver {
         }
     }
 
-    fn registered(&self, name: &'static str) -> Self {
+    fn stand_by(&self, name: &'static str) {
         self.statuses.update(name, TaskStatus::stand_by);
-        self.metrics.task(name);
-        self.clone()
+        self.metrics.task_stands_by(name);
     }
 
     /// Does one step after the other, without end.

@@ -96,13 +96,8 @@ impl Setup {
     fn new() -> Self {
         let (sender, pauses) = mpsc::unbounded_channel();
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        let driver = Driver {
-            clock: clock.clone(),
-            timer: Arc::new(TestTimer(sender)),
-            random: Arc::new(NoJitter),
-            statuses: TaskStatuses::default(),
-            metrics: Arc::new(Metrics::new()),
-        };
+        let timer = Arc::new(TestTimer(sender));
+        let driver = Driver::new(clock.clone(), timer, Arc::new(NoJitter), Arc::new(Metrics::new()));
         Self { driver, clock, pauses }
     }
 
@@ -214,7 +209,7 @@ async fn at_the_end_a_step_is_dropped_and_the_rest_is_done() {
 #[tokio::test]
 async fn work_under_a_lease_is_dropped_when_the_lease_is_lost() {
     let database = Fixture::sqlite().await;
-    let setup = Setup::new();
+    let mut setup = Setup::new();
     let mut keeper = LeaseKeeper::new(database.open().await, "test", holder().unwrap());
     let (begun, mut terms) = mpsc::unbounded_channel();
     let begin = move |_: Lease| {
@@ -228,8 +223,13 @@ async fn work_under_a_lease_is_dropped_when_the_lease_is_lost() {
     keeper.step().await.unwrap();
     let control = tokio::time::timeout(TIMEOUT, terms.recv()).await.expect("a term begins").unwrap();
 
+    control.steps.send(Ok(Step::idle())).unwrap();
+    setup.pass(REST).await;
+    assert!(setup.driver.metrics.text().contains("last_run_timestamp_seconds{"));
     keeper.end().await;
     tokio::time::timeout(TIMEOUT, control.steps.closed()).await.expect("the work is dropped");
+    assert_eq!(setup.status().state, TaskState::Standby);
+    assert!(!setup.driver.metrics.text().contains("last_run_timestamp_seconds{"), "it does not run");
     keeper.step().await.unwrap();
     let _control = tokio::time::timeout(TIMEOUT, terms.recv()).await.expect("another term begins").unwrap();
     running.abort();
