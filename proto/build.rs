@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "switchyard/v1/audit.proto",
     "switchyard/v1/backend.proto",
     "switchyard/v1/certificate.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 13] = [
     "switchyard/v1/invite.proto",
     "switchyard/v1/issuer.proto",
     "switchyard/v1/service.proto",
+    "switchyard/v1/task.proto",
     "switchyard/v1/token.proto",
     "switchyard/v1/unreadable.proto",
     "switchyard/fleet/v1/fleet.proto",

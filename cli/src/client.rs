@@ -13,7 +13,8 @@ use switchyard_proto::{
         dns_provider_service_client::DnsProviderServiceClient, domain_service_client::DomainServiceClient,
         edge_service_client::EdgeServiceClient, invite_service_client::InviteServiceClient,
         issuer_service_client::IssuerServiceClient, service_service_client::ServiceServiceClient,
-        token_service_client::TokenServiceClient, unreadable_service_client::UnreadableServiceClient,
+        task_service_client::TaskServiceClient, token_service_client::TokenServiceClient,
+        unreadable_service_client::UnreadableServiceClient,
     },
     vocab::limits::PAGE_SIZE_MAX,
 };
@@ -150,6 +151,11 @@ impl Client {
     /// The history.
     pub(crate) fn audit(&self) -> AuditServiceClient<Authorized> {
         AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Calls about the control plane's background tasks.
+    pub(crate) fn tasks(&self) -> TaskServiceClient<Authorized> {
+        TaskServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Calls about what the control plane cannot read.

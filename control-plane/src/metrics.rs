@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicI64;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 use switchyard_proto::vocab::CertificateId;
@@ -21,6 +21,14 @@ pub struct Metrics {
     expiring: Gauge<i64, AtomicI64>,
     expiry: Family<CertificateLabels, Gauge<i64, AtomicI64>>,
     withheld: Family<KindLabels, Gauge<i64, AtomicI64>>,
+    task_run: Family<TaskLabels, Gauge<i64, AtomicI64>>,
+    task_success: Family<TaskLabels, Gauge<i64, AtomicI64>>,
+    task_failures: Family<TaskLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    task: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,7 +63,42 @@ impl Metrics {
             "Resources of each kind that are in the database and cannot be read: edges keep what they serve of them",
             withheld.clone(),
         );
-        Self { registry, expiring, expiry, withheld }
+        let (task_run, task_success, task_failures) = (Family::default(), Family::default(), Family::default());
+        registry.register_with_unit(
+            "task_last_run_timestamp",
+            "When the last step of each background task ended, since 1970",
+            Unit::Seconds,
+            task_run.clone(),
+        );
+        registry.register_with_unit(
+            "task_last_success_timestamp",
+            "When the last step of each background task that did not fail ended, since 1970",
+            Unit::Seconds,
+            task_success.clone(),
+        );
+        registry.register("task_failures", "Steps of each background task that failed", task_failures.clone());
+        Self { registry, expiring, expiry, withheld, task_run, task_success, task_failures }
+    }
+
+    /// Takes note of a background task that does not run: when it ran says nothing any more.
+    pub fn task_stands_by(&self, task: &'static str) {
+        for family in [&self.task_run, &self.task_success] {
+            family.remove(&TaskLabels { task });
+        }
+        drop(self.task_failures.get_or_create(&TaskLabels { task }));
+    }
+
+    /// Takes note of a step of a background task.
+    pub fn task_succeeded(&self, task: &'static str, now: Timestamp) {
+        for family in [&self.task_run, &self.task_success] {
+            family.get_or_create(&TaskLabels { task }).set(now.0.div_euclid(1_000));
+        }
+    }
+
+    /// Takes note of a step of a background task that failed.
+    pub fn task_failed(&self, task: &'static str, now: Timestamp) {
+        self.task_run.get_or_create(&TaskLabels { task }).set(now.0.div_euclid(1_000));
+        self.task_failures.get_or_create(&TaskLabels { task }).inc();
     }
 
     /// Takes note of the certificates that come to their end.

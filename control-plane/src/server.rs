@@ -20,7 +20,7 @@ use crate::{
         bootstrap::{self, BootstrapError, Foundation},
         seed::{self, InvalidSeed, Outcome},
     },
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, SystemTimer},
     config::{Admin, AdminTls, MasterKeySource, OrderSettings, Orders, Settings},
     dns::{Dns, Outgoing},
     feed::{Feed, Follower},
@@ -31,8 +31,9 @@ use crate::{
     metrics::Metrics,
     model::Secret,
     on_demand::{Hooks, HooksError, OnDemand},
+    random::{Random, SystemRandom},
     reconcile::{
-        self, Expiry, Leader,
+        self, Driver, EdgeRecords, Expiry, InternalCertificates, LeaseKeeper, NoRandomness, OwnCertificate,
         acme::{self, Acme},
         tickets::{self, Tickets},
     },
@@ -146,7 +147,11 @@ impl Server {
         tasks.spawn("follower", follower.run(ending.clone()));
         let view = FleetView::new(store.edges().await?, clock.clone());
         tasks.spawn("members", Members::new(view.clone(), feed.clone()).run(ending.clone()));
-        tasks.spawn("recorder", Recorder::new(view.clone(), store.clone()).run(ending.clone()));
+        let metrics = Arc::new(Metrics::new());
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let driver = Driver::new(clock.clone(), Arc::new(SystemTimer), random.clone(), metrics.clone());
+        let records = EdgeRecords::new(Recorder::new(view.clone(), store.clone()), &view);
+        tasks.spawn("edges", driver.run("edges", records, ending.clone()));
         let tracker = Tracker { view: view.clone(), feed: feed.clone(), store: store.clone() };
         let token_uses = TokenUses::load(store.clone()).await?;
         let authenticator = Arc::new(Authenticator::new(feed.clone(), clock.clone(), token_uses, token_rate));
@@ -170,12 +175,16 @@ impl Server {
             load_seed(&app, &path, &seed).await?;
         }
         let revision = feed.state().revision();
-        let metrics = Arc::new(Metrics::new());
-        tasks.spawn("expiry", Expiry::new(app.clone(), metrics.clone()).run(ending.clone()));
+        let expiry = Expiry::new(app.clone(), metrics.clone());
+        tasks.spawn("expiry", driver.run("expiry", expiry, ending.clone()));
 
         let certificate = Arc::new(ServerCertificate::issue(fleet_ca, clock.now())?);
         let tls = certificate.clone().server_config()?;
-        tasks.spawn("certificates", reconcile::Certificates::new(app.clone(), certificate).run(ending.clone()));
+        let own = OwnCertificate::new(certificate, clock.clone());
+        tasks.spawn("own-certificate", driver.run("own-certificate", own, ending.clone()));
+        let internal = InternalCertificates::new(app.clone());
+        tasks.spawn("internal-certificates", driver.run("internal-certificates", internal, ending.clone()));
+        let holder = reconcile::holder().map_err(|NoRandomness| StartError::Randomness)?;
         let hooks = Hooks::new()?;
         match orders {
             Orders::Off => info!("no certificates are ordered from CAs (--orders off)"),
@@ -183,14 +192,18 @@ impl Server {
                 let http = Outgoing::new().map_err(|error| StartError::Orders(chain(&error)))?;
                 let dns = Dns::new(dns_server, dns_port, http, hook_dir);
                 let dns = dns.map_err(|error| StartError::Orders(chain(&error)))?;
-                let acme = Acme::new(app.clone(), view.clone(), dns, hooks.clone(), retry_pause);
-                let leader = Leader::new(store.clone(), acme::LEASE).ok_or(StartError::Randomness)?;
-                tasks.spawn("acme", leader.run(async move |lease| acme.run(lease).await, ending.clone()));
+                let acme = Acme::new(app.clone(), view.clone(), dns, hooks.clone(), retry_pause, random);
+                let keeper = LeaseKeeper::new(store.clone(), acme::LEASE, holder.clone());
+                let begin = move |lease| acme.begin(lease);
+                tasks.spawn("acme", driver.run_leading("acme", keeper.leadership(), begin, ending.clone()));
+                tasks.spawn("acme-lease", driver.run("acme-lease", keeper, ending.clone()));
             }
         }
         let rotation = Tickets::new(app.clone(), view.clone());
-        let leader = Leader::new(store.clone(), tickets::LEASE).ok_or(StartError::Randomness)?;
-        tasks.spawn("tickets", leader.run(async move |lease| rotation.run(lease).await, ending.clone()));
+        let keeper = LeaseKeeper::new(store.clone(), tickets::LEASE, holder);
+        let begin = move |lease| rotation.begin(lease);
+        tasks.spawn("tickets", driver.run_leading("tickets", keeper.leadership(), begin, ending.clone()));
+        tasks.spawn("tickets-lease", driver.run("tickets-lease", keeper, ending.clone()));
         let (connections, accept) = fleet_listener.accept(Some(Arc::new(tls)), ending.clone());
         tasks.spawn("fleet listener", accept);
         let on_demand = OnDemand::new(app.clone(), hooks);
@@ -204,7 +217,7 @@ impl Server {
         };
         let (connections, accept) = admin_listener.accept(admin_tls, ending.clone());
         tasks.spawn("admin listener", accept);
-        let api = grpc::Api { app, authenticator, tracker, metrics, health };
+        let api = grpc::Api { app, authenticator, tracker, metrics, health, task_statuses: driver.statuses() };
         tasks.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
         Ok(Self { admin, fleet, revision, tasks, store, _claim: claim })
     }

@@ -83,6 +83,7 @@ fn setup(tenant: &str, certificate: &[String; 2]) -> Vec<(&'static str, Value)> 
 fn cases(revision: u64, certificate: &[String; 2]) -> Vec<Case> {
     let own = |kind: &str, id: &str| json!({"name": format!("{kind}/{id}")});
     let only_check = |mut request: Value| { request["validateOnly"] = true.into(); request };
+    let forced = |request: Value| { let mut request = only_check(request); request["force"] = true.into(); request };
     let domain = |host: &str, service: &str| json!({"domain": {"name": format!("domains/{host}"), "service": format!("services/{service}"), "activeTag": "a"}});
     let backend = |id: &str, service: &str| json!({"backend": {"name": format!("backends/{id}"), "service": format!("services/{service}"), "address": "127.0.0.1:9", "tags": ["a"]}});
     let upload = |id: &str| json!({"certificate": {"name": format!("certificates/{id}"), "chainPem": certificate[0]}, "privateKeyPem": certificate[1], "validateOnly": true});
@@ -99,9 +100,9 @@ fn cases(revision: u64, certificate: &[String; 2]) -> Vec<Case> {
         ("BackendService/CreateBackend", only_check(backend("acorn-2", "zebra-web")), false),
         ("BackendService/UpdateBackend", only_check(backend("acorn-1", "acorn-web")), true),
         ("BackendService/UpdateBackend", only_check(backend("zebra-1", "acorn-web")), false),
-        ("BackendService/DrainBackend", only_check(own("backends", "acorn-1")), true),
+        ("BackendService/DrainBackend", forced(own("backends", "acorn-1")), true),
         ("BackendService/DrainBackend", only_check(own("backends", "zebra-1")), false),
-        ("BackendService/DeleteBackend", only_check(own("backends", "acorn-1")), true),
+        ("BackendService/DeleteBackend", forced(own("backends", "acorn-1")), true),
         ("BackendService/DeleteBackend", only_check(own("backends", "zebra-1")), false),
         ("CertificateService/ListCertificates", page(), true),
         ("CertificateService/GetCertificate", own("certificates", "acorn"), true),
@@ -167,6 +168,7 @@ fn cases(revision: u64, certificate: &[String; 2]) -> Vec<Case> {
         ("ServiceService/UpdateService", only_check(json!({"service": {"name": "services/zebra-web"}})), false),
         ("ServiceService/DeleteService", only_check(own("services", "acorn-shared")), false),
         ("ServiceService/DeleteService", only_check(own("services", "zebra-web")), false),
+        ("TaskService/ListTasks", json!({}), false),
         ("TokenService/GetCurrentToken", json!({}), true),
         ("TokenService/ListTokens", page(), false),
         ("TokenService/CreateToken", json!({"token": {"name": "tokens/more", "role": "ROLE_ADMIN"}}), false),

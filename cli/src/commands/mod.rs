@@ -20,6 +20,7 @@ pub(crate) mod secret;
 pub(crate) mod service;
 mod status;
 pub(crate) mod switch;
+pub(crate) mod tasks;
 pub(crate) mod token;
 mod tree;
 pub(crate) mod unreadable;
@@ -83,7 +84,8 @@ async fn call(session: &Session, command: Command) -> Result<Outcome, Failure> {
         Command::Secret(command) => secret::run(session, command).await,
         Command::Token(command) => token::run(session, command).await,
         Command::Unreadable(command) => unreadable::run(session, command).await,
-        Command::Status => status::run(session).await,
+        Command::Status(tasks::StatusArgs { tasks: true }) => tasks::run(session).await,
+        Command::Status(tasks::StatusArgs { tasks: false }) => status::run(session).await,
         Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Demo(_) => {
             unreachable!("they call no control plane, or not this one")
         }

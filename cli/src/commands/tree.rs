@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
-    switch, token, unreadable,
+    switch, tasks, token, unreadable,
 };
 use crate::{address::Address, output::Format};
 
@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Moves a domain to another tag
     Switch(switch::SwitchArgs),
     /// Shows the fleet: its revision, its edges and its domains
-    Status,
+    Status(tasks::StatusArgs),
     /// Shows who changed what, and when
     Audit(audit::AuditArgs),
     /// What secrets were before they were replaced

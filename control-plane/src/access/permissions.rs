@@ -111,6 +111,8 @@ const PERMISSIONS: &[Permission] = &[
     method("switchyard.v1.ServiceService/CreateService", Operator, Scoped),
     method("switchyard.v1.ServiceService/UpdateService", Operator, Scoped),
     method("switchyard.v1.ServiceService/DeleteService", Operator, Scoped),
+    // What tasks did and why they failed names domains.
+    method("switchyard.v1.TaskService/ListTasks", Viewer, Everything),
     method("switchyard.v1.TokenService/GetCurrentToken", Viewer, Nothing),
     method("switchyard.v1.TokenService/ListTokens", Admin, Everything),
     method("switchyard.v1.TokenService/CreateToken", Admin, Everything),

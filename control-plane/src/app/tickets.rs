@@ -33,25 +33,25 @@ pub(super) async fn condemn_in(change: &mut Change, labels: &Labels) -> Result<(
 }
 
 /// Does what is due for the keys of edges with these labels. `acknowledged`: the revision of the keys that these edges have, which counts
-/// as long as nobody put others since.
+/// as long as nobody put others since. Whether something was due.
 ///
 /// # Errors
 ///
 /// The lease is gone, or the database does not answer.
-pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Option<Revision>) -> Result<(), AppError> {
+pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Option<Revision>) -> Result<bool, AppError> {
     let mut change = app.begin(&Actor::system(), Mode::Commit).await?;
     change.transaction.require(lease).await?;
     let old = change.transaction.get::<TicketKeys>(&TicketKeysId::of(labels)).await?;
     let is_used = change.transaction.count_edges(labels).await? > 0;
     match old {
         None if is_used => begin_in(&mut change, labels).await?,
-        None => return Ok(()),
+        None => return Ok(false),
         Some(old) if !is_used => change.transaction.delete(&old).await?,
         Some(old) => {
             let keys = &old.value;
             let new = match keys.due(change.now) {
                 Due::Acknowledgement { .. } if acknowledged == Some(old.revision) => keys.promoted(change.now),
-                Due::Nothing { .. } | Due::Acknowledgement { .. } => return Ok(()),
+                Due::Nothing { .. } | Due::Acknowledgement { .. } => return Ok(false),
                 Due::Begin => keys.begun(fresh()?, change.now),
                 Due::Promote => keys.promoted(change.now),
                 Due::Forget => keys.without_old(change.now),
@@ -61,7 +61,7 @@ pub async fn step(app: &App, lease: &Lease, labels: &Labels, acknowledged: Optio
     }
     let revision = app.finish(change).await?;
     info!(%labels, revision = revision.0, "the keys of session tickets were rotated by a step");
-    Ok(())
+    Ok(true)
 }
 
 fn fresh() -> Result<FreshTicketKey, AppError> {

@@ -19,6 +19,6 @@ pub use certificate::{CertificateError, ServerCertificate};
 pub use members::Members;
 pub use message::{Ack, AckOutcome, Hello, Message, MessageError, Persistence, Rejections};
 pub use progress::{Progress, Report, Required, Standing, Track, TrackError, Tracker};
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Written};
 pub use session::{Deadlines, Session, SessionError};
 pub use view::{Absence, Edge, Edges, FleetView, Incompatible, Link, Online};

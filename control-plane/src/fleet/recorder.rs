@@ -1,11 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use imbl::OrdMap;
-use switchyard_process::chain;
 use switchyard_proto::vocab::EdgeId;
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio::time::Instant;
 
 use super::view::{Edge, FleetView};
 use crate::{
@@ -13,18 +10,22 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Between two looks at what has changed.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often an edge is written of which only the acknowledged revision or the last contact has changed.
-const COARSE_INTERVAL: Duration = Duration::from_secs(15);
-
-/// Writes what must not be forgotten about the edges to the database: at once who comes, goes and rejects, and now and then
-/// what they have acknowledged.
+/// Writes what must not be forgotten about the edges to the database: at once which are connected, disconnected and reject something,
+/// and now and then what they have acknowledged.
 #[derive(Debug)]
 pub struct Recorder {
     view: FleetView,
     store: Arc<dyn Store>,
     recorded: OrdMap<EdgeId, LastRecord>,
+}
+
+/// What a recorder has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many edges it wrote.
+    pub count: usize,
+    /// When what it left is to be written.
+    pub due_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,49 +43,13 @@ impl Recorder {
         Self { view, store, recorded }
     }
 
-    /// Records until `ending` is cancelled, and then once more, so that the last acknowledgements are in it.
-    pub async fn run(mut self, ending: CancellationToken) {
-        tokio::select! {
-            () = ending.cancelled() => {}
-            () = self.follow() => {}
-        }
-        if let Err(error) = self.look(Duration::ZERO).await {
-            warn!(error = chain(&error), "what the edges acknowledged last is not recorded");
-        }
-    }
-
-    async fn follow(&mut self) {
-        let mut edges = self.view.subscribe();
-        let mut outage = false;
-        loop {
-            edges.borrow_and_update();
-            match self.look(COARSE_INTERVAL).await {
-                Ok(later) => {
-                    if outage {
-                        info!("edges can be recorded again");
-                    }
-                    outage = false;
-                    sleep(LOOK_INTERVAL).await;
-                    tokio::select! {
-                        // The view is held here, so it does not go away.
-                        _ = edges.changed() => {}
-                        () = wait_until(later) => {}
-                    }
-                }
-                Err(error) => {
-                    if !outage {
-                        warn!(error = chain(&error), "edges cannot be recorded; it is tried again");
-                    }
-                    outage = true;
-                    sleep(COARSE_INTERVAL).await;
-                }
-            }
-        }
-    }
-
-    /// Writes what has changed; what is not urgent, only if it was written before `coarse`. When to look again at that.
-    async fn look(&mut self, coarse: Duration) -> Result<Option<Instant>, StoreError> {
-        let mut later = None;
+    /// Writes what has changed; what is not urgent, only if it was not written for as long as `coarse`.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer; what was not written is written by the next call.
+    pub async fn record(&mut self, coarse: Duration) -> Result<Written, StoreError> {
+        let mut written = Written::default();
         for (id, edge) in &self.view.edges() {
             // One that never said anything: there is nothing to remember.
             let Some(record) = record(id, edge) else { continue };
@@ -95,21 +60,15 @@ impl Recorder {
                 }
                 let due = before.at + coarse;
                 if !is_urgent(&before.edge, edge) && Instant::now() < due {
-                    later = Some(later.map_or(due, |later: Instant| later.min(due)));
+                    written.due_at = Some(written.due_at.map_or(due, |at| at.min(due)));
                     continue;
                 }
             }
             self.store.record_edge(&record).await?;
             self.recorded.insert(id.clone(), LastRecord { edge: edge.clone(), at: Instant::now() });
+            written.count += 1;
         }
-        Ok(later)
-    }
-}
-
-async fn wait_until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
+        Ok(written)
     }
 }
 
@@ -196,39 +155,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_and_rejects_is_written_at_once_and_acknowledgements_now_and_then() {
+    async fn connections_and_rejections_are_written_at_once_and_acknowledgements_now_and_then() {
         let mut edges = Edges::new().await;
         let link = edges.connect();
-        assert_eq!(edges.recorder.look(NEVER).await.unwrap(), None);
+        assert_eq!(edges.recorder.record(NEVER).await.unwrap(), Written { count: 1, due_at: None });
         assert_eq!(edges.recorded().await.acknowledged_revision, Revision(3));
 
         link.acknowledged(ack(4, vec![]));
-        assert!(edges.recorder.look(NEVER).await.unwrap().is_some(), "it is to be looked at again");
+        assert!(edges.recorder.record(NEVER).await.unwrap().due_at.is_some(), "it is written later");
         assert_eq!(edges.recorded().await.acknowledged_revision, Revision(3));
 
         let key = ResourceKey::backend(&BackendId::parse("shop-1").unwrap());
         let rejection = RejectionRecord { key, revision: Revision(5), reason: "no".into() };
         link.acknowledged(ack(5, vec![rejection.clone()]));
-        edges.recorder.look(NEVER).await.unwrap();
+        edges.recorder.record(NEVER).await.unwrap();
         let recorded = edges.recorded().await;
         assert_eq!((recorded.acknowledged_revision, recorded.rejections), (Revision(5), vec![rejection.clone()]));
         assert_eq!(recorded.rejections_total, 8);
 
         link.acknowledged(ack(6, vec![rejection]));
         drop(link);
-        edges.recorder.look(NEVER).await.unwrap();
+        edges.recorder.record(NEVER).await.unwrap();
         assert_eq!(edges.recorded().await.acknowledged_revision, Revision(6));
-    }
-
-    #[tokio::test]
-    async fn the_last_acknowledgements_are_written_at_the_end() {
-        let Edges { view, store, recorder, _database } = Edges::new().await;
-        let edges = Edges { recorder: Recorder::new(view.clone(), store.clone()), view, store, _database };
-        let link = edges.connect();
-        link.acknowledged(ack(4, vec![]));
-        let ending = CancellationToken::new();
-        ending.cancel();
-        recorder.run(ending).await;
-        assert_eq!(edges.recorded().await.acknowledged_revision, Revision(4));
     }
 }

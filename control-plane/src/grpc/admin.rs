@@ -12,8 +12,8 @@ use switchyard_proto::{
         certificate_service_server::CertificateServiceServer, dns_provider_service_server::DnsProviderServiceServer,
         domain_service_server::DomainServiceServer, edge_service_server::EdgeServiceServer,
         invite_service_server::InviteServiceServer, issuer_service_server::IssuerServiceServer,
-        service_service_server::ServiceServiceServer, token_service_server::TokenServiceServer,
-        unreadable_service_server::UnreadableServiceServer,
+        service_service_server::ServiceServiceServer, task_service_server::TaskServiceServer,
+        token_service_server::TokenServiceServer, unreadable_service_server::UnreadableServiceServer,
     },
 };
 use tokio::sync::{mpsc, watch};
@@ -33,10 +33,13 @@ use tower::layer::util::{Identity, Stack};
 use super::{
     audit::Audit, authentication::Authentication, backend::Backends, certificate::Certificates,
     dns_provider::DnsProviders, domain::Domains, edge::EdgeCalls, health, invite::Invites, issuer::Issuers,
-    service::Services, token::Tokens, unknown_fields::RefuseUnknownFields, unreadable::UnreadableRows,
+    service::Services, task::Tasks, token::Tokens, unknown_fields::RefuseUnknownFields, unreadable::UnreadableRows,
     warnings::Warnings,
 };
-use crate::{access::Authenticator, app::App, fleet::Tracker, health::Health, listen::Connection, metrics::Metrics};
+use crate::{
+    access::Authenticator, app::App, fleet::Tracker, health::Health, listen::Connection, metrics::Metrics,
+    task_status::TaskStatuses,
+};
 
 /// Bytes of a request: a certificate chain, its key, and what surrounds them.
 pub(super) const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -61,6 +64,8 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// Whether all of it works.
     pub health: watch::Receiver<Health>,
+    /// What the background tasks do.
+    pub task_statuses: TaskStatuses,
 }
 
 /// Serves the API until `ending` is cancelled and all calls have ended.
@@ -79,7 +84,7 @@ pub async fn serve(
 }
 
 /// The services of the API.
-pub(super) const SERVICES: [&str; 11] = [
+pub(super) const SERVICES: [&str; 12] = [
     DomainServiceServer::<Domains>::NAME,
     ServiceServiceServer::<Services>::NAME,
     BackendServiceServer::<Backends>::NAME,
@@ -91,6 +96,7 @@ pub(super) const SERVICES: [&str; 11] = [
     IssuerServiceServer::<Issuers>::NAME,
     DnsProviderServiceServer::<DnsProviders>::NAME,
     UnreadableServiceServer::<UnreadableRows>::NAME,
+    TaskServiceServer::<Tasks>::NAME,
 ];
 
 fn metrics_answer(metrics: &Metrics, app: &App) -> impl IntoResponse + use<> {
@@ -104,7 +110,7 @@ fn router(
     reporter: HealthReporter,
     ending: CancellationToken,
 ) -> Router<Stack<RefuseUnknownFields, Stack<Authentication, Identity>>> {
-    let Api { app, authenticator, tracker, metrics, health } = api;
+    let Api { app, authenticator, tracker, metrics, health, task_statuses } = api;
     let warnings = Warnings::new(app.clone(), tracker.view.clone());
     let domains =
         DomainServiceServer::new(Domains(app.clone(), warnings.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -121,6 +127,7 @@ fn router(
         DnsProviderServiceServer::new(DnsProviders(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let unreadable =
         UnreadableServiceServer::new(UnreadableRows(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let tasks = TaskServiceServer::new(Tasks(task_statuses)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let authentication = Authentication::new(authenticator, ending);
     let certificates =
         CertificateServiceServer::new(Certificates::new(app.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -164,6 +171,7 @@ fn router(
         .add_service(issuers)
         .add_service(dns_providers)
         .add_service(unreadable)
+        .add_service(tasks)
         .add_service(health_service)
         .add_service(reflection_v1.expect("the descriptors were made by the build of this program"))
         .add_service(reflection_v1alpha.expect("the descriptors were made by the build of this program"))

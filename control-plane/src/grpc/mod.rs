@@ -24,6 +24,7 @@ mod pages;
 mod questions;
 mod service;
 mod status;
+mod task;
 mod token;
 mod unknown_fields;
 mod unreadable;

@@ -1,74 +1,76 @@
 use std::{sync::Arc, time::Duration};
 
-use switchyard_process::chain;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
+use super::driver::{Step, StepError, Task, Timing};
 use crate::{
     app::{
         App,
         certificate::{self, Renewals},
     },
+    clock::Clock,
     fleet::ServerCertificate,
 };
 
-/// Between two looks: far less than a third of any lifetime.
-const INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// Between two looks when the last one failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Far more often than a third of any lifetime.
+const TIMING: Timing = Timing {
+    rest: Duration::ZERO,
+    interval: Duration::from_secs(60 * 60),
+    retry: Duration::from_secs(10),
+    retry_max: Duration::from_secs(10 * 60),
+};
 
-/// Replaces the certificates that this program issues, long before they expire: the internal CA's, and its own.
+/// Replaces the certificates that the internal CA issued, long before they expire.
 #[derive(Debug)]
-pub struct Certificates {
+pub struct InternalCertificates {
     app: Arc<App>,
-    own: Arc<ServerCertificate>,
 }
 
-impl Certificates {
-    /// A reconciler of these.
-    pub fn new(app: Arc<App>, own: Arc<ServerCertificate>) -> Self {
-        Self { app, own }
+impl InternalCertificates {
+    /// A reconciler of those that `app` has.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
     }
+}
 
-    /// Runs until `ending` is cancelled.
-    pub async fn run(self, ending: CancellationToken) {
-        loop {
-            let pause = tokio::select! {
-                pause = self.look() => pause,
-                () = ending.cancelled() => return,
-            };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = ending.cancelled() => return,
-            }
+impl Task for InternalCertificates {
+    const TIMING: Timing = TIMING;
+
+    async fn step(&mut self) -> Result<Step, StepError> {
+        let Renewals { renewed, failed } = certificate::renew_internal(&self.app).await?;
+        if renewed > 0 {
+            info!(certificates = renewed, "the internal CA's certificates were replaced");
+        }
+        match (renewed, failed) {
+            (0, 0) => Ok(Step::idle()),
+            (renewed, 0) => Ok(Step::did(format!("replaced certificates: {renewed}"))),
+            (_, failed) => Err(StepError::Renewals { failed }),
         }
     }
+}
 
-    async fn look(&self) -> Duration {
-        let mut pause = INTERVAL;
-        match self.own.renew_if_due(self.app.clock.now()) {
-            Ok(true) => info!("the control plane's own certificate was replaced"),
-            Ok(false) => {}
-            Err(error) => {
-                error!(error = chain(&error), "the control plane's own certificate was not replaced");
-                pause = RETRY_INTERVAL;
-            }
+/// Replaces the certificate that the control plane shows to edges, long before it expires.
+#[derive(Debug)]
+pub struct OwnCertificate {
+    certificate: Arc<ServerCertificate>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OwnCertificate {
+    /// A reconciler of this one.
+    pub fn new(certificate: Arc<ServerCertificate>, clock: Arc<dyn Clock>) -> Self {
+        Self { certificate, clock }
+    }
+}
+
+impl Task for OwnCertificate {
+    const TIMING: Timing = TIMING;
+
+    async fn step(&mut self) -> Result<Step, StepError> {
+        if !self.certificate.renew_if_due(self.clock.now())? {
+            return Ok(Step::idle());
         }
-        match certificate::renew_internal(&self.app).await {
-            Ok(Renewals { renewed, failed }) => {
-                if renewed > 0 {
-                    info!(certificates = renewed, "the internal CA's certificates were replaced");
-                }
-                if failed > 0 {
-                    pause = RETRY_INTERVAL;
-                }
-            }
-            Err(error) => {
-                error!(error = chain(&error), "the internal CA's certificates were not replaced");
-                pause = RETRY_INTERVAL;
-            }
-        }
-        pause
+        info!("the control plane's own certificate was replaced");
+        Ok(Step::did("replaced the certificate"))
     }
 }

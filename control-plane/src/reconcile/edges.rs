@@ -9,7 +9,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     app::App,
@@ -74,28 +74,10 @@ impl Edges {
         self.missing(serve, revision, which, &mut Records::default()).await
     }
 
-    /// Waits until an edge has acknowledged something, here or at another control plane: before, nobody can answer a CA.
-    pub(super) async fn first(&self) {
-        let mut edges = self.view.subscribe();
-        let mut is_waiting = false;
-        loop {
-            let here = edges.borrow_and_update().values().any(|edge| edge.acknowledged_revision > Revision::ZERO);
-            if here || self.is_edge_elsewhere().await {
-                if is_waiting {
-                    info!("there is an edge: certificates are ordered from now on");
-                }
-                return;
-            }
-            if !is_waiting {
-                info!("certificates are ordered as soon as there is an edge");
-                is_waiting = true;
-            }
-            tokio::select! {
-                // The view is held here, so it does not go away.
-                _ = edges.changed() => {}
-                () = sleep(READ_INTERVAL) => {}
-            }
-        }
+    /// Whether an edge has acknowledged something, here or at another control plane: before, nobody can answer a CA.
+    pub(super) async fn is_any(&self) -> bool {
+        let is_here = self.view.edges().values().any(|edge| edge.acknowledged_revision > Revision::ZERO);
+        is_here || self.is_edge_elsewhere().await
     }
 
     /// Whether another control plane has written down that an edge has acknowledged something.

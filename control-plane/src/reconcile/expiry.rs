@@ -1,14 +1,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use switchyard_proto::vocab::CertificateId;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::driver::{Step, StepError, Task, Timing};
 use crate::{app::App, metrics::Metrics, model::Timestamp};
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often it is said again of a certificate.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -26,19 +23,17 @@ impl Expiry {
     pub fn new(app: Arc<App>, metrics: Arc<Metrics>) -> Self {
         Self { app, metrics, warned: HashMap::new() }
     }
+}
 
-    /// Runs until `ending` is cancelled.
-    pub async fn run(mut self, ending: CancellationToken) {
-        loop {
-            self.look();
-            tokio::select! {
-                () = sleep(INTERVAL) => {}
-                () = ending.cancelled() => return,
-            }
-        }
-    }
+impl Task for Expiry {
+    const TIMING: Timing = Timing {
+        rest: Duration::ZERO,
+        interval: Duration::from_secs(10 * 60),
+        retry: Duration::from_secs(60),
+        retry_max: Duration::from_secs(10 * 60),
+    };
 
-    fn look(&mut self) {
+    async fn step(&mut self) -> Result<Step, StepError> {
         let now = self.app.clock.now();
         let state = self.app.feed.state();
         let ending = state.certificates().values().map(|stored| &stored.value);
@@ -46,6 +41,7 @@ impl Expiry {
         self.metrics
             .certificates_expiring(ending.iter().map(|certificate| (&certificate.id, certificate.chain.not_after)));
         let before = std::mem::take(&mut self.warned);
+        let mut warnings = 0;
         for certificate in ending {
             let said = before.get(&certificate.id).copied().filter(|said| now < said.plus(AGAIN));
             if said.is_none() {
@@ -57,8 +53,10 @@ impl Expiry {
                     days,
                     "a certificate ends soon and was not replaced"
                 );
+                warnings += 1;
             }
             self.warned.insert(certificate.id.clone(), said.unwrap_or(now));
         }
+        Ok(if warnings > 0 { Step::did(format!("warned of certificates: {warnings}")) } else { Step::idle() })
     }
 }

@@ -5,15 +5,17 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use switchyard_process::chain;
 use switchyard_proto::vocab::{Labels, ResourceKey, TicketKeysId};
-use tokio::time::sleep;
-use tracing::warn;
+use tokio::sync::watch;
 
-use super::edges::{Edges, Records, Which};
+use super::{
+    driver::{Step, StepError, Task, Timing},
+    edges::{Edges, Records, Which},
+};
 use crate::{
     app::{App, AppError, tickets},
-    fleet::FleetView,
+    feed::State,
+    fleet::{self, FleetView},
     model::{Due, Lease, Timestamp},
     store::StoreError,
 };
@@ -21,14 +23,10 @@ use crate::{
 /// The lease that this works under.
 pub const LEASE: &str = "tickets";
 
-/// The longest between two looks: something may be due of which this process was not told.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// Between two looks while edges are waited for: some may acknowledge to another control plane.
+/// Between two steps while edges are waited for: some may acknowledge to another control plane.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest between two looks: many changes are looked at once.
-const REST: Duration = Duration::from_millis(200);
-/// Before the next look when the database did not answer.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Before the next step when the lease was lost: it ends before, or the lease is acquired again.
+const LEASE_LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Rotates the keys of session tickets.
 #[derive(Clone, Debug)]
@@ -44,36 +42,17 @@ impl Tickets {
         Self { app, edges }
     }
 
-    /// Works for as long as the lease is held.
-    pub async fn run(&self, lease: Lease) {
-        let mut states = self.app.feed.subscribe();
-        let mut edges = self.edges.subscribe();
-        loop {
-            states.borrow_and_update();
-            edges.borrow_and_update();
-            let pause = match self.look(&lease).await {
-                Ok(pause) => pause,
-                Err(AppError::Store(StoreError::LeaseLost)) => OUTAGE_PAUSE,
-                Err(error) => {
-                    warn!(error = chain(&error), "the keys of session tickets could not be rotated; it is done again");
-                    OUTAGE_PAUSE
-                }
-            };
-            sleep(REST).await;
-            tokio::select! {
-                // Both are held here, so they do not go away.
-                _ = states.changed() => {}
-                _ = edges.changed() => {}
-                () = sleep(pause) => {}
-            }
-        }
+    /// The task that rotates them under a lease.
+    pub fn begin(&self, lease: Lease) -> Rotation {
+        Rotation { tickets: self.clone(), lease, states: self.app.feed.subscribe(), edges: self.edges.subscribe() }
     }
 
-    /// Does what is due. How long nothing more is, unless something changes.
-    async fn look(&self, lease: &Lease) -> Result<Duration, AppError> {
+    /// Does what is due.
+    async fn rotate(&self, lease: &Lease) -> Result<Step, AppError> {
         let state = self.app.feed.state();
         let now = self.app.clock.now();
-        let (mut pause, mut records, mut used) = (LOOK_INTERVAL, Records::default(), HashSet::new());
+        let (mut due, mut waiting, mut rotated) = (Duration::MAX, 0, 0);
+        let (mut records, mut used) = (Records::default(), HashSet::new());
         for labels in state.classes() {
             let id = TicketKeysId::of(labels);
             // Nobody can say what comes after what cannot be read.
@@ -84,26 +63,68 @@ impl Tickets {
             used.insert(id);
             let acknowledged = match stored.map(|stored| (stored.revision, stored.value.due(now))) {
                 Some((_, Due::Nothing { until })) => {
-                    pause = pause.min(from(now, until));
+                    due = due.min(from(now, until));
                     continue;
                 }
                 Some((revision, Due::Acknowledgement { until })) => {
-                    pause = pause.min(from(now, until)).min(ACKNOWLEDGEMENT_INTERVAL);
+                    due = due.min(from(now, until)).min(ACKNOWLEDGEMENT_INTERVAL);
                     let concern = |of: &Labels| of == labels;
                     if !self.edges.missing(concern, revision, Which::All, &mut records).await.is_empty() {
+                        waiting += 1;
                         continue;
                     }
                     Some(revision)
                 }
                 None | Some((_, Due::Begin | Due::Promote | Due::Forget)) => None,
             };
-            tickets::step(&self.app, lease, labels, acknowledged).await?;
+            rotated += usize::from(tickets::step(&self.app, lease, labels, acknowledged).await?);
         }
         let unused = state.ticket_keys().iter().filter(|(id, _)| !used.contains(*id));
         for (_, stored) in unused {
-            tickets::step(&self.app, lease, stored.value.labels(), None).await?;
+            rotated += usize::from(tickets::step(&self.app, lease, stored.value.labels(), None).await?);
         }
-        Ok(pause)
+        let step = match rotated {
+            0 => Step::idle(),
+            rotated => Step::did(format!("rotated keys of label sets: {rotated}")),
+        };
+        let step = match waiting {
+            0 => step,
+            waiting => step.waiting_for(format!("edges to acknowledge the next keys of label sets: {waiting}")),
+        };
+        Ok(step.due_in(due))
+    }
+}
+
+/// The rotation for as long as there is a lease for it.
+#[derive(Debug)]
+pub struct Rotation {
+    tickets: Tickets,
+    lease: Lease,
+    states: watch::Receiver<Arc<State>>,
+    edges: watch::Receiver<fleet::Edges>,
+}
+
+impl Task for Rotation {
+    const TIMING: Timing = Timing {
+        rest: Duration::from_millis(200),
+        interval: Duration::from_secs(60),
+        retry: Duration::from_secs(1),
+        retry_max: Duration::from_secs(15),
+    };
+
+    async fn signal(&mut self) {
+        tokio::select! {
+            // The tickets have both, so they do not go away.
+            _ = self.states.changed() => {}
+            _ = self.edges.changed() => {}
+        }
+    }
+
+    async fn step(&mut self) -> Result<Step, StepError> {
+        match self.tickets.rotate(&self.lease).await {
+            Err(AppError::Store(StoreError::LeaseLost)) => Ok(Step::idle().due_in(LEASE_LOST_PAUSE)),
+            ended => Ok(ended?),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) mod issuance;
 pub(super) mod issuer;
 pub(super) mod resource;
 pub(super) mod service;
+pub(super) mod task;
 pub(super) mod token;
 pub(super) mod unreadable;
 mod violations;

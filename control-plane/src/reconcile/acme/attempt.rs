@@ -4,10 +4,7 @@ use switchyard_process::chain;
 use switchyard_proto::vocab::{HostPattern, IssuerId, ResourceKey};
 use tracing::{info, warn};
 
-use super::{
-    Acme, chance,
-    renewal::{backoff, plan},
-};
+use super::{Acme, renewal::plan};
 use crate::{
     acme::{AcmeError, AcmeErrorKind, Offer, OpenOrder, Progress, Session},
     app::{AppError, issuance},
@@ -18,13 +15,15 @@ use crate::{
     },
     on_demand::Approval,
     pki,
-    reconcile::edges::Which,
+    reconcile::{driver::backoff, edges::Which},
 };
 
 /// When a CA is asked again that did not say when a certificate is to be replaced.
 const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How often in a row something is done again that a CA did not take for no fault of anybody's.
 const AGAIN_MAX: u32 = 8;
+/// The longest pause after a failure.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Before a domain is looked at again that is not known here yet.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(60);
 /// How long the database may take to say whether a domain is there.
@@ -244,7 +243,7 @@ impl Attempt {
                 return Err(error.into());
             }
         };
-        let renewal = issuance::renewal(chain.not_before, chain.not_after, chance());
+        let renewal = issuance::renewal(chain.not_before, chain.not_after, self.acme.random.fraction());
         info!(issuer = %issuer.value.id, challenge = prepared.map(ChallengeKind::as_str), "the certificate was issued");
         let certificate = Certificate {
             id: Certificate::acme_id(&self.issuance.host),
@@ -422,7 +421,7 @@ impl Attempt {
         // Nothing has failed that was not tried.
         if error.kind != AcmeErrorKind::OverBudget {
             failures = failures.saturating_add(1);
-            pause = pause.max(backoff(self.acme.retry_pause, failures, chance()));
+            pause = pause.max(backoff(self.acme.retry_pause, RETRY_PAUSE_MAX, failures, self.acme.random.fraction()));
         }
         // What a CA is still to decide on is taken up again; what it has decided is over.
         let is_undecided = matches!(error.kind, AcmeErrorKind::Unavailable | AcmeErrorKind::RateLimited);
@@ -476,7 +475,7 @@ impl Attempt {
     async fn plan(&self, certificate: &Stored<Certificate>) -> Renewal {
         let planned = self.issuance.renewal;
         let (chain, since, now) = (&certificate.value.chain, certificate.updated_at, self.now());
-        let by_word = |window| plan(chain, since, planned, window, now, chance());
+        let by_word = |window| plan(chain, since, planned, window, now, self.acme.random.fraction());
         let Some(issuer) = self.issuance.issuer.as_ref().and_then(|id| self.current(id)) else { return by_word(None) };
         match self.renewal_window(&issuer, certificate).await {
             Ok(window) => by_word(window),

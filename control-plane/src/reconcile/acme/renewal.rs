@@ -23,11 +23,11 @@ pub(super) fn plan(
     planned: Option<Renewal>,
     window: Option<RenewalWindow>,
     now: Timestamp,
-    chance: f64,
+    jitter: f64,
 ) -> Renewal {
     let lifetime = Duration::from_millis(u64::try_from(chain.not_after.0 - chain.not_before.0).unwrap_or(0));
     let first = since.plus(REPLACED_AFTER_MIN.min(lifetime / 10));
-    let renewal = suggested(chain, planned, window, now, chance);
+    let renewal = suggested(chain, planned, window, now, jitter);
     Renewal { at: renewal.at.max(first), ..renewal }
 }
 
@@ -36,11 +36,11 @@ fn suggested(
     planned: Option<Renewal>,
     window: Option<RenewalWindow>,
     now: Timestamp,
-    chance: f64,
+    jitter: f64,
 ) -> Renewal {
     let Some(RenewalWindow { start, end, ask_again_after }) = window else {
         let by_lifetime = planned.filter(|planned| planned.window.is_none());
-        let planned = by_lifetime.unwrap_or_else(|| issuance::renewal(chain.not_before, chain.not_after, chance));
+        let planned = by_lifetime.unwrap_or_else(|| issuance::renewal(chain.not_before, chain.not_after, jitter));
         return Renewal { ask_at: None, ..planned };
     };
     let ask_at = Some(now.plus(ask_again_after.clamp(ASK_INTERVAL_MIN, ASK_INTERVAL_MAX)));
@@ -48,17 +48,10 @@ fn suggested(
         Some(planned) => Renewal { ask_at, ..planned },
         None => {
             #[expect(clippy::cast_possible_truncation, reason = "a part of a window is not longer than the window")]
-            let at = Timestamp(start.0 + ((end.0 - start.0) as f64 * chance.clamp(0.0, 1.0)) as i64);
+            let at = Timestamp(start.0 + ((end.0 - start.0) as f64 * jitter.clamp(0.0, 1.0)) as i64);
             Renewal { at, window: Some((start, end)), ask_at }
         }
     }
-}
-
-/// How long to wait after so many failures in a row: twice as long each time, up to a day, and not all at the same moment.
-pub(super) fn backoff(first: Duration, failures: u32, chance: f64) -> Duration {
-    const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-    let doubled = first.saturating_mul(1_u32 << failures.saturating_sub(1).min(20)).min(PAUSE_MAX);
-    doubled.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0)).min(PAUSE_MAX)
 }
 
 #[cfg(test)]
@@ -89,7 +82,7 @@ mod tests {
     #[test]
     fn without_a_word_of_the_ca_it_is_at_two_thirds_of_any_lifetime() {
         for days in [90, 45, 6] {
-            let [first, last] = [0.0, 1.0].map(|chance| plan(&chain(days), NOW, None, None, NOW, chance));
+            let [first, last] = [0.0, 1.0].map(|jitter| plan(&chain(days), NOW, None, None, NOW, jitter));
             assert_eq!(first.at.0 - NOW.0, days * DAY / 3 * 2);
             assert_eq!(first.at.0 - last.at.0, days * DAY / 20);
             assert!(!chain(days).is_ending(Timestamp(first.at.0 - 1)));
@@ -114,17 +107,6 @@ mod tests {
         assert_eq!((moved.at, moved.ask_at), (NOW.plus(REPLACED_AFTER_MIN), Some(NOW.plus(ASK_INTERVAL_MIN))));
     }
 
-    #[test]
-    fn pauses_grow_from_minutes_to_a_day() {
-        let first = Duration::from_secs(60);
-        let pauses: Vec<u64> = (1..40).map(|failures| backoff(first, failures, 0.5).as_secs()).collect();
-        assert_eq!(pauses[..4], [60, 120, 240, 480]);
-        assert_eq!(pauses.last(), Some(&86_400));
-        assert!(pauses.is_sorted());
-        assert!(backoff(first, 1, 0.0) < backoff(first, 1, 1.0));
-        assert_eq!(backoff(first, u32::MAX, 1.0).as_secs(), 86_400);
-    }
-
     /// Names that are due at the same moment go by turns of what the CA allows, and each before its certificate ends.
     #[tokio::test]
     async fn a_thousand_names_of_one_hour_are_spread_within_what_the_ca_allows() {
@@ -140,8 +122,8 @@ mod tests {
             .map(|number| {
                 let begin = hour(number);
                 // By turns, so that the test says the same every time.
-                let chance = f64::from(number % 97) / 97.0;
-                let at = issuance::renewal(begin, Timestamp(begin.0 + 90 * DAY), chance).at;
+                let jitter = f64::from(number % 97) / 97.0;
+                let at = issuance::renewal(begin, Timestamp(begin.0 + 90 * DAY), jitter).at;
                 (HostPattern::parse(&format!("name-{number}.shop.example")).unwrap(), at)
             })
             .collect();
