@@ -212,7 +212,7 @@ pub async fn begin_on_demand(app: &App, domain: &HostPattern, name: &HostPattern
 /// # Errors
 ///
 /// The lease is gone, or the database does not answer.
-pub async fn let_go(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(), AppError> {
+pub async fn expire(app: &App, lease: &Lease, issuance: &Issuance) -> Result<(), AppError> {
     let mut change = begin(app, lease).await?;
     if !is_as_read(&mut *change.transaction, issuance).await? {
         return Ok(());
@@ -420,10 +420,10 @@ async fn is_as_read(transaction: &mut dyn Transaction, issuance: &Issuance) -> R
 }
 
 /// When a certificate of this validity is to be replaced, if its CA says nothing: at two thirds of its lifetime, or up to a twentieth of
-/// it before, as `chance` (from 0 to 1) says, so that those of one hour are spread and none has to be warned about.
-pub fn renewal(not_before: Timestamp, not_after: Timestamp, chance: f64) -> Renewal {
+/// it before, as `jitter` (from 0 to 1) says, so that those of one hour are spread and none has to be warned about.
+pub fn renewal(not_before: Timestamp, not_after: Timestamp, jitter: f64) -> Renewal {
     let lifetime = (not_after.0 - not_before.0).max(0);
     #[expect(clippy::cast_possible_truncation, reason = "a twentieth of a lifetime is a small number")]
-    let earlier = (lifetime as f64 / 20.0 * chance.clamp(0.0, 1.0)) as i64;
+    let earlier = (lifetime as f64 / 20.0 * jitter.clamp(0.0, 1.0)) as i64;
     Renewal { at: Timestamp(not_before.0 + lifetime / 3 * 2 - earlier), window: None, ask_at: None }
 }

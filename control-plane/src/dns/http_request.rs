@@ -40,6 +40,6 @@ pub(super) async fn tell(
         password = secret.expose();
         basic = STANDARD.encode(format!("{username}:{password}"));
     }
-    // The encoded pair first: it may hold the password's own letters by chance.
+    // The encoded pair first: it may hold the password's own letters by jitter.
     outgoing::send(url, request).await?.success(&[&basic, password])
 }

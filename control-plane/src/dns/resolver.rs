@@ -202,7 +202,7 @@ pub enum LookupError {
         source: Box<NetError>,
     },
     /// CNAMEs lead in a circle.
-    #[error("the CNAMEs of {name} lead in a circle, by {again}; mend the delegation")]
+    #[error("the CNAMEs of {name} lead in a circle, by {again}; fix the delegation")]
     CnameLoop {
         /// Where they begin.
         name: String,

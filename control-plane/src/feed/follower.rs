@@ -283,7 +283,7 @@ mod tests {
     }
 
     /// The names in the first part of a batch: put, removed and withheld.
-    fn told(state: &State, received: Option<Revision>) -> (usize, Vec<String>, Vec<String>) {
+    fn named(state: &State, received: Option<Revision>) -> (usize, Vec<String>, Vec<String>) {
         let mut batch = state.visible(&Labels::default()).batch(received, state.revision());
         let part = batch.next_part().unwrap();
         let names = |keys: &[ResourceKey]| keys.iter().map(ToString::to_string).collect();
@@ -315,10 +315,10 @@ mod tests {
             let state = feed.state();
             assert_eq!(state.revision(), Revision(4), "it stops nothing");
             assert!(state.is_withheld(&key) && state.domains().len() == 1);
-            assert_eq!(told(&state, Some(other.revision)), (0, vec![], vec![key.to_string()]));
-            assert_eq!(told(&state, Some(Revision(4))), (0, vec![], vec![]), "it was told of it");
+            assert_eq!(named(&state, Some(other.revision)), (0, vec![], vec![key.to_string()]));
+            assert_eq!(named(&state, Some(Revision(4))), (0, vec![], vec![]), "it was told of it");
             // What it uses is in sight as far as that is known.
-            assert_eq!(told(&state, None), (in_sight, vec![], vec![key.to_string()]));
+            assert_eq!(named(&state, None), (in_sight, vec![], vec![key.to_string()]));
             assert_ne!(state.visible(&Labels::default()).digest(), whole);
         }
         // It is written again, so that this version can read it.
@@ -331,7 +331,7 @@ mod tests {
         fixture.follower().catch_up().await.unwrap();
         let state = fixture.feed.state();
         assert_eq!((state.withheld().count(), state.domains().len()), (0, 2));
-        assert_eq!(told(&state, Some(Revision(4))), (1, vec![], vec![]));
+        assert_eq!(named(&state, Some(Revision(4))), (1, vec![], vec![]));
 
         fixture.database.execute("UPDATE object SET document = X'FF', revision = 5 WHERE kind = 'domains'").await;
         let anew = Feed::new();
@@ -345,7 +345,7 @@ mod tests {
         follower.catch_up().await.unwrap();
         let state = anew.state();
         assert_eq!(state.withheld().map(|it| it.id.clone()).collect::<Vec<_>>(), ["other.example"]);
-        assert_eq!(told(&state, Some(Revision(5))), (0, vec![key.to_string()], vec![]));
+        assert_eq!(named(&state, Some(Revision(5))), (0, vec![key.to_string()], vec![]));
     }
 
     #[tokio::test]

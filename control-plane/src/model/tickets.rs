@@ -222,7 +222,7 @@ impl TicketKeyRole {
     }
 }
 
-/// The name of a key of session tickets: by chance, and no secret.
+/// The name of a key of session tickets: by jitter, and no secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TicketKeyName([u8; TICKET_KEY_NAME_BYTES]);
 

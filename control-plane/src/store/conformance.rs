@@ -167,8 +167,8 @@ async fn a_token_is_kept_with_what_it_allows_and_without_its_secret(fixture: Fix
     store.record_token_use(&token.id, Timestamp(NOW.0 + 1)).await.unwrap();
     assert_eq!(store.token_uses().await.unwrap(), [(token.id.clone(), Timestamp(NOW.0 + 1))]);
     let entries = store.history(&HistoryFilter::default(), 10).await.unwrap();
-    let told = serde_json::to_string(&entries[0].new).unwrap();
-    assert!(told.contains("*.shop.example") && !told.contains("hash") && !told.contains("secret"), "{told}");
+    let shown = serde_json::to_string(&entries[0].new).unwrap();
+    assert!(shown.contains("*.shop.example") && !shown.contains("hash") && !shown.contains("secret"), "{shown}");
 
     let mut transaction = store.begin(&actor(), NOW).await.unwrap();
     let read = transaction.get::<Token>(&token.id).await.unwrap().unwrap();
@@ -200,9 +200,9 @@ async fn ticket_keys_are_kept_for_their_labels_and_sealed(fixture: Fixture) {
     let changes = store.changes_after(Revision::ZERO).await.unwrap();
     let [Object::Served(Resource::TicketKeys(read))] = &changes.put[..] else { panic!("{changes:?}") };
     assert_eq!(**read, stored);
-    let told = serde_json::to_string(&store.history(&HistoryFilter::default(), 10).await.unwrap()[0].new).unwrap();
-    assert!(told.contains(&STANDARD.encode(stored.value.keys()[0].name.as_bytes())), "{told}");
-    assert!(told.contains("TICKET_KEY_ROLE_NEXT") && !told.contains(&STANDARD.encode(&secret)), "{told}");
+    let shown = serde_json::to_string(&store.history(&HistoryFilter::default(), 10).await.unwrap()[0].new).unwrap();
+    assert!(shown.contains(&STANDARD.encode(stored.value.keys()[0].name.as_bytes())), "{shown}");
+    assert!(shown.contains("TICKET_KEY_ROLE_NEXT") && !shown.contains(&STANDARD.encode(&secret)), "{shown}");
     if let Location::Sqlite(path) = &fixture.location {
         for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -314,8 +314,8 @@ async fn an_invitation_is_kept_without_its_secret(fixture: Fixture) {
     transaction.commit().await.unwrap();
     let changes = store.changes_after(Revision(1)).await.unwrap();
     assert_eq!(changes.removed, [(ObjectKey::invite(&invite.id), Revision(2))]);
-    let told = format!("{:?}", store.history(&HistoryFilter::default(), 10).await.unwrap());
-    assert!(told.contains("region") && !told.contains("hash") && !told.contains("secret"), "{told}");
+    let shown = format!("{:?}", store.history(&HistoryFilter::default(), 10).await.unwrap());
+    assert!(shown.contains("region") && !shown.contains("hash") && !shown.contains("secret"), "{shown}");
 }
 
 async fn a_database_is_pristine_until_somebody_declares_something(fixture: Fixture) {

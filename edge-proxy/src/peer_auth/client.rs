@@ -186,11 +186,11 @@ mod tests {
     #[test]
     fn backends_are_told_the_certificate_and_who_it_is_for() {
         let der = certificate("Pump");
-        let told = VerifiedCertificate::of(&der);
-        let text = told.client_cert.to_str().unwrap();
+        let verified = VerifiedCertificate::of(&der);
+        let text = verified.client_cert.to_str().unwrap();
         let encoded = text.strip_prefix(':').and_then(|text| text.strip_suffix(':')).unwrap();
         assert_eq!(STANDARD.decode(encoded).unwrap(), der);
-        let text = told.forwarded.to_str().unwrap();
+        let text = verified.forwarded.to_str().unwrap();
         assert!(text.starts_with("Hash="), "{text}");
         assert!(text.ends_with(";URI=\"spiffe://example/pump\""), "{text}");
         assert!(text.contains("CN=Pump\"") && text.contains(";DNS=\"pump.example\""), "{text}");
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn no_name_of_a_certificate_can_say_more_than_itself() {
-        let told = VerifiedCertificate::of(&certificate("x\";Subject=\"CN=admin\\\r\nX-Admin: 1 ü"));
-        let text = told.forwarded.to_str().unwrap();
+        let verified = VerifiedCertificate::of(&certificate("x\";Subject=\"CN=admin\\\r\nX-Admin: 1 ü"));
+        let text = verified.forwarded.to_str().unwrap();
         assert!(!text.contains(";Subject=\"CN=admin"), "{text}");
         assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
     }

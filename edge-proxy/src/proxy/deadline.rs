@@ -125,7 +125,7 @@ impl Deadline {
     }
 
     /// Does what is due now; until when there is nothing to do, or `None` if there is no need to watch.
-    fn look(&self) -> Option<Instant> {
+    fn enforce(&self) -> Option<Instant> {
         loop {
             let at = self.at.load(SeqCst);
             let moment = self.began + Duration::from_millis(at);
@@ -160,7 +160,7 @@ impl Deadline {
 async fn watch(deadline: Weak<Deadline>) {
     loop {
         let Some(watched) = deadline.upgrade() else { return };
-        let Some(moment) = watched.look() else { return };
+        let Some(moment) = watched.enforce() else { return };
         let sooner = watched.sooner.clone();
         drop(watched);
         // Whichever comes first.

@@ -2,7 +2,7 @@ use std::fmt::Display;
 
 use crate::app::{AppError, FieldViolation};
 
-/// What is wrong with the fields of a request: all of it, so that it can be mended in one go.
+/// What is wrong with the fields of a request: all of it, so that it can be corrected at once.
 #[derive(Debug, Default)]
 pub(super) struct Violations(Vec<FieldViolation>);
 

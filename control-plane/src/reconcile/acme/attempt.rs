@@ -106,7 +106,7 @@ impl Attempt {
             Approval::Approved => {}
             Approval::Refused => {
                 info!("the name is to have no certificate any more: what there is runs out");
-                return issuance::let_go(&self.acme.app, &self.lease, &self.issuance).await;
+                return issuance::expire(&self.acme.app, &self.lease, &self.issuance).await;
             }
             Approval::Unreachable(reason) => {
                 return self.failed(AcmeError::new(AcmeErrorKind::Unavailable, reason)).await;

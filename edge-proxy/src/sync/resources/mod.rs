@@ -135,7 +135,7 @@ impl Resources {
         let mut resources = Self { revision, withheld, ..Self::new(known_backends) };
         resources.received.reserve(kept.len());
         let mut edit = resources.snapshot.edit();
-        let mut look_at = Vec::new();
+        let mut unserved = Vec::new();
         for kept in kept {
             let Some(key) = kept.key().cloned() else { continue };
             let Kept { received, digest, served } = kept;
@@ -148,12 +148,12 @@ impl Resources {
                 KeptServed::AsReceived => received,
                 KeptServed::Other(other) => {
                     if !is_withheld {
-                        look_at.push((key.clone(), received));
+                        unserved.push((key.clone(), received));
                     }
                     Some(*other)
                 }
                 KeptServed::Nothing => {
-                    look_at.push((key, received));
+                    unserved.push((key, received));
                     continue;
                 }
             };
@@ -165,14 +165,14 @@ impl Resources {
                 }
                 // This program is older than the one that wrote it. What is withheld is not received: it stays on the disk.
                 (_, Err(_)) if is_withheld => {}
-                (_, Err(_)) => look_at.push((key, Some(to_serve))),
+                (_, Err(_)) => unserved.push((key, Some(to_serve))),
             }
         }
         resources.snapshot = edit.finish();
-        let mut looked_at = BTreeSet::new();
-        for (key, received) in look_at {
+        let mut reconsidered = BTreeSet::new();
+        for (key, received) in unserved {
             // What was received comes before what is served instead of it.
-            if looked_at.insert(key.clone()) {
+            if reconsidered.insert(key.clone()) {
                 resources.pend(key, received);
             }
         }
@@ -185,7 +185,7 @@ impl Resources {
         }
         let settled = resources.settle();
         let mut record = Record { revision, digest: resources.digest, ..Record::default() };
-        resources.record_served(looked_at, &settled, &mut record);
+        resources.record_served(reconsidered, &settled, &mut record);
         (resources, record)
     }
 
@@ -252,7 +252,7 @@ impl Resources {
         self.digest = computed;
         let mut record =
             Record { replaces_all: kind == BatchKind::Snapshot, revision, digest: computed, ..Record::default() };
-        let mut looked_at: BTreeSet<ResourceKey> = self.pending.keys().cloned().collect();
+        let mut reconsidered: BTreeSet<ResourceKey> = self.pending.keys().cloned().collect();
         for (received, hash) in resources.into_iter().zip(hashes) {
             let key = received.key.clone();
             let unchanged = self.received.insert(key.clone(), hash) == Some(hash);
@@ -262,14 +262,14 @@ impl Resources {
             if !unchanged {
                 self.pend(key.clone(), Some(received));
             }
-            looked_at.insert(key);
+            reconsidered.insert(key);
         }
         for key in removed {
             self.received.remove(&key);
             record.received.insert(key.clone(), None);
             self.end_withheld(&key, &mut record);
             self.pend(key.clone(), None);
-            looked_at.insert(key);
+            reconsidered.insert(key);
         }
         for key in withheld {
             self.received.remove(&key);
@@ -278,10 +278,10 @@ impl Resources {
             // What is served of it stays; what was received after that is not known any more.
             self.pending.remove(&key);
             self.withheld.insert(key.clone());
-            looked_at.insert(key);
+            reconsidered.insert(key);
         }
         let settled = self.settle();
-        self.record_served(looked_at, &settled, &mut record);
+        self.record_served(reconsidered, &settled, &mut record);
         Ok(Applied { snapshot: self.snapshot.clone(), record })
     }
 
@@ -385,8 +385,8 @@ impl Resources {
     }
 
     /// Notes for the disk what is served of the resources that were looked at.
-    fn record_served(&self, looked_at: BTreeSet<ResourceKey>, settled: &BTreeSet<ResourceKey>, record: &mut Record) {
-        for key in looked_at {
+    fn record_served(&self, reconsidered: BTreeSet<ResourceKey>, settled: &BTreeSet<ResourceKey>, record: &mut Record) {
+        for key in reconsidered {
             let is_as_received = settled.contains(&key) || !self.pending.contains_key(&key);
             let served = if is_as_received && !(self.withheld.contains(&key) && self.served.contains(&key)) {
                 ServedRecord::AsReceived
