@@ -6,19 +6,33 @@ use clap::Args;
 
 use crate::wait::{RequiredArgs, Wait};
 
+/// The heading of what says how a change is made.
+pub(crate) const CHANGE: &str = "Change options";
+/// The heading of what says how a change is followed to the edges.
+pub(crate) const WAIT: &str = "Wait options";
+/// The heading of what says how clients are spoken to.
+pub(crate) const TLS: &str = "TLS options";
+
 /// What every command that changes something takes.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
     /// Check everything, change nothing
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     pub(crate) dry_run: bool,
     /// Wait until the change is live on every connected edge that serves it, and there is one
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, help_heading = WAIT, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) required: RequiredArgs,
     /// How long to wait
-    #[arg(long, requires = "wait", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    #[arg(
+        long,
+        help_heading = WAIT,
+        requires = "wait",
+        default_value = "30s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
     pub(crate) timeout: Duration,
 }
 
@@ -33,7 +47,7 @@ impl WriteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EtagArg {
     /// Only if this is still its etag (`get` shows it)
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, help_heading = CHANGE, default_value = "", hide_default_value = true)]
     pub(crate) etag: String,
 }
 

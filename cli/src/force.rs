@@ -9,6 +9,7 @@ use clap::Args;
 use tonic::{Response, Status};
 
 use crate::{
+    args::CHANGE,
     failure::{Failure, requires_force},
     output::{self, note},
 };
@@ -17,10 +18,10 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct ForceArgs {
     /// Do it even if it leaves domains without what serves them
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     force: bool,
     /// Never ask: without --force, refuse what a terminal would be asked about
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     yes: bool,
 }
 

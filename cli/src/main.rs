@@ -17,13 +17,15 @@ mod listing;
 mod login;
 mod names;
 mod output;
+mod selection;
+mod table;
 mod text;
 mod wait;
 mod warnings;
 
 use std::{env, process::ExitCode};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use switchyard_process::{Origins, settings};
 
 use crate::{
@@ -50,15 +52,18 @@ fn main() -> ExitCode {
 /// Reads the arguments. Ends the program where it is clap that says what is wrong, or shows help.
 fn parse() -> Result<(Cli, Origins), Failure> {
     let arguments: Vec<_> = env::args_os().collect();
-    let command = Cli::command();
+    let command = commands::command();
     let parsed = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
         let origins = Origins::of_command(&command, &matches);
         Ok((Cli::from_arg_matches(&matches)?, origins))
     });
     // A value that is on no command line must be named by its variable.
-    parsed.map_err(|error| match settings::in_variable(&command, &error, &arguments) {
-        Some(text) => Failure::Usage(text),
-        None => error.exit(),
+    parsed.map_err(|error| {
+        let text = settings::in_variable(&command, &error, &arguments);
+        match text.or_else(|| commands::noun_first(&command, &error, &arguments)) {
+            Some(text) => Failure::Usage(text),
+            None => error.exit(),
+        }
     })
 }
 

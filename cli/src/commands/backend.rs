@@ -14,16 +14,22 @@ use crate::{
     force::ForceArgs,
     names,
     output::{Show, age, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a backend
+    #[command(
+        after_help = "Example:\n  switchyard backend create shop-1 --service shop --address 10.0.0.5:3000 --tag a"
+    )]
     Create(CreateArgs),
     /// Lists all backends
-    List,
+    #[command(after_help = "Example:\n  switchyard backend list --filter service=shop --filter tags=a")]
+    List(ListArgs),
     /// Shows one backend
+    #[command(after_help = "Example:\n  switchyard backend get shop-1")]
     Get {
         /// The id of the backend
         #[arg(value_name = "BACKEND")]
@@ -32,10 +38,12 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a backend; requests in flight finish
+    #[command(after_help = "Example:\n  switchyard backend delete shop-1 --wait")]
     Delete(TargetArgs),
     /// Takes a backend out gently: no new requests, those in flight finish
     ///
     /// `switchyard backend update BACKEND --state active` ends it.
+    #[command(after_help = "Example:\n  switchyard backend drain shop-1 --wait")]
     Drain(TargetArgs),
 }
 
@@ -163,8 +171,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Update(args) => return update(session, args).await,
         Command::Delete(args) => return delete(session, args).await,
         Command::Drain(args) => return drain(session, args).await,
-        Command::List => {
-            let backends = session.client.all_backends().await?;
+        Command::List(args) => {
+            let backends = args.select(session.client.all_backends().await?)?;
             let response = ListBackendsResponse { backends, next_page_token: String::new() };
             session.output.list(&response, &response.backends)?;
         }

@@ -3,12 +3,12 @@ use std::path::PathBuf;
 use clap::Args;
 use switchyard_proto::v1::{BackendClientCertificate, BackendTls, Service};
 
-use crate::{assignments::Flags, failure::Failure, files};
+use crate::{args::TLS, assignments::Flags, failure::Failure, files};
 
 /// How TLS is spoken to the backends of a service. Each of them but `no_tls` turns it on; what is not
 /// given stays.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "TLS toward the backends")]
+#[command(next_help_heading = TLS)]
 pub(super) struct TlsArgs {
     /// Speak TLS to the backends, with its defaults for what else is not given: certificates must be from a CA that the
     /// edge's system trusts, for the host of the backend's address

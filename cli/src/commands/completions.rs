@@ -1,7 +1,7 @@
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::Cli;
+use super::command;
 use crate::{failure::Failure, output::Output, wait::Outcome};
 
 #[derive(Debug, Args)]
@@ -13,7 +13,7 @@ pub(crate) struct CompletionsArgs {
 
 pub(super) fn run(output: &Output, args: CompletionsArgs) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "switchyard", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "switchyard", &mut script);
     output.text(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Outcome::Done)
 }

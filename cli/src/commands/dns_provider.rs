@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
     files, names,
     output::{Show, age, or_dash},
+    selection::ListArgs,
     wait::Outcome,
 };
 
@@ -26,20 +27,29 @@ const ZONES: &str = "zones";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Makes a DNS provider
+    #[command(
+        after_help = "Example:\n  switchyard dns-provider create home --zone shop.example cloudflare --api-token-file token"
+    )]
     Create(SetupArgs),
     /// Lists all DNS providers
-    List,
+    #[command(after_help = "Example:\n  switchyard dns-provider list --filter zones=shop.example")]
+    List(ListArgs),
     /// Shows one DNS provider, without what is secret
+    #[command(after_help = "Example:\n  switchyard dns-provider get home")]
     Get {
         /// The name of the DNS provider
         #[arg(value_name = "PROVIDER")]
         name: String,
     },
     /// Replaces the zones and the settings of a DNS provider
+    #[command(
+        after_help = "Example:\n  switchyard dns-provider replace home --zone shop.example rfc2136 --server 192.0.2.1"
+    )]
     Replace(SetupArgs),
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a DNS provider
+    #[command(after_help = "Example:\n  switchyard dns-provider delete home")]
     Delete {
         /// The name of the DNS provider
         #[arg(value_name = "PROVIDER")]
@@ -193,8 +203,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Replace(args) => return replace(session, args).await,
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let dns_providers = session.client.all_dns_providers().await?;
+        Command::List(args) => {
+            let dns_providers = args.select(session.client.all_dns_providers().await?)?;
             let response = ListDnsProvidersResponse { dns_providers, next_page_token: String::new() };
             session.output.list(&response, &response.dns_providers)?;
         }

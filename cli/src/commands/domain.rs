@@ -13,21 +13,27 @@ use super::{
     issuance,
 };
 use crate::{
-    args::{EtagArg, WriteArgs},
+    args::{EtagArg, TLS, WriteArgs},
     assignments::{Flags, SetArgs},
     failure::Failure,
     names,
     output::{Show, age, or_dash, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a domain
+    #[command(
+        after_help = "Example:\n  switchyard domain create shop.example --service shop --tag a --http-to-https --wait"
+    )]
     Create(CreateArgs),
     /// Lists all domains
-    List,
+    #[command(after_help = "Example:\n  switchyard domain list --filter service=shop --sort -revision --limit 20")]
+    List(ListArgs),
     /// Shows one domain
+    #[command(after_help = "Example:\n  switchyard domain get shop.example")]
     Get {
         /// The host name, exact or with a leading `*.`
         #[arg(value_name = "DOMAIN")]
@@ -36,6 +42,7 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a domain; edges answer 404 for it from then on
+    #[command(after_help = "Example:\n  switchyard domain delete shop.example --wait")]
     Delete {
         /// The host name
         #[arg(value_name = "DOMAIN")]
@@ -59,17 +66,17 @@ pub(crate) struct CreateArgs {
     #[arg(long, required_unless_present = "set")]
     tag: Option<String>,
     /// Where its certificate comes from [default: acme, internal for a private name, uploaded if there is one]
-    #[arg(long, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE")]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS, once there is a certificate
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true)]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
     edge_labels: Vec<(String, String)>,
     /// The oldest version of TLS that clients may use [default: 1.2]
-    #[arg(long, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION")]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
@@ -113,11 +120,11 @@ struct Changes {
     #[arg(long)]
     tag: Option<String>,
     /// Where its certificate comes from
-    #[arg(long, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE")]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS; `--http-to-https=false` ends that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true)]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it, in place of those before; may be given again
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, conflicts_with = "all_edges")]
@@ -126,20 +133,20 @@ struct Changes {
     #[arg(long)]
     all_edges: bool,
     /// The oldest version of TLS that clients may use
-    #[arg(long, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION")]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
     #[command(flatten)]
     acme: AcmeArgs,
     /// Order from any issuer that has a rank
-    #[arg(long, conflicts_with = "issuers")]
+    #[arg(long, help_heading = TLS, conflicts_with = "issuers")]
     any_issuer: bool,
     /// Give it a certificate itself, in place of the names below it
-    #[arg(long, conflicts_with = "on_demand_hook")]
+    #[arg(long, help_heading = TLS, conflicts_with = "on_demand_hook")]
     no_on_demand: bool,
     /// Ask clients for no certificate
-    #[arg(long, conflicts_with = "client_ca_file")]
+    #[arg(long, help_heading = TLS, conflicts_with = "client_ca_file")]
     no_client_ca: bool,
 }
 
@@ -195,8 +202,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Create(args) => return create(session, args).await,
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let domains = session.client.all_domains().await?;
+        Command::List(args) => {
+            let domains = args.select(session.client.all_domains().await?)?;
             let response = ListDomainsResponse { domains, next_page_token: String::new() };
             session.output.list(&response, &response.domains)?;
         }
@@ -350,7 +357,7 @@ fn redirect_word(domain: &Domain) -> String {
 impl Show for Domain {
     const PLURAL: &'static str = "domains";
     const COLUMNS: &'static [&'static str] =
-        &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "HTTP TO HTTPS", "REVISION", "CHANGED"];
+        &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "REDIRECT", "REVISION", "CHANGED"];
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![

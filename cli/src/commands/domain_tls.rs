@@ -8,7 +8,7 @@ use switchyard_proto::v1::{
     TlsVersion,
 };
 
-use crate::{assignments::Flags, failure::Failure, files, names};
+use crate::{args::TLS, assignments::Flags, failure::Failure, files, names};
 
 /// The oldest version of TLS that clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,6 +33,7 @@ impl MinimumTls {
 /// How the certificate of a domain is ordered.
 #[derive(Debug, Default, Args)]
 #[group(skip)]
+#[command(next_help_heading = TLS)]
 pub(super) struct AcmeArgs {
     /// How the name proves itself to the CA [default: http-01, then tls-alpn-01; dns-01 for a wildcard]
     #[arg(long, value_enum, value_name = "CHALLENGE")]
@@ -99,6 +100,7 @@ impl Challenge {
 /// How clients prove themselves to a domain.
 #[derive(Debug, Default, Args)]
 #[group(skip)]
+#[command(next_help_heading = TLS)]
 pub(super) struct ClientArgs {
     /// A PEM file: the CAs that clients must have a certificate from
     #[arg(long, value_name = "FILE")]

@@ -15,28 +15,34 @@ use tokio::net::UdpSocket;
 use super::{Change, Session};
 use crate::{
     address::Address,
-    args::{WriteArgs, duration},
+    args::{CHANGE, WriteArgs, duration},
     failure::Failure,
     names,
     output::{Output, Show, age, clean, note, or_dash, timestamp, word},
+    selection::ListArgs,
     wait::{Outcome, unnamed},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists all edges, those that are offline included
-    List,
+    #[command(after_help = "Example:\n  switchyard edge list --filter labels.region=eu --filter state=connected")]
+    List(ListArgs),
     /// Creates a join token, and prints the command that starts an edge with it
+    #[command(after_help = "Example:\n  switchyard edge invite --label region=eu --expires 10m")]
     Invite(InviteArgs),
     /// Lists the invitations
-    Invites,
+    #[command(after_help = "Example:\n  switchyard edge invites")]
+    Invites(ListArgs),
     /// Revokes an invitation: nobody joins with it any more
+    #[command(after_help = "Example:\n  switchyard edge uninvite k7x2m")]
     Uninvite {
         /// The id of the invitation
         #[arg(value_name = "INVITE")]
         name: String,
     },
     /// Labels an edge: domains can be limited to edges with some labels
+    #[command(after_help = "Example:\n  switchyard edge label edge-1 region=eu tier-")]
     Label {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
@@ -48,15 +54,17 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Removes an edge from the fleet, and locks it out
+    #[command(after_help = "Example:\n  switchyard edge remove edge-1")]
     Remove {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
         name: String,
         /// Check everything, change nothing
-        #[arg(long)]
+        #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
     /// Shows one edge
+    #[command(after_help = "Example:\n  switchyard edge get edge-1")]
     Get {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
@@ -79,8 +87,9 @@ pub(crate) struct InviteArgs {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::List => {
+        Command::List(args) => {
             let (edges, revision) = session.client.all_edges().await?;
+            let edges = args.select(edges)?;
             let response = ListEdgesResponse { edges, revision, next_page_token: String::new() };
             session.output.list(&response, &response.edges)?;
             if session.output.is_for_people() {
@@ -88,8 +97,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
             }
         }
         Command::Invite(args) => invite(session, args).await?,
-        Command::Invites => {
-            let invites = session.client.all_invites().await?;
+        Command::Invites(args) => {
+            let invites = args.select(session.client.all_invites().await?)?;
             let response = ListInvitesResponse { invites, next_page_token: String::new() };
             session.output.list(&response, &response.invites)?;
         }

@@ -18,16 +18,20 @@ use crate::{
     force::ForceArgs,
     names,
     output::{Show, age, or_dash},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Makes an issuer: letsencrypt, letsencrypt-staging, or any other name with a directory
+    #[command(after_help = "Example:\n  switchyard issuer create letsencrypt --email ops@shop.example")]
     Create(CreateArgs),
     /// Lists all issuers, each with the fleet's account there
-    List,
+    #[command(after_help = "Example:\n  switchyard issuer list --sort rank")]
+    List(ListArgs),
     /// Shows one issuer
+    #[command(after_help = "Example:\n  switchyard issuer get letsencrypt")]
     Get {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -36,6 +40,7 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Has the next order made with another account, which has another key
+    #[command(after_help = "Example:\n  switchyard issuer rotate-account letsencrypt")]
     RotateAccount {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -46,6 +51,7 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Deletes an issuer that no domain names
+    #[command(after_help = "Example:\n  switchyard issuer delete letsencrypt-staging")]
     Delete {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -198,8 +204,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Update(args) => return update(session, args).await,
         Command::RotateAccount { name, etag, write } => return rotate(session, &name, etag, write).await,
         Command::Delete { name, etag, force, write } => return delete(session, &name, etag, force, write).await,
-        Command::List => {
-            let issuers = session.client.all_issuers().await?;
+        Command::List(args) => {
+            let issuers = args.select(session.client.all_issuers().await?)?;
             let response = ListIssuersResponse { issuers, next_page_token: String::new() };
             session.output.list(&response, &response.issuers)?;
         }

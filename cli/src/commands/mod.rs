@@ -27,9 +27,10 @@ pub(crate) mod unreadable;
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::json;
 use switchyard_process::Origins;
 
-pub(crate) use self::tree::{Cli, Command};
+pub(crate) use self::tree::{Cli, Command, command, noun_first};
 use crate::{
     address::Address,
     args::WriteArgs,
@@ -55,6 +56,7 @@ pub(crate) async fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure>
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),
         Command::Completions(args) => completions::run(&output, args),
+        Command::Version => version(&output),
         Command::Demo(args) => demo::run(&output, args).await,
         command => {
             let login = Login::find(wish)?;
@@ -84,10 +86,21 @@ async fn call(session: &Session, command: Command) -> Result<Outcome, Failure> {
         Command::Token(command) => token::run(session, command).await,
         Command::Unreadable(command) => unreadable::run(session, command).await,
         Command::Status => status::run(session).await,
-        Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Demo(_) => {
+        Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Version | Command::Demo(_) => {
             unreachable!("they call no control plane, or not this one")
         }
     }
+}
+
+/// Prints the version of this program.
+fn version(output: &Output) -> Result<Outcome, Failure> {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    if output.is_for_people() {
+        output.text(&format!("switchyard {VERSION}"))?;
+    } else {
+        output.document(&json!({ "version": VERSION }))?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Adds what is known of the token and the address that a call was made with.

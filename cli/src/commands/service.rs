@@ -16,12 +16,14 @@ use crate::{
     failure::Failure,
     names,
     output::{Show, age, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a service
+    #[command(after_help = "Example:\n  switchyard service create shop --idle-timeout 2m")]
     Create {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -34,8 +36,10 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Lists all services
-    List,
+    #[command(after_help = "Example:\n  switchyard service list --filter protocol=http2")]
+    List(ListArgs),
     /// Shows one service
+    #[command(after_help = "Example:\n  switchyard service get shop")]
     Get {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -44,6 +48,7 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a service that no domain and no backend refers to
+    #[command(after_help = "Example:\n  switchyard service delete shop")]
     Delete {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -182,8 +187,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let services = session.client.all_services().await?;
+        Command::List(args) => {
+            let services = args.select(session.client.all_services().await?)?;
             let response = ListServicesResponse { services, next_page_token: String::new() };
             session.output.list(&response, &response.services)?;
         }

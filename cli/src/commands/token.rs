@@ -5,26 +5,32 @@ use switchyard_proto::v1::{self as wire, CreateTokenRequest, DeleteTokenRequest,
 
 use super::Session;
 use crate::{
-    args::duration,
+    args::{CHANGE, duration},
     failure::Failure,
     names,
     output::{Show, age, moment, note, timestamp, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists all tokens
-    List,
+    #[command(after_help = "Example:\n  switchyard token list --filter role=admin")]
+    List(ListArgs),
     /// Makes a token, and prints its secret, which is not shown again
+    #[command(
+        after_help = "Example:\n  switchyard token create ci --role operator --domain '*.shop.example' --expires 90d"
+    )]
     Create(CreateArgs),
     /// Revokes a token: nobody gets in with it any more
+    #[command(after_help = "Example:\n  switchyard token revoke ci")]
     Revoke {
         /// The name of the token
         #[arg(value_name = "TOKEN")]
         name: String,
         /// Check everything, change nothing
-        #[arg(long)]
+        #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
 }
@@ -47,7 +53,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires: Option<Duration>,
     /// Check everything, change nothing
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     dry_run: bool,
 }
 
@@ -64,8 +70,8 @@ enum Role {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::List => {
-            let tokens = session.client.all_tokens().await?;
+        Command::List(args) => {
+            let tokens = args.select(session.client.all_tokens().await?)?;
             let response = ListTokensResponse { tokens, next_page_token: String::new() };
             session.output.list(&response, &response.tokens)?;
         }

@@ -1,6 +1,9 @@
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use super::{
     audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
@@ -13,7 +16,7 @@ const GLOBAL: &str = "Global options";
 
 /// Automatic HTTPS for a fleet of edge proxies, with one-command blue/green switching.
 #[derive(Debug, Parser)]
-#[command(name = "switchyard", version, disable_help_subcommand = true)]
+#[command(name = "switchyard", version)]
 #[command(
     after_help = "Exit codes: 0 done (with --wait: live on every connected edge that serves it), 1 failed, 2 wrong \
                         usage, 3 committed, but not live."
@@ -76,10 +79,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Edge(edge::Command),
     /// Moves a domain to another tag
+    #[command(
+        after_help = "Examples:\n  switchyard switch shop.example --to b --wait\n  switchyard switch shop.example --back --wait"
+    )]
     Switch(switch::SwitchArgs),
     /// Shows the fleet: its revision, its edges and its domains
+    #[command(after_help = "Example:\n  switchyard status")]
     Status,
     /// Shows who changed what, and when
+    #[command(after_help = "Example:\n  switchyard audit domains/shop.example --since 2days")]
     Audit(audit::AuditArgs),
     /// What secrets were before they were replaced
     #[command(subcommand)]
@@ -91,24 +99,124 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Unreadable(unreadable::Command),
     /// Remembers a control plane and a token for it
+    #[command(after_help = "Example:\n  switchyard login https://control-plane.example:7080")]
     Login(context::LoginArgs),
     /// The control planes that were logged in to
     #[command(subcommand)]
     Context(context::Command),
     /// Prints a script that teaches a shell this command's completions
+    #[command(
+        after_help = "Example:\n  switchyard completions bash >~/.local/share/bash-completion/completions/switchyard"
+    )]
     Completions(completions::CompletionsArgs),
+    /// Prints the version of this program
+    #[command(after_help = "Example:\n  switchyard version --output json")]
+    Version,
     /// Runs a control plane, an edge and two backends on this machine
+    #[command(after_help = "Example:\n  switchyard demo --http 8000 --https 8001")]
     Demo(demo::DemoArgs),
+}
+
+/// What other programs call a verb: understood, and not advertised.
+const ALIASES: &[(&str, &[&str])] = &[
+    ("list", &["ls"]),
+    ("get", &["show", "describe"]),
+    ("show", &["get", "describe"]),
+    ("create", &["add", "new"]),
+    ("delete", &["rm", "remove"]),
+    ("remove", &["rm", "delete"]),
+    ("revoke", &["rm", "delete", "remove"]),
+];
+
+/// The whole command.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommands(with_aliases)
+}
+
+fn with_aliases(mut noun: clap::Command) -> clap::Command {
+    for (verb, aliases) in ALIASES {
+        if noun.find_subcommand(verb).is_some_and(|it| it.get_name() == *verb) {
+            let free: Vec<_> = aliases.iter().filter(|alias| noun.find_subcommand(alias).is_none()).collect();
+            noun = noun.mut_subcommand(verb, |it| it.aliases(free));
+        }
+    }
+    noun
+}
+
+/// What to say of a verb that came before its noun, as in `switchyard list domains`.
+pub(crate) fn noun_first(command: &clap::Command, error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut before = arguments.iter().take_while(|argument| *argument != word.as_str());
+    if before.any(|argument| command.get_subcommands().any(|noun| argument == noun.get_name())) {
+        return None;
+    }
+    let with = |noun: &clap::Command| {
+        let verb = noun.find_subcommand(word)?;
+        Some(format!("switchyard {} {}", noun.get_name(), verb.get_name()))
+    };
+    let known: Vec<String> = command.get_subcommands().filter_map(with).collect();
+    (!known.is_empty()).then(|| format!("{word}: the noun comes first: {}", known.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_commands_are_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// Calls `check` with each command that has none below it, and the words that it is called by.
+    fn leaves(command: &clap::Command, path: &[&str], check: &mut impl FnMut(&clap::Command, &[&str])) {
+        for below in command.get_subcommands() {
+            let path = [path, &[below.get_name()]].concat();
+            // What follows a provider's name is part of the command.
+            if below.has_subcommands() && below.get_positionals().count() == 0 {
+                leaves(below, &path, check);
+            } else {
+                check(below, &path);
+            }
+        }
+    }
+
+    #[test]
+    fn each_help_has_an_example_that_can_be_run() {
+        let mut count = 0;
+        leaves(&command(), &[], &mut |leaf, path| {
+            let called = ["switchyard", &path.join(" ")].join(" ");
+            let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = after.strip_prefix("Example:\n").or_else(|| after.strip_prefix("Examples:\n"));
+            let examples = examples.unwrap_or_else(|| panic!("{called} has no example")).replace("\\\n", "");
+            for example in examples.lines() {
+                assert!(example.trim().starts_with(&called), "{called}: {example}");
+                let words = example.split_whitespace().take_while(|word| !word.starts_with('>'));
+                let words: Vec<_> = words.map(|word| word.trim_matches('\'')).collect();
+                let parsed = command().try_get_matches_from(words);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                count += 1;
+            }
+        });
+        assert!(count > 50, "{count}");
+    }
+
+    #[test]
+    fn verbs_of_other_programs_are_understood() {
+        let name = |args: &[&str]| {
+            let matches = command().try_get_matches_from([&["switchyard"], args].concat()).unwrap();
+            let (_, noun) = matches.subcommand().unwrap();
+            noun.subcommand_name().unwrap().to_owned()
+        };
+        let nouns = command();
+        let nouns: Vec<_> = nouns.get_subcommands().filter(|noun| noun.has_subcommands()).collect();
+        for (alias, verb) in [("ls", "list"), ("rm", "delete"), ("show", "get")] {
+            for noun in nouns.iter().filter(|noun| noun.find_subcommand(verb).is_some_and(|it| it.get_name() == verb)) {
+                let rest: &[&str] = if verb == "list" { &[] } else { &["x"] };
+                assert_eq!(name(&[&[noun.get_name(), alias], rest].concat()), verb, "{}", noun.get_name());
+            }
+        }
+        assert_eq!(name(&["edge", "rm", "edge-1"]), "remove");
+        assert_eq!(name(&["token", "delete", "ci"]), "revoke");
+        assert_eq!(name(&["unreadable", "get", "domains/x"]), "show");
     }
 }

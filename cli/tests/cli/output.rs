@@ -5,7 +5,7 @@ use std::process::Stdio;
 use pbjson_types::Timestamp;
 use serde_json::{Value, json};
 use switchyard_proto::v1::{
-    Certificate, CertificateSource, Domain, DomainTls, Edge, EdgeState, ListDomainsResponse, Rejection,
+    Backend, Certificate, CertificateSource, Domain, DomainTls, Edge, EdgeState, ListDomainsResponse, Rejection,
 };
 
 use crate::fake::{Fake, command, run_alone};
@@ -53,8 +53,8 @@ async fn a_list_holds_all_pages_in_every_format() {
     let table = fake.run(&["domain", "list"]).await;
     let lines: Vec<&str> = table.stdout.lines().collect();
     assert_eq!(lines.len(), 6, "{}", table.stdout);
-    assert!(lines[0].starts_with("DOMAIN       SERVICE   TAG   PREVIOUS   TLS"), "{}", table.stdout);
-    assert!(lines[5].starts_with("d4.example   shop      a     -          internal   yes"), "{}", table.stdout);
+    assert!(lines[0].starts_with("DOMAIN      SERVICE  TAG  PREVIOUS  TLS"), "{}", table.stdout);
+    assert!(lines[5].starts_with("d4.example  shop     a    -         internal  yes"), "{}", table.stdout);
     assert!(lines[5].ends_with("d ago"), "{}", table.stdout);
 
     let json = fake.run(&["domain", "list", "--output", "json"]).await.stdout;
@@ -120,7 +120,7 @@ async fn certificates_are_listed_with_their_names_and_expiry() {
         ..Certificate::default()
     });
     let shown = fake.run(&["certificate", "list"]).await.stdout;
-    assert!(shown.contains("0.example,1.example,2.example and 2 more   in "), "{shown}");
+    assert!(shown.contains("0.example,1.exampl…  in "), "{shown}");
 }
 
 #[tokio::test]
@@ -176,4 +176,44 @@ async fn completions_know_the_nouns() {
         assert_eq!(ended.code, 0);
         assert!(ended.stdout.contains("certificate"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn lists_are_filtered_sorted_limited_and_fit_the_screen() {
+    let fake = Fake::start().await;
+    let long = "l".repeat(60);
+    *fake.state.backends.lock().unwrap() = ["shop-1", "shop-2", "shop-3", "blog-1"]
+        .iter()
+        .zip(1_u64..)
+        .map(|(id, revision)| Backend {
+            name: format!("backends/{id}"),
+            service: format!("services/{}", &id[..4]),
+            tags: vec![long.clone()],
+            revision,
+            ..Backend::default()
+        })
+        .collect();
+    let names = async |args: &[&str]| {
+        let json = fake.run(&[&["backend", "list", "-o", "json"], args].concat()).await;
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
+        let names = json["backends"].as_array().unwrap().iter();
+        names.map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let found = names(&["--filter", "service=shop", "--sort", "-revision", "--limit", "2"]).await;
+    assert_eq!(found, ["backends/shop-3", "backends/shop-2"]);
+    assert_eq!(names(&["--filter", "service!=shop"]).await, ["backends/blog-1"]);
+
+    let ended = fake.run(&["backend", "list", "--limit", "2"]).await;
+    assert_eq!(ended.stderr, "2 of 4 are listed (--limit)\n");
+    assert_eq!(ended.stdout.lines().count(), 3, "{ended:?}");
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{ended:?}");
+    assert!(ended.stdout.contains("lll…") && !ended.stdout.contains(&long), "{ended:?}");
+    assert!(fake.run(&["backend", "list", "-o", "json"]).await.stdout.contains(&long));
+
+    let ended = fake.run(&["backend", "list", "--filter", "tag=a"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.stderr.contains("\"tag\" is no field; the fields there are name, service, address, tags"),
+        "{ended:?}"
+    );
 }
