@@ -25,6 +25,9 @@ pub(crate) trait Show: Serialize {
     /// The titles of its columns in a list.
     const COLUMNS: &'static [&'static str];
 
+    /// Whether its last column says why: such a text is never cut.
+    const ENDS_IN_TEXT: bool = false;
+
     /// Its cells in a list, one for each column.
     fn row(&self, now: SystemTime) -> Vec<String>;
 }
@@ -93,7 +96,8 @@ impl Output {
             return self.text("none");
         }
         let now = SystemTime::now();
-        self.text(&table::fitted(T::COLUMNS, items.iter().map(|item| item.row(now)).collect()))
+        let rows = items.iter().map(|item| item.row(now)).collect();
+        self.text(&table::fitted(T::COLUMNS, rows, T::ENDS_IN_TEXT))
     }
 
     /// Prints a message as a document for programs.

@@ -12,6 +12,8 @@ const LIST_GAP: u16 = 2;
 const WIDTH_DEFAULT: u16 = 80;
 /// No column is cut to less.
 const CUT_WIDTH_MIN: usize = 6;
+/// What the other columns leave to a text at the end, which is longer as a rule.
+const TEXT_WIDTH: usize = 30;
 
 /// Rows as aligned columns, each cell as long as it is.
 pub(crate) fn columns(titles: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
@@ -34,13 +36,13 @@ fn aligned(titles: Option<&[&str]>, rows: Vec<Vec<String>>, gap: u16) -> String 
 }
 
 /// Rows as aligned columns that fit the terminal, or 80 columns: the widest are cut, but never the first, which names what the next command is
-/// about.
-pub(crate) fn fitted(titles: &[&str], rows: Vec<Vec<String>>) -> String {
+/// about; nor the last, where that is a text that says why.
+pub(crate) fn fitted(titles: &[&str], rows: Vec<Vec<String>>, ends_in_text: bool) -> String {
     let width = Table::new().width().unwrap_or(WIDTH_DEFAULT);
-    fitted_to(width.into(), titles, rows)
+    fitted_to(width.into(), titles, rows, ends_in_text)
 }
 
-fn fitted_to(width: usize, titles: &[&str], rows: Vec<Vec<String>>) -> String {
+fn fitted_to(width: usize, titles: &[&str], rows: Vec<Vec<String>>, ends_in_text: bool) -> String {
     let mut widths: Vec<usize> = titles.iter().map(|title| title.width()).collect();
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect()).collect();
@@ -49,10 +51,19 @@ fn fitted_to(width: usize, titles: &[&str], rows: Vec<Vec<String>>) -> String {
             *width = cell.width().max(*width);
         }
     }
+    if let Some(last) = widths.last_mut().filter(|_| ends_in_text) {
+        *last = (*last).min(TEXT_WIDTH);
+    }
+    let cut_end = widths.len() - usize::from(ends_in_text && !widths.is_empty());
     let gaps = usize::from(LIST_GAP) * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > width {
-        let Some(widest) = widths.iter_mut().skip(1).max().filter(|widest| **widest > CUT_WIDTH_MIN) else { break };
+        let Some(widest) = widths[..cut_end].iter_mut().skip(1).max().filter(|widest| **widest > CUT_WIDTH_MIN) else {
+            break;
+        };
         *widest -= 1;
+    }
+    if let Some(last) = widths.last_mut().filter(|_| ends_in_text) {
+        *last = usize::MAX;
     }
     let titles: Vec<String> = titles.iter().zip(&widths).map(|(title, width)| cut(title, *width)).collect();
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
@@ -94,10 +105,18 @@ mod tests {
     fn the_widest_columns_are_cut_and_the_first_never() {
         let rows = || vec![row(&["shop.example", "a short one", "a text that is much longer than that", "7"])];
         let titles = ["NAME", "ONE", "TWO", "N"];
-        assert_eq!(fitted_to(80, &titles, rows()), aligned(Some(&titles), rows(), LIST_GAP));
-        let fitted = fitted_to(40, &titles, rows());
+        assert_eq!(fitted_to(80, &titles, rows(), false), aligned(Some(&titles), rows(), LIST_GAP));
+        let fitted = fitted_to(40, &titles, rows(), false);
         assert_eq!(fitted.lines().nth(1).unwrap(), "shop.example  a short one  a text th…  7", "{fitted}");
-        assert!(fitted_to(10, &titles, rows()).contains("\nshop.example  a sho…  a tex…  7"));
+        assert!(fitted_to(10, &titles, rows(), false).contains("\nshop.example  a sho…  a tex…  7"));
+    }
+
+    #[test]
+    fn a_text_at_the_end_is_never_cut() {
+        let why = "because of something that takes more than eighty columns to explain, as things do now and then";
+        let rows = || vec![row(&["shop.example", "a cell that is rather long", "a short one", why])];
+        let fitted = fitted_to(60, &["NAME", "ONE", "TWO", "WHY"], rows(), true);
+        assert!(fitted.lines().nth(1).is_some_and(|line| line.ends_with(why) && line.contains('…')), "{fitted}");
     }
 
     #[test]

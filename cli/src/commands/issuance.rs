@@ -130,6 +130,7 @@ pub(super) fn details(issuance: &Issuance, now: SystemTime) -> Vec<(&'static str
 impl Show for Issuance {
     const PLURAL: &'static str = "issuances";
     const COLUMNS: &'static [&'static str] = &["DOMAIN", "STATE", "ISSUER", "EXPIRES", "RENEWAL", "WHY"];
+    const ENDS_IN_TEXT: bool = true;
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![

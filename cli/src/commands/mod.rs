@@ -16,6 +16,7 @@ mod domain_tls;
 pub(crate) mod edge;
 mod issuance;
 pub(crate) mod issuer;
+mod problems;
 pub(crate) mod secret;
 pub(crate) mod service;
 mod status;

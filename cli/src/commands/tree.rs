@@ -83,7 +83,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  switchyard switch shop.example --to b --wait\n  switchyard switch shop.example --back --wait"
     )]
     Switch(switch::SwitchArgs),
-    /// Shows the fleet: its revision, its edges and its domains
+    /// Shows what is wrong in the fleet, its edges, and the domains that changed last
     #[command(after_help = "Example:\n  switchyard status")]
     Status,
     /// Shows who changed what, and when

@@ -108,6 +108,7 @@ fn text(value: &Value) -> String {
 impl Show for Unreadable {
     const PLURAL: &'static str = "unreadable";
     const COLUMNS: &'static [&'static str] = &["RESOURCE", "REVISION", "REASON"];
+    const ENDS_IN_TEXT: bool = true;
 
     fn row(&self, _: SystemTime) -> Vec<String> {
         vec![self.resource.clone(), self.revision.to_string(), self.reason.clone()]

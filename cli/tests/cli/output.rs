@@ -5,7 +5,8 @@ use std::process::Stdio;
 use pbjson_types::Timestamp;
 use serde_json::{Value, json};
 use switchyard_proto::v1::{
-    Backend, Certificate, CertificateSource, Domain, DomainTls, Edge, EdgeState, ListDomainsResponse, Rejection,
+    Backend, BackendState, Certificate, CertificateSource, Domain, DomainTls, Edge, EdgeState, Issuance, IssuanceState,
+    ListDomainsResponse, Rejection, Service, Unreadable,
 };
 
 use crate::fake::{Fake, command, run_alone};
@@ -99,11 +100,15 @@ async fn edges_are_listed_with_what_they_reject_and_why() {
     let shown = fake.run(&["edge", "get", "edge-1"]).await.stdout;
     assert!(shown.contains("rejections[0].reason:     address: \\u{1b}[2Jbad\n"), "{shown}");
     assert!(shown.contains("rejections_total:         120\n"), "{shown}");
-    for args in [&["edge", "list"][..], &["status"]] {
-        let shown = fake.run(args).await.stdout;
-        let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\nedge-1 rejects 119 more\n";
-        assert!(shown.contains(reason), "{args:?}: {shown}");
-    }
+    let shown = fake.run(&["edge", "list"]).await.stdout;
+    let reason = "edge-1 rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\nedge-1 rejects 119 more\n";
+    assert!(shown.contains(reason), "{shown}");
+    let shown = fake.run(&["status"]).await.stdout;
+    assert!(
+        shown.contains("\nedges/edge-1  rejects backends/shop-2 (revision 11): address: \\u{1b}[2Jbad\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("\nedges/edge-1  rejects 119 more\n"), "{shown}");
     let json: Value = serde_json::from_str(&fake.run(&["status", "-o", "json"]).await.stdout).unwrap();
     assert_eq!(json["revision"], json!("7"));
     assert_eq!(json["edges"][0]["acknowledgedRevision"], json!("12"));
@@ -216,4 +221,50 @@ async fn lists_are_filtered_sorted_limited_and_fit_the_screen() {
         ended.stderr.contains("\"tag\" is no field; the fields there are name, service, address, tags"),
         "{ended:?}"
     );
+}
+
+#[tokio::test]
+async fn status_begins_with_the_problems_and_does_not_list_what_is_well() {
+    let fake = Fake::start().await;
+    *fake.state.domains.lock().unwrap() = (0..1_000).map(|n| domain(&format!("d{n}.example"))).collect();
+    fake.state.services.lock().unwrap().push(Service { name: "services/shop".to_owned(), ..Service::default() });
+    let backend = Backend {
+        service: "services/shop".to_owned(),
+        tags: vec!["a".to_owned()],
+        state: BackendState::Active.into(),
+        ..Backend::default()
+    };
+    fake.state.backends.lock().unwrap().push(backend);
+    let well = fake.run(&["status"]).await;
+    assert_eq!(well.code, 0, "{well:?}");
+    assert!(well.stdout.starts_with("revision 7, no problems\n"), "{well:?}");
+    assert!(well.stdout.contains("\n1000 domains, 0 with problems; those that changed last\n"), "{well:?}");
+    assert!(well.stdout.ends_with("and 990 more: switchyard domain list\n"), "{well:?}");
+    assert!(well.stdout.lines().count() < 30, "{well:?}");
+
+    fake.state.edges.lock().unwrap().push(Edge { name: "edges/edge-1".to_owned(), ..Edge::default() });
+    fake.state.domains.lock().unwrap()[500].active_tag = "nowhere".to_owned();
+    fake.state.unreadable.lock().unwrap().push(Unreadable {
+        resource: "services/old".to_owned(),
+        reason: "of a newer format".to_owned(),
+        ..Unreadable::default()
+    });
+    fake.state.issuances.lock().unwrap().push(Issuance {
+        domain: "domains/d3.example".to_owned(),
+        state: IssuanceState::Failing.into(),
+        failure: "the CA refused".to_owned(),
+        ..Issuance::default()
+    });
+    let ended = fake.run(&["status"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let expected = "revision 7, 4 problems\n\n\
+        RESOURCE              PROBLEM\n\
+        domains/d3.example    no certificate: the CA refused\n\
+        edges/edge-1          not connected, last contact -\n\
+        domains/d500.example  no active backend of service shop carries the tag nowhere\n\
+        services/old          cannot be read: of a newer format\n";
+    assert!(ended.stdout.starts_with(expected), "{ended:?}");
+    let json: Value = serde_json::from_str(&fake.run(&["status", "-o", "json"]).await.stdout).unwrap();
+    assert_eq!(json["domains"], json!({"total": 1000, "withProblems": 2}));
+    assert_eq!(json["problems"][1]["resource"], json!("edges/edge-1"));
 }
