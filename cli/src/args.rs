@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::wait::{RequiredArgs, Wait};
+use crate::{
+    fields::Sets,
+    wait::{RequiredArgs, Wait},
+};
 
 /// The heading of what says how a change is made.
 pub(crate) const CHANGE: &str = "Change options";
@@ -47,7 +50,7 @@ impl WriteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EtagArg {
     /// Only if this is still its etag (`get` shows it)
-    #[arg(long, help_heading = CHANGE, default_value = "", hide_default_value = true)]
+    #[arg(long, help_heading = CHANGE, default_value = "", hide_default_value = true, add = Sets(&["etag"]))]
     pub(crate) etag: String,
 }
 

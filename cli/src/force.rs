@@ -11,7 +11,9 @@ use tonic::{Response, Status};
 use crate::{
     args::CHANGE,
     failure::{Failure, requires_force},
-    output::{self, note},
+    fields::Fields,
+    output::{self, Format, note},
+    report::Report,
 };
 
 /// What every change takes that may leave domains without what serves them.
@@ -40,7 +42,7 @@ impl ForceArgs {
         };
         match refused {
             (true, refusal) if !self.force && !self.yes && can_ask() => {
-                output::failure(&refusal);
+                output::failure(&Report::new(&refusal, &Fields::default()), Format::Table);
                 if !confirmed(io::stdin().lock()) {
                     return Err(Failure::Declined);
                 }

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{failure::Failure, listing, table};
+use crate::{failure::Failure, listing, report::Report, table};
 
 pub(crate) use crate::table::columns;
 pub(crate) use crate::text::{age, clean, moment, or_dash, timestamp, took, word};
@@ -136,10 +136,14 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Says why the command failed.
-pub(crate) fn failure(failure: &Failure) {
-    note(&format!("switchyard: {}", clean(&failure.to_string())));
-    for line in failure.details() {
-        note(&clean(&line));
+/// Says why the command failed: for programs as one JSON object, which is YAML as well.
+pub(crate) fn failure(report: &Report, format: Format) {
+    match format {
+        Format::Table => {
+            let mut lines = report.lines();
+            lines[0].insert_str(0, "switchyard: ");
+            lines.iter().for_each(|line| note(&clean(line)));
+        }
+        Format::Json | Format::Yaml => note(&json!(report).to_string()),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     force::ForceArgs,
     names,
     output::{Show, age, word},
@@ -53,16 +54,16 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "BACKEND")]
     name: String,
     /// The service that it belongs to [default: default]
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// `host:port`; the host is an IPv4 address, an IPv6 address in brackets, or a name that each edge resolves
-    #[arg(long, required_unless_present = "set")]
+    #[arg(long, required_unless_present = "set", add = Sets(&["address"]))]
     address: Option<String>,
     /// A tag that it carries; may be given several times
-    #[arg(long = "tag", value_name = "TAG", required_unless_present = "set")]
+    #[arg(long = "tag", value_name = "TAG", required_unless_present = "set", add = Sets(&["tags"]))]
     tags: Vec<String>,
     /// Whether it takes requests [default: active]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["state"]))]
     state: Option<State>,
     #[command(flatten)]
     assignments: SetArgs,
@@ -94,16 +95,16 @@ pub(crate) struct UpdateArgs {
 #[group(skip)]
 struct Changes {
     /// The service that it belongs to
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// `host:port`
-    #[arg(long)]
+    #[arg(long, add = Sets(&["address"]))]
     address: Option<String>,
     /// A tag that it carries from now on, instead of those it has; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", add = Sets(&["tags"]))]
     tags: Vec<String>,
     /// Whether it takes requests
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["state"]))]
     state: Option<State>,
 }
 

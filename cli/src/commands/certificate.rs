@@ -14,6 +14,7 @@ use super::{Change, Session, issuance, issuer};
 use crate::{
     args::{EtagArg, WAIT, WriteArgs, duration},
     failure::Failure,
+    fields::Sets,
     files,
     force::ForceArgs,
     names,
@@ -111,10 +112,10 @@ pub(crate) struct Material {
     #[arg(value_name = "CERTIFICATE")]
     name: String,
     /// A PEM file: the certificate, then the intermediates in order
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = Sets(&["chain_pem"]))]
     chain: PathBuf,
     /// A PEM file: its private key, not encrypted
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = Sets(&["private_key_pem"]))]
     key: PathBuf,
 }
 

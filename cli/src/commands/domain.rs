@@ -16,6 +16,7 @@ use crate::{
     args::{EtagArg, TLS, WriteArgs},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     names,
     output::{Show, age, or_dash, word},
     selection::ListArgs,
@@ -60,23 +61,23 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "DOMAIN")]
     name: String,
     /// The service whose backends get its traffic [default: default]
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// Traffic goes to the backends that carry this tag
-    #[arg(long, required_unless_present = "set")]
+    #[arg(long, required_unless_present = "set", add = Sets(&["active_tag"]))]
     tag: Option<String>,
     /// Where its certificate comes from [default: acme, internal for a private name, uploaded if there is one]
-    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE", add = Sets(&["tls.certificate_source"]))]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS, once there is a certificate
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(help_heading = TLS, hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true, add = Sets(&["http_to_https"]))]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
-    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, add = Sets(&["edge_selector"]))]
     edge_labels: Vec<(String, String)>,
     /// The oldest version of TLS that clients may use [default: 1.2]
-    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION", add = Sets(&["tls.minimum_version"]))]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
@@ -114,26 +115,27 @@ pub(crate) struct UpdateArgs {
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// Traffic goes to the backends that carry this tag; `switchyard switch` also checks that there are any
-    #[arg(long)]
+    #[arg(long, add = Sets(&["active_tag"]))]
     tag: Option<String>,
     /// Where its certificate comes from
-    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE", add = Sets(&["tls.certificate_source"]))]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS; `--http-to-https=false` ends that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(help_heading = TLS, hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true, add = Sets(&["http_to_https"]))]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it, in place of those before; may be given again
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, conflicts_with = "all_edges")]
+    #[arg(add = Sets(&["edge_selector"]))]
     edge_labels: Vec<(String, String)>,
     /// All edges serve it
     #[arg(long)]
     all_edges: bool,
     /// The oldest version of TLS that clients may use
-    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION", add = Sets(&["tls.minimum_version"]))]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,

@@ -17,6 +17,7 @@ use crate::{
     address::Address,
     args::{CHANGE, WriteArgs, duration},
     failure::Failure,
+    fields::Sets,
     names,
     output::{Output, Show, age, clean, note, or_dash, timestamp, word},
     selection::ListArgs,
@@ -75,13 +76,13 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
     /// What the edge is labelled with: region=eu; may be given again
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label, add = Sets(&["labels"]))]
     labels: Vec<(String, String)>,
     /// How long it can be used
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, add = Sets(&["expire_time"]))]
     expires: Duration,
     /// How many edges may join with it
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, add = Sets(&["uses"]))]
     uses: u32,
 }
 

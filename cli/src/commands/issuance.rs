@@ -7,9 +7,10 @@ use tonic::{Code, Status};
 
 use super::Session;
 use crate::{
-    failure::{Failure, headline},
+    failure::Failure,
     names,
     output::{Show, age, clean, moment, note, or_dash, took, word},
+    report::headline,
     wait::{Outcome, Wait},
 };
 

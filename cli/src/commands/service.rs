@@ -14,6 +14,7 @@ use crate::{
     args::{EtagArg, WriteArgs, duration},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     names,
     output::{Show, age, word},
     selection::ListArgs,
@@ -86,19 +87,19 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
     /// How a backend is chosen
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["balancing"]))]
     balancing: Option<Balancing>,
     /// What is spoken to the backends
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["protocol"]))]
     protocol: Option<Protocol>,
     /// How long it may take to establish a connection: `3s`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.connect"]))]
     connect_timeout: Option<Timeout>,
     /// How long the first byte of the answer may take: `60s`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.first_byte"]))]
     first_byte_timeout: Option<Timeout>,
     /// How long nothing may come between two pieces of a body: `5m`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.idle"]))]
     idle_timeout: Option<Timeout>,
     #[command(flatten)]
     tls: TlsArgs,

@@ -7,6 +7,7 @@ use super::Session;
 use crate::{
     args::{CHANGE, duration},
     failure::Failure,
+    fields::Sets,
     names,
     output::{Show, age, moment, note, timestamp, word},
     selection::ListArgs,
@@ -41,16 +42,16 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "TOKEN")]
     name: String,
     /// What it allows
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["role"]))]
     role: Role,
     /// Only for domains that this pattern matches (*.shop.example); may be given again
-    #[arg(long = "domain", value_name = "PATTERN")]
+    #[arg(long = "domain", value_name = "PATTERN", add = Sets(&["domains"]))]
     domains: Vec<String>,
     /// Only for services, and their backends, that this pattern matches (shop-*); may be given again
-    #[arg(long = "service", value_name = "PATTERN")]
+    #[arg(long = "service", value_name = "PATTERN", add = Sets(&["services"]))]
     services: Vec<String>,
     /// How long it lives [default: for ever]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, add = Sets(&["expire_time"]))]
     expires: Option<Duration>,
     /// Check everything, change nothing
     #[arg(long, help_heading = CHANGE)]
