@@ -6,15 +6,9 @@ use clap::Args;
 
 use crate::{
     fields::Sets,
+    headings::{CHANGE, WAIT},
     wait::{RequiredArgs, Wait},
 };
-
-/// The heading of what says how a change is made.
-pub(crate) const CHANGE: &str = "Change options";
-/// The heading of what says how a change is followed to the edges.
-pub(crate) const WAIT: &str = "Wait options";
-/// The heading of what says how clients are spoken to.
-pub(crate) const TLS: &str = "TLS options";
 
 /// What every command that changes something takes.
 #[derive(Debug, Args)]

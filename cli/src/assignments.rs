@@ -9,7 +9,7 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage};
 use switchyard_proto::schema::{self, Behavior, FieldOptions};
 
-use crate::{args::CHANGE, failure::Failure, files};
+use crate::{failure::Failure, files, headings::CHANGE};
 
 /// Fields by their paths.
 #[derive(Debug, Args)]

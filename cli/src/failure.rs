@@ -6,7 +6,7 @@ use switchyard_proto::schema::{InvalidAssignment, InvalidText};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{address::Address, report};
+use crate::address::Address;
 
 /// The reason in google.rpc.ErrorInfo of what is refused only unless it is forced.
 const FORCE_REQUIRED: &str = "FORCE_REQUIRED";
@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     )]
     Unreachable { address: Box<Address>, origin: String, reason: String, advice: Option<String> },
     /// The control plane answered with an error, or the connection to it broke.
-    #[error("{}", report::headline(.status))]
+    #[error("{}: {}", code_name(.status.code()), .status.message())]
     Api { status: Box<Status>, hint: Option<String> },
     /// The control plane answered with something that its contract rules out.
     #[error("the control plane's answer makes no sense: {0}; do its version and this one's fit?")]
@@ -72,6 +72,17 @@ impl Failure {
             _ => return status.into(),
         };
         Self::Api { status: Box::new(status), hint }
+    }
+
+    /// With something more to do, if it is the control plane's.
+    pub(crate) fn with_hint(self, more: String) -> Self {
+        match self {
+            Self::Api { status, hint } => {
+                let hint = hint.map_or_else(|| more.clone(), |hint| format!("{hint}; {more}"));
+                Self::Api { status, hint: Some(hint) }
+            }
+            failure => failure,
+        }
     }
 
     /// What programs know it by: the code of the API, or one of this program's own.
@@ -156,14 +167,6 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     use super::*;
-    use crate::{fields::Fields, report::Report};
-
-    #[test]
-    fn a_stale_etag_comes_with_a_hint() {
-        let failure = Failure::of_write(Status::aborted("the etag is stale"), "switchyard domain get shop.example");
-        let [hint] = &Report::new(&failure, &Fields::default()).lines()[1..] else { panic!("one line") };
-        assert!(hint.starts_with("hint: ") && hint.contains("switchyard domain get shop.example"), "{hint}");
-    }
 
     #[test]
     fn what_can_be_forced_is_told_by_the_reason() {

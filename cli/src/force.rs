@@ -9,9 +9,9 @@ use clap::Args;
 use tonic::{Response, Status};
 
 use crate::{
-    args::CHANGE,
     failure::{Failure, requires_force},
     fields::Fields,
+    headings::CHANGE,
     output::{self, Format, note},
     report::Report,
 };

@@ -8,12 +8,15 @@ mod args;
 mod assignments;
 mod client;
 mod commands;
+mod completion;
 mod contexts;
 mod diagnosis;
+mod editor;
 mod failure;
 mod fields;
 mod files;
 mod force;
+mod headings;
 mod listing;
 mod login;
 mod names;
@@ -40,6 +43,11 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    match completion::answer(commands::command) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => error.exit(),
+    }
     let mut writing = Writing::default();
     let result = match Bound::parse(env::args_os().skip(1)) {
         Some(bound) => Err(bound.become_it()),

@@ -229,6 +229,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stale_etag_comes_with_a_hint() {
+        let failure = Failure::of_write(Status::aborted("the etag is stale"), "switchyard domain get shop.example");
+        let [hint] = &Report::new(&failure, &Fields::default()).lines()[1..] else { panic!("one line") };
+        assert!(hint.starts_with("hint: ") && hint.contains("switchyard domain get shop.example"), "{hint}");
+    }
+
+    #[test]
     fn programs_read_one_object() {
         let status = Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", two_fields());
         let failure = Failure::Api { status: Box::new(status), hint: Some("try again".to_owned()) };

@@ -13,7 +13,7 @@ use switchyard_proto::v1::{ProgressState, Rejection, WatchRevisionRequest, Watch
 use tonic::{Code, Status};
 
 use self::progress::Progress;
-use crate::{args::WAIT, client::Client, failure::Failure, names, output::Output};
+use crate::{client::Client, failure::Failure, headings::WAIT, names, output::Output};
 
 /// Pauses between attempts to follow again after the connection broke: the first, and the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);

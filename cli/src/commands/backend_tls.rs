@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use switchyard_proto::v1::{BackendClientCertificate, BackendTls, Service};
 
-use crate::{args::TLS, assignments::Flags, failure::Failure, fields::Sets, files};
+use crate::{assignments::Flags, failure::Failure, fields::Sets, files, headings::TLS};
 
 /// How TLS is spoken to the backends of a service. Each of them but `no_tls` turns it on; what is not
 /// given stays.

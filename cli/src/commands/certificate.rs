@@ -12,11 +12,12 @@ use switchyard_proto::v1::{
 
 use super::{Change, Session, issuance, issuer};
 use crate::{
-    args::{EtagArg, WAIT, WriteArgs, duration},
+    args::{EtagArg, WriteArgs, duration},
     failure::Failure,
     fields::Sets,
     files,
     force::ForceArgs,
+    headings::WAIT,
     names,
     output::{Show, age, word},
     selection::ListArgs,

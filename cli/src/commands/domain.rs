@@ -1,6 +1,7 @@
 use std::time::{Instant, SystemTime};
 
 use clap::{Args, Subcommand};
+use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     CertificateSource, CreateDomainRequest, DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance,
     IssuanceState, ListDomainsResponse, UpdateDomainRequest,
@@ -13,10 +14,12 @@ use super::{
     issuance,
 };
 use crate::{
-    args::{EtagArg, TLS, WriteArgs},
+    args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs},
+    editor,
     failure::Failure,
     fields::Sets,
+    headings::TLS,
     names,
     output::{Show, age, or_dash, word},
     selection::ListArgs,
@@ -42,6 +45,15 @@ pub(crate) enum Command {
     },
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
+    /// Opens a domain in $VISUAL or $EDITOR as YAML, and changes what was changed there
+    #[command(after_help = "Example:\n  EDITOR=nano switchyard domain edit shop.example --wait")]
+    Edit {
+        /// The host name
+        #[arg(value_name = "DOMAIN")]
+        name: String,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
     /// Deletes a domain; edges answer 404 for it from then on
     #[command(after_help = "Example:\n  switchyard domain delete shop.example --wait")]
     Delete {
@@ -203,6 +215,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
     match command {
         Command::Create(args) => return create(session, args).await,
         Command::Update(args) => return update(session, args).await,
+        Command::Edit { name, write } => return edit(session, &name, write).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
         Command::List(args) => {
             let domains = args.select(session.client.all_domains().await?)?;
@@ -263,6 +276,33 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     let began = Instant::now();
     let domain = session.client.domains().update_domain(request).await;
     let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    let outcome = session.finish(change(&domain, "updated", began), &write).await?;
+    certificate_too(session, &domain, outcome, &write, began).await
+}
+
+/// Sends what was changed in an editor, unless somebody else has changed the domain meanwhile.
+async fn edit(session: &Session, name: &str, write: WriteArgs) -> Result<Outcome, Failure> {
+    let request = GetDomainRequest { name: names::domain(name) };
+    let before = session.client.domains().get_domain(request).await?.into_inner();
+    let title = format!("{}, revision {}", subject(&before.name), before.revision);
+    let Some(mut edited) = editor::edit(&before, &title).await? else {
+        session.output.result(&format!("{}: nothing changed", subject(&before.name)))?;
+        return Ok(Outcome::Done);
+    };
+    let request = UpdateDomainRequest {
+        domain: Some(Domain { etag: before.etag, ..std::mem::take(&mut edited.message) }),
+        update_mask: Some(FieldMask { paths: std::mem::take(&mut edited.paths) }),
+        validate_only: write.dry_run,
+    };
+    let began = Instant::now();
+    let domain = match session.client.domains().update_domain(request).await {
+        Ok(domain) => domain.into_inner(),
+        Err(status) => {
+            let kept = edited.keep()?;
+            let failure = Failure::of_write(status, &look(&before.name));
+            return Err(failure.with_hint(format!("what you wrote is kept in {}", kept.display())));
+        }
+    };
     let outcome = session.finish(change(&domain, "updated", began), &write).await?;
     certificate_too(session, &domain, outcome, &write, began).await
 }

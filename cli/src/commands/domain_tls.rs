@@ -8,7 +8,7 @@ use switchyard_proto::v1::{
     TlsVersion,
 };
 
-use crate::{args::TLS, assignments::Flags, failure::Failure, fields::Sets, files, names};
+use crate::{assignments::Flags, failure::Failure, fields::Sets, files, headings::TLS, names};
 
 /// The oldest version of TLS that clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -15,14 +15,18 @@ use tokio::net::UdpSocket;
 use super::{Change, Session};
 use crate::{
     address::Address,
-    args::{CHANGE, WriteArgs, duration},
+    args::{WriteArgs, duration},
     failure::Failure,
     fields::Sets,
+    headings::CHANGE,
     names,
     output::{Output, Show, age, clean, note, or_dash, timestamp, word},
     selection::ListArgs,
     wait::{Outcome, unnamed},
 };
+
+/// Certificates that are named when an edge is removed; the rest is counted.
+const CERTIFICATES_SHOWN_MAX: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -196,8 +200,17 @@ async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Fail
     }
     if !response.certificates.is_empty() {
         note("it had the private keys of these certificates; if it is not in your hands, issue them anew:");
-        for certificate in &response.certificates {
+        for certificate in response.certificates.iter().take(CERTIFICATES_SHOWN_MAX) {
             session.output.text(&clean(names::id(certificate)))?;
+        }
+        let more = response.certificates.len().saturating_sub(CERTIFICATES_SHOWN_MAX);
+        if more > 0 {
+            let all = if dry_run {
+                "--output json names all"
+            } else {
+                "`switchyard certificate list` has those of all edges"
+            };
+            note(&format!("and {more} more: {all}"));
         }
     }
     Ok(())

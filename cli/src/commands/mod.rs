@@ -16,6 +16,7 @@ mod domain_tls;
 pub(crate) mod edge;
 mod issuance;
 pub(crate) mod issuer;
+pub(crate) mod man;
 mod problems;
 pub(crate) mod secret;
 pub(crate) mod service;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure>
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),
         Command::Completions(args) => completions::run(&output, args),
+        Command::Man(args) => man::run(&output, args),
         Command::Version => version(&output),
         Command::Demo(args) => demo::run(&output, args).await,
         command => {
@@ -87,7 +89,12 @@ async fn call(session: &Session, command: Command) -> Result<Outcome, Failure> {
         Command::Token(command) => token::run(session, command).await,
         Command::Unreadable(command) => unreadable::run(session, command).await,
         Command::Status => status::run(session).await,
-        Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Version | Command::Demo(_) => {
+        Command::Login(_)
+        | Command::Context(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Version
+        | Command::Demo(_) => {
             unreachable!("they call no control plane, or not this one")
         }
     }
@@ -106,19 +113,15 @@ fn version(output: &Output) -> Result<Outcome, Failure> {
 
 /// Adds what is known of the token and the address that a call was made with.
 async fn explain(failure: Failure, login: &Login) -> Failure {
-    match failure {
-        Failure::Api { status, .. } if status.code() == tonic::Code::Unauthenticated => {
-            Failure::Api { status, hint: Some(login.advice()) }
-        }
-        Failure::Api { status, hint } => {
-            let advice = match std::error::Error::source(&*status) {
-                Some(error) => diagnosis::of(&login.address, error).await,
-                None => None,
-            };
-            Failure::Api { status, hint: advice.or(hint) }
-        }
-        failure => failure,
-    }
+    let advice = match &failure {
+        Failure::Api { status, .. } if status.code() == tonic::Code::Unauthenticated => Some(login.advice()),
+        Failure::Api { status, .. } => match std::error::Error::source(&**status) {
+            Some(error) => diagnosis::of(&login.address, error).await,
+            None => None,
+        },
+        _ => None,
+    };
+    advice.into_iter().fold(failure, Failure::with_hint)
 }
 
 /// A connection to a control plane, and where results go.

@@ -2,7 +2,7 @@ use clap::Subcommand;
 use switchyard_proto::v1::{PurgeSecretRequest, PurgeSecretResponse};
 
 use super::Session;
-use crate::{args::CHANGE, failure::Failure, wait::Outcome};
+use crate::{failure::Failure, headings::CHANGE, wait::Outcome};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -5,9 +5,10 @@ use switchyard_proto::v1::{self as wire, CreateTokenRequest, DeleteTokenRequest,
 
 use super::Session;
 use crate::{
-    args::{CHANGE, duration},
+    args::duration,
     failure::Failure,
     fields::Sets,
+    headings::CHANGE,
     names,
     output::{Show, age, moment, note, timestamp, word},
     selection::ListArgs,

@@ -6,10 +6,10 @@ use clap::{
 };
 
 use super::{
-    audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
+    audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, man, secret, service,
     switch, token, unreadable,
 };
-use crate::{address::Address, output::Format};
+use crate::{address::Address, completion, output::Format};
 
 /// The heading of the options that every command takes.
 const GLOBAL: &str = "Global options";
@@ -109,6 +109,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  switchyard completions bash >~/.local/share/bash-completion/completions/switchyard"
     )]
     Completions(completions::CompletionsArgs),
+    /// Writes the man pages of all commands
+    #[command(after_help = "Examples:\n  switchyard man ~/.local/share/man/man1\n  switchyard man")]
+    Man(man::ManArgs),
     /// Prints the version of this program
     #[command(after_help = "Example:\n  switchyard version --output json")]
     Version,
@@ -130,7 +133,7 @@ const ALIASES: &[(&str, &[&str])] = &[
 
 /// The whole command.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().mut_subcommands(with_aliases)
+    completion::with_names(Cli::command().mut_subcommands(with_aliases), command)
 }
 
 fn with_aliases(mut noun: clap::Command) -> clap::Command {
@@ -159,64 +162,4 @@ pub(crate) fn noun_first(command: &clap::Command, error: &clap::Error, arguments
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_commands_are_well_formed() {
-        command().debug_assert();
-    }
-
-    /// Calls `check` with each command that has none below it, and the words that it is called by.
-    fn leaves(command: &clap::Command, path: &[&str], check: &mut impl FnMut(&clap::Command, &[&str])) {
-        for below in command.get_subcommands() {
-            let path = [path, &[below.get_name()]].concat();
-            // What follows a provider's name is part of the command.
-            if below.has_subcommands() && below.get_positionals().count() == 0 {
-                leaves(below, &path, check);
-            } else {
-                check(below, &path);
-            }
-        }
-    }
-
-    #[test]
-    fn each_help_has_an_example_that_can_be_run() {
-        let mut count = 0;
-        leaves(&command(), &[], &mut |leaf, path| {
-            let called = ["switchyard", &path.join(" ")].join(" ");
-            let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples = after.strip_prefix("Example:\n").or_else(|| after.strip_prefix("Examples:\n"));
-            let examples = examples.unwrap_or_else(|| panic!("{called} has no example")).replace("\\\n", "");
-            for example in examples.lines() {
-                assert!(example.trim().starts_with(&called), "{called}: {example}");
-                let words = example.split_whitespace().take_while(|word| !word.starts_with('>'));
-                let words: Vec<_> = words.map(|word| word.trim_matches('\'')).collect();
-                let parsed = command().try_get_matches_from(words);
-                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
-                count += 1;
-            }
-        });
-        assert!(count > 50, "{count}");
-    }
-
-    #[test]
-    fn verbs_of_other_programs_are_understood() {
-        let name = |args: &[&str]| {
-            let matches = command().try_get_matches_from([&["switchyard"], args].concat()).unwrap();
-            let (_, noun) = matches.subcommand().unwrap();
-            noun.subcommand_name().unwrap().to_owned()
-        };
-        let nouns = command();
-        let nouns: Vec<_> = nouns.get_subcommands().filter(|noun| noun.has_subcommands()).collect();
-        for (alias, verb) in [("ls", "list"), ("rm", "delete"), ("show", "get")] {
-            for noun in nouns.iter().filter(|noun| noun.find_subcommand(verb).is_some_and(|it| it.get_name() == verb)) {
-                let rest: &[&str] = if verb == "list" { &[] } else { &["x"] };
-                assert_eq!(name(&[&[noun.get_name(), alias], rest].concat()), verb, "{}", noun.get_name());
-            }
-        }
-        assert_eq!(name(&["edge", "rm", "edge-1"]), "remove");
-        assert_eq!(name(&["token", "delete", "ci"]), "revoke");
-        assert_eq!(name(&["unreadable", "get", "domains/x"]), "show");
-    }
-}
+mod tests;

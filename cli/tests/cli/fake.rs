@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) unreadable: Mutex<Vec<Unreadable>>,
     /// Every change that is not forced is answered with this.
     pub(crate) refusal: Mutex<Option<Status>>,
+    /// How many certificates an edge that is removed had.
+    pub(crate) edge_certificates: Mutex<usize>,
     /// The source that new domains are given.
     source: Mutex<Option<CertificateSource>>,
     /// What each stream of a followed revision says. The last one never ends.
@@ -362,7 +364,7 @@ impl EdgeService for State {
 
     async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Answer<DeleteEdgeResponse> {
         self.change("DeleteEdge", request)?;
-        let certificates = vec!["certificates/shop".to_owned()];
+        let certificates = (0..*self.edge_certificates.lock().unwrap()).map(|n| format!("certificates/c{n}")).collect();
         Ok(Response::new(DeleteEdgeResponse { revision: REVISION, certificates }))
     }
 

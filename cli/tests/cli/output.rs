@@ -9,7 +9,7 @@ use switchyard_proto::v1::{
     ListDomainsResponse, Rejection, Service, Unreadable,
 };
 
-use crate::fake::{Fake, command, run_alone};
+use crate::fake::{Fake, command};
 
 fn domain(host: &str) -> Domain {
     Domain {
@@ -175,15 +175,6 @@ async fn a_full_disk_is_a_failure() {
 }
 
 #[tokio::test]
-async fn completions_know_the_nouns() {
-    for shell in ["bash", "zsh", "fish"] {
-        let ended = run_alone(&["completions", shell]).await;
-        assert_eq!(ended.code, 0);
-        assert!(ended.stdout.contains("certificate"), "{shell}");
-    }
-}
-
-#[tokio::test]
 async fn lists_are_filtered_sorted_limited_and_fit_the_screen() {
     let fake = Fake::start().await;
     let long = "l".repeat(60);
@@ -267,4 +258,18 @@ async fn status_begins_with_the_problems_and_does_not_list_what_is_well() {
     let json: Value = serde_json::from_str(&fake.run(&["status", "-o", "json"]).await.stdout).unwrap();
     assert_eq!(json["domains"], json!({"total": 1000, "withProblems": 2}));
     assert_eq!(json["problems"][1]["resource"], json!("edges/edge-1"));
+}
+
+#[tokio::test]
+async fn an_edge_that_is_removed_does_not_fill_the_screen() {
+    let fake = Fake::start().await;
+    *fake.state.edge_certificates.lock().unwrap() = 1_000;
+    let ended = fake.run(&["edge", "remove", "edge-1"]).await;
+    assert_eq!((ended.code, ended.stdout.lines().count()), (0, 21), "{ended:?}");
+    assert!(
+        ended.stderr.ends_with("and 980 more: `switchyard certificate list` has those of all edges\n"),
+        "{ended:?}"
+    );
+    let json: Value = serde_json::from_str(&fake.run(&["edge", "remove", "x", "-o", "json"]).await.stdout).unwrap();
+    assert_eq!(json["certificates"].as_array().unwrap().len(), 1_000);
 }
