@@ -2,7 +2,7 @@
 //!
 //! What a flag sets is noted at the flag itself, so that no list of flags is kept anywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgMatches, Command, builder::ArgExt};
 
@@ -21,6 +21,8 @@ pub(crate) struct Fields {
     subject: Option<String>,
     /// Whether any field can be set by its path.
     has_set: bool,
+    /// Those that are.
+    set: BTreeSet<String>,
 }
 
 impl Fields {
@@ -31,6 +33,8 @@ impl Fields {
         while let Some((name, inner)) = matches.subcommand() {
             let Some(below) = command.find_subcommand(name) else { break };
             below.get_arguments().for_each(|argument| fields.add(argument));
+            let set = inner.try_get_many::<String>("set").ok().flatten().into_iter().flatten();
+            fields.set.extend(set.filter_map(|set| Some(set.split_once('=')?.0.to_owned())));
             (command, matches) = (below, inner);
         }
         fields
@@ -54,6 +58,7 @@ impl Fields {
         let field = path.split_once('.').map_or(path, |(_, field)| field);
         let field = field.split_once('[').map_or(field, |(field, _)| field);
         match self.arguments.get(field) {
+            _ if self.set.contains(field) => Some(format!("--set {field}")),
             Some(flag) => Some(flag.clone()),
             None if field == "name" => self.subject.clone(),
             None if self.has_set && path.contains('.') => Some(format!("--set {field}")),
