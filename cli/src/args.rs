@@ -4,21 +4,32 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::wait::{RequiredArgs, Wait};
+use crate::{
+    fields::Sets,
+    headings::{CHANGE, WAIT},
+    wait::{RequiredArgs, Wait},
+};
 
 /// What every command that changes something takes.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
     /// Check everything, change nothing
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     pub(crate) dry_run: bool,
     /// Wait until the change is live on every connected edge that serves it, and there is one
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, help_heading = WAIT, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) required: RequiredArgs,
     /// How long to wait
-    #[arg(long, requires = "wait", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    #[arg(
+        long,
+        help_heading = WAIT,
+        requires = "wait",
+        default_value = "30s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
     pub(crate) timeout: Duration,
 }
 
@@ -33,7 +44,7 @@ impl WriteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EtagArg {
     /// Only if this is still its etag (`get` shows it)
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, help_heading = CHANGE, default_value = "", hide_default_value = true, add = Sets(&["etag"]))]
     pub(crate) etag: String,
 }
 

@@ -9,7 +9,7 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage};
 use switchyard_proto::schema::{self, Behavior, FieldOptions};
 
-use crate::{failure::Failure, files};
+use crate::{failure::Failure, files, headings::CHANGE};
 
 /// Fields by their paths.
 #[derive(Debug, Args)]
@@ -19,10 +19,10 @@ pub(crate) struct SetArgs {
     ///
     /// Secrets are only read so. Of a list write `a,b`, of a map `key=value,other=value`, of a message, a list or a map JSON; for a value that
     /// begins with `@` write `@@`.
-    #[arg(long, value_name = "PATH=VALUE")]
+    #[arg(long, help_heading = CHANGE, value_name = "PATH=VALUE")]
     set: Vec<String>,
     /// Unset a field by its path; may be given again
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = CHANGE, value_name = "PATH")]
     unset: Vec<String>,
 }
 

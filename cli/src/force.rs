@@ -10,17 +10,20 @@ use tonic::{Response, Status};
 
 use crate::{
     failure::{Failure, requires_force},
-    output::{self, note},
+    fields::Fields,
+    headings::CHANGE,
+    output::{self, Format, note},
+    report::Report,
 };
 
 /// What every change takes that may leave domains without what serves them.
 #[derive(Debug, Args)]
 pub(crate) struct ForceArgs {
     /// Do it even if it leaves domains without what serves them
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     force: bool,
     /// Never ask: without --force, refuse what a terminal would be asked about
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     yes: bool,
 }
 
@@ -39,7 +42,7 @@ impl ForceArgs {
         };
         match refused {
             (true, refusal) if !self.force && !self.yes && can_ask() => {
-                output::failure(&refusal);
+                output::failure(&Report::new(&refusal, &Fields::default()), Format::Table);
                 if !confirmed(io::stdin().lock()) {
                     return Err(Failure::Declined);
                 }

@@ -15,6 +15,8 @@ const UNSET: &str = "-";
 /// What stands for a message that is set, and has nothing to show.
 const EMPTY: &str = "{}";
 
+const TIMESTAMP: &str = "google.protobuf.Timestamp";
+
 /// The path and the text of each field; what the control plane adds to a resource last.
 pub(crate) fn of<M: prost::Name>(message: &M, now: SystemTime) -> Vec<(String, String)> {
     let message = schema::dynamic(message);
@@ -25,6 +27,17 @@ pub(crate) fn of<M: prost::Name>(message: &M, now: SystemTime) -> Vec<(String, S
         listing.field(&message, field, "");
     }
     listing.rows
+}
+
+/// A value as text that can be compared: as it is shown, but a moment without its age.
+pub(crate) fn plain(field: &FieldDescriptor, value: &Value) -> String {
+    let shown = Listing { now: SystemTime::UNIX_EPOCH, rows: Vec::new() }.text(field, value);
+    match value {
+        Value::Message(message) if message.descriptor().full_name() == TIMESTAMP => {
+            shown.split_once(' ').map_or(String::new(), |(moment, _)| moment.to_owned())
+        }
+        _ => shown,
+    }
 }
 
 struct Listing {
@@ -116,7 +129,7 @@ impl Listing {
         let seconds = number("seconds").and_then(|value| value.as_i64()).unwrap_or_default();
         let nanos = number("nanos").and_then(|value| value.as_i32()).unwrap_or_default();
         match message.descriptor().full_name() {
-            "google.protobuf.Timestamp" => moment(Some(&Timestamp { seconds, nanos }), self.now),
+            TIMESTAMP => moment(Some(&Timestamp { seconds, nanos }), self.now),
             "google.protobuf.Duration" => match (u64::try_from(seconds), u32::try_from(nanos)) {
                 (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
                     humantime::format_duration(Duration::new(seconds, nanos)).to_string()
@@ -168,7 +181,8 @@ fn map_value(field: &FieldDescriptor) -> Option<FieldDescriptor> {
     field.is_map().then(|| field.kind().as_message().map(|entry| entry.map_entry_value_field())).flatten()
 }
 
-fn key_text(key: &MapKey) -> String {
+/// The key of an entry of a map.
+pub(crate) fn key_text(key: &MapKey) -> String {
     match key {
         MapKey::Bool(key) => key.to_string(),
         MapKey::I32(key) => key.to_string(),

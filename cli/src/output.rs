@@ -9,16 +9,13 @@ use std::{
 };
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{failure::Failure, listing};
+use crate::{failure::Failure, listing, report::Report, table};
 
+pub(crate) use crate::table::columns;
 pub(crate) use crate::text::{age, clean, moment, or_dash, timestamp, took, word};
-
-/// Spaces between two columns.
-const COLUMN_GAP: u16 = 3;
 
 /// A resource as people see it in a list.
 pub(crate) trait Show: Serialize {
@@ -27,6 +24,9 @@ pub(crate) trait Show: Serialize {
 
     /// The titles of its columns in a list.
     const COLUMNS: &'static [&'static str];
+
+    /// Whether its last column says why: such a text is never cut.
+    const ENDS_IN_TEXT: bool = false;
 
     /// Its cells in a list, one for each column.
     fn row(&self, now: SystemTime) -> Vec<String>;
@@ -96,7 +96,8 @@ impl Output {
             return self.text("none");
         }
         let now = SystemTime::now();
-        self.text(&columns(Some(T::COLUMNS), items.iter().map(|item| item.row(now)).collect()))
+        let rows = items.iter().map(|item| item.row(now)).collect();
+        self.text(&table::fitted(T::COLUMNS, rows, T::ENDS_IN_TEXT))
     }
 
     /// Prints a message as a document for programs.
@@ -135,37 +136,14 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Says why the command failed.
-pub(crate) fn failure(failure: &Failure) {
-    note(&format!("switchyard: {}", clean(&failure.to_string())));
-    for line in failure.details() {
-        note(&clean(&line));
-    }
-}
-
-/// Rows as aligned columns without borders.
-pub(crate) fn columns(titles: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if let Some(titles) = titles {
-        table.set_header(titles);
-    }
-    for row in rows {
-        table.add_row(row.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, COLUMN_GAP));
-    }
-    table.trim_fmt()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned_without_borders_and_trailing_spaces() {
-        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), "2".to_owned()]];
-        assert_eq!(columns(Some(&["NAME", "N"]), rows), "NAME     N\na        1\nlonger   2");
+/// Says why the command failed: for programs as one JSON object, which is YAML as well.
+pub(crate) fn failure(report: &Report, format: Format) {
+    match format {
+        Format::Table => {
+            let mut lines = report.lines();
+            lines[0].insert_str(0, "switchyard: ");
+            lines.iter().for_each(|line| note(&clean(line)));
+        }
+        Format::Json | Format::Yaml => note(&json!(report).to_string()),
     }
 }

@@ -13,7 +13,7 @@ use switchyard_proto::v1::{ProgressState, Rejection, WatchRevisionRequest, Watch
 use tonic::{Code, Status};
 
 use self::progress::Progress;
-use crate::{client::Client, failure::Failure, names, output::Output};
+use crate::{client::Client, failure::Failure, headings::WAIT, names, output::Output};
 
 /// Pauses between attempts to follow again after the connection broke: the first, and the longest.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -44,10 +44,10 @@ pub(crate) struct Wait {
 #[group(skip)]
 pub(crate) struct RequiredArgs {
     /// With --wait: count the edges that are offline as well
-    #[arg(long, requires = "wait")]
+    #[arg(long, help_heading = WAIT, requires = "wait")]
     pub(crate) require_all: bool,
     /// With --wait: exit with 0 even if no edge that serves the change is connected
-    #[arg(long, requires = "wait", conflicts_with = "require_all")]
+    #[arg(long, help_heading = WAIT, requires = "wait", conflicts_with = "require_all")]
     pub(crate) allow_offline: bool,
 }
 

@@ -72,9 +72,34 @@ on_both_databases! {
         ensure!(table.code == 0 && table.stdout.lines().count() == 2 && table.stdout.contains(HOST), "{table:?}");
         let yaml = cli.run(&["domain", "list", "--output", "yaml"]).await?;
         ensure!(yaml.code == 0 && yaml.stdout.contains(&format!("name: domains/{HOST}")), "{yaml:?}");
+        let named = cli.run(&["domain", "list", "--filter", "service=shop", "--filter", "active_tag!=z"]).await?;
+        ensure!(named.stdout.contains(HOST), "{named:?}");
+        let none = cli.json(&["domain", "list", "--filter", "service=other"]).await?;
+        ensure!(none["domains"] == serde_json::json!([]), "{none}");
         // With a document on the standard output, what is told beside it goes elsewhere.
         let switched = cli.json(&["switch", HOST, "--to", "b", "--wait"]).await?;
         ensure!(switched["activeTag"] == "b" && switched["previousTag"] == "a", "{switched}");
+        Ok(())
+    }
+
+    async fn status_begins_with_what_is_wrong(database: Database) -> Result<()> {
+        let fleet = Fleet::start(database).await?;
+        let _shop = Shop::open(&fleet).await?;
+        let cli = fleet.cli();
+        let well = cli.run(&["status"]).await?;
+        ensure!(well.code == 0 && well.stdout.contains(", no problems\n"), "{well:?}");
+        let lonely = ["domain", "create", "lonely.example", "--service", "shop", "--tag", "z", "--tls", "internal"];
+        ensure!(cli.run(&lonely).await?.code == 0, "it is created");
+        let problem = "domains/lonely.example  no active backend of service shop carries the tag z";
+        let status = cli.run(&["status"]).await?;
+        ensure!(status.code == 0 && status.stdout.lines().nth(3) == Some(problem), "{status:?}");
+        // Who may not know of rows that cannot be read sees the rest, and what is out of its scope is no problem.
+        for (scope, problems) in [("*.example", 1), (HOST, 0)] {
+            let make = ["token", "create", &format!("for-{problems}"), "--role", "viewer", "--domain", scope];
+            let token = cli.json(&[&make[..], &["--service", "shop"]].concat()).await?;
+            let status = cli.clone().with_token(token["secret"].as_str().unwrap_or_default()).json(&["status"]).await?;
+            ensure!(status["problems"].as_array().map(Vec::len) == Some(problems), "{scope}: {status}");
+        }
         Ok(())
     }
 
@@ -85,8 +110,8 @@ on_both_databases! {
         for (arguments, code, said) in [
             (&["domain", "get", HOST][..], 0, ""),
             (&["domain", "get", "nowhere.example"], 1, "NOT_FOUND"),
-            (&["domain", "create", "not a host", "--tag", "a"], 1, "domain.name"),
-            (&["backend", "create", "new", "--address", "nonsense", "--tag", "a"], 1, "backend.address"),
+            (&["domain", "create", "not a host", "--tag", "a"], 1, "DOMAIN: "),
+            (&["backend", "create", "new", "--address", "nonsense", "--tag", "a"], 1, "--address: "),
             (&["switch", HOST, "--to", "z"], 1, "FAILED_PRECONDITION"),
             (&["switch", HOST, "--to", "b", "--etag", "1"], 1, "ABORTED"),
             (&["switch"], 2, "Usage"),

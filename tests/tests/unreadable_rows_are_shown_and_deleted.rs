@@ -57,7 +57,7 @@ on_both_databases! {
         let refused = cli.run(&["unreadable", "delete", "services/shop"]).await?;
         ensure!(refused.code == 1 && refused.stderr.contains("there is no unreadable services/shop"), "{refused:?}");
         let refused = cli.run(&["unreadable", "delete", "shop"]).await?;
-        ensure!(refused.code == 1 && refused.stderr.contains("name: "), "{refused:?}");
+        ensure!(refused.code == 1 && refused.stderr.contains("KIND/ID: "), "{refused:?}");
         let stale = cli.run(&["unreadable", "delete", NAME, "--etag", "999"]).await?;
         ensure!(stale.code == 1 && stale.stderr.contains("etag"), "{stale:?}");
 

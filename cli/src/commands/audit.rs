@@ -63,6 +63,7 @@ fn time_at(now: SystemTime, text: &str) -> Result<SystemTime, String> {
 impl Show for Change {
     const PLURAL: &'static str = "changes";
     const COLUMNS: &'static [&'static str] = &["REVISION", "WHEN", "ACTOR", "FROM", "METHOD", "RESOURCE", "CHANGE"];
+    const ENDS_IN_TEXT: bool = true;
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![

@@ -11,19 +11,26 @@ use crate::{
     args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     force::ForceArgs,
     names,
     output::{Show, age, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a backend
+    #[command(
+        after_help = "Example:\n  switchyard backend create shop-1 --service shop --address 10.0.0.5:3000 --tag a"
+    )]
     Create(CreateArgs),
     /// Lists all backends
-    List,
+    #[command(after_help = "Example:\n  switchyard backend list --filter service=shop --filter tags=a")]
+    List(ListArgs),
     /// Shows one backend
+    #[command(after_help = "Example:\n  switchyard backend get shop-1")]
     Get {
         /// The id of the backend
         #[arg(value_name = "BACKEND")]
@@ -32,10 +39,12 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a backend; requests in flight finish
+    #[command(after_help = "Example:\n  switchyard backend delete shop-1 --wait")]
     Delete(TargetArgs),
     /// Takes a backend out gently: no new requests, those in flight finish
     ///
     /// `switchyard backend update BACKEND --state active` ends it.
+    #[command(after_help = "Example:\n  switchyard backend drain shop-1 --wait")]
     Drain(TargetArgs),
 }
 
@@ -45,16 +54,16 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "BACKEND")]
     name: String,
     /// The service that it belongs to [default: default]
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// `host:port`; the host is an IPv4 address, an IPv6 address in brackets, or a name that each edge resolves
-    #[arg(long, required_unless_present = "set")]
+    #[arg(long, required_unless_present = "set", add = Sets(&["address"]))]
     address: Option<String>,
     /// A tag that it carries; may be given several times
-    #[arg(long = "tag", value_name = "TAG", required_unless_present = "set")]
+    #[arg(long = "tag", value_name = "TAG", required_unless_present = "set", add = Sets(&["tags"]))]
     tags: Vec<String>,
     /// Whether it takes requests [default: active]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["state"]))]
     state: Option<State>,
     #[command(flatten)]
     assignments: SetArgs,
@@ -86,16 +95,16 @@ pub(crate) struct UpdateArgs {
 #[group(skip)]
 struct Changes {
     /// The service that it belongs to
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// `host:port`
-    #[arg(long)]
+    #[arg(long, add = Sets(&["address"]))]
     address: Option<String>,
     /// A tag that it carries from now on, instead of those it has; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", add = Sets(&["tags"]))]
     tags: Vec<String>,
     /// Whether it takes requests
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["state"]))]
     state: Option<State>,
 }
 
@@ -163,8 +172,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Update(args) => return update(session, args).await,
         Command::Delete(args) => return delete(session, args).await,
         Command::Drain(args) => return drain(session, args).await,
-        Command::List => {
-            let backends = session.client.all_backends().await?;
+        Command::List(args) => {
+            let backends = args.select(session.client.all_backends().await?)?;
             let response = ListBackendsResponse { backends, next_page_token: String::new() };
             session.output.list(&response, &response.backends)?;
         }

@@ -3,16 +3,16 @@ use std::path::PathBuf;
 use clap::Args;
 use switchyard_proto::v1::{BackendClientCertificate, BackendTls, Service};
 
-use crate::{assignments::Flags, failure::Failure, files};
+use crate::{assignments::Flags, failure::Failure, fields::Sets, files, headings::TLS};
 
 /// How TLS is spoken to the backends of a service. Each of them but `no_tls` turns it on; what is not
 /// given stays.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "TLS toward the backends")]
+#[command(next_help_heading = TLS)]
 pub(super) struct TlsArgs {
     /// Speak TLS to the backends, with its defaults for what else is not given: certificates must be from a CA that the
     /// edge's system trusts, for the host of the backend's address
-    #[arg(long)]
+    #[arg(long, add = Sets(&["tls"]))]
     tls: bool,
     /// Speak to the backends in the clear
     #[arg(long, conflicts_with_all = ["tls", "tls_ca_file", "tls_system_ca", "tls_insecure_skip_verify", "tls_server_name",
@@ -20,25 +20,29 @@ pub(super) struct TlsArgs {
     no_tls: bool,
     /// A PEM file: the CAs that the backends' certificates come from
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_system_ca", "tls_insecure_skip_verify"])]
+    #[arg(add = Sets(&["tls.ca_bundle_pem"]))]
     tls_ca_file: Option<PathBuf>,
     /// Trust the CAs that the edge's system trusts, and no others
     #[arg(long, conflicts_with = "tls_insecure_skip_verify")]
     tls_system_ca: bool,
     /// Take any certificate from anybody: whoever can come between can read and change everything
-    #[arg(long)]
+    #[arg(long, add = Sets(&["tls.insecure_skip_verify"]))]
     tls_insecure_skip_verify: bool,
     /// The name that backends are asked for and their certificates must be for: a host name or an IP address; `default`: the
     /// host of each backend's address
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = Sets(&["tls.server_name"]))]
     tls_server_name: Option<String>,
     /// A name that is accepted as well: backends without a certificate for the first one are asked for it; `none`: none is
     #[arg(long, value_name = "NAME", conflicts_with = "tls_insecure_skip_verify")]
+    #[arg(add = Sets(&["tls.alternative_name"]))]
     tls_alternative_name: Option<String>,
     /// A PEM file: the client certificate that is shown to backends, then its intermediates
     #[arg(long, value_name = "FILE", requires = "tls_client_key", conflicts_with = "no_tls_client")]
+    #[arg(add = Sets(&["tls.client_certificate", "tls.client_certificate.chain_pem"]))]
     tls_client_chain: Option<PathBuf>,
     /// A PEM file: the key of the client certificate, not encrypted
     #[arg(long, value_name = "FILE", requires = "tls_client_chain")]
+    #[arg(add = Sets(&["tls.client_certificate.private_key_pem"]))]
     tls_client_key: Option<PathBuf>,
     /// Show backends no client certificate
     #[arg(long)]

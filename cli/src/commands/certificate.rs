@@ -14,10 +14,13 @@ use super::{Change, Session, issuance, issuer};
 use crate::{
     args::{EtagArg, WriteArgs, duration},
     failure::Failure,
+    fields::Sets,
     files,
     force::ForceArgs,
+    headings::WAIT,
     names,
     output::{Show, age, word},
+    selection::ListArgs,
     wait::{Outcome, RequiredArgs, Wait},
 };
 
@@ -27,6 +30,7 @@ const NAMES_LISTED_MAX: usize = 3;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Uploads a certificate of one's own
+    #[command(after_help = "Example:\n  switchyard certificate upload shop --chain shop.pem --key shop-key.pem")]
     Upload {
         #[command(flatten)]
         material: Material,
@@ -34,30 +38,36 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Lists all certificates
-    List,
+    #[command(after_help = "Example:\n  switchyard certificate list --sort not_after_time --limit 10")]
+    List(ListArgs),
     /// Shows how far every domain is whose certificate is ordered, and why where it fails
-    Status,
+    #[command(after_help = "Example:\n  switchyard certificate status --filter state=failing")]
+    Status(ListArgs),
     /// Replaces the certificate of a domain now, and has its CA declare the present one void after that
+    #[command(after_help = "Example:\n  switchyard certificate revoke shop.example")]
     Revoke {
         /// The host name of the domain
         #[arg(value_name = "DOMAIN")]
         domain: String,
         /// How long to wait
-        #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+        #[arg(long, help_heading = WAIT, default_value = "2m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
     },
     /// Shows how much of the issuers' rate limits is used
+    #[command(after_help = "Example:\n  switchyard certificate budget")]
     Budget,
     /// Orders the certificate of a domain now, and shows how that goes; the present one is served meanwhile
+    #[command(after_help = "Example:\n  switchyard certificate renew shop.example")]
     Renew {
         /// The host name of the domain
         #[arg(value_name = "DOMAIN")]
         domain: String,
         /// How long to wait
-        #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+        #[arg(long, help_heading = WAIT, default_value = "2m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
     },
     /// Shows one certificate
+    #[command(after_help = "Example:\n  switchyard certificate get shop")]
     Get {
         /// The id of the certificate
         #[arg(value_name = "CERTIFICATE")]
@@ -65,6 +75,9 @@ pub(crate) enum Command {
     },
     /// Replaces the chain and the key of an uploaded certificate
     #[command(visible_alias = "update")]
+    #[command(
+        after_help = "Example:\n  switchyard certificate replace shop --chain shop.pem --key shop-key.pem --wait"
+    )]
     Replace {
         #[command(flatten)]
         material: Material,
@@ -76,6 +89,7 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Deletes an uploaded certificate
+    #[command(after_help = "Example:\n  switchyard certificate delete shop")]
     Delete {
         /// The id of the certificate
         #[arg(value_name = "CERTIFICATE")]
@@ -88,6 +102,7 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Prints the certificate of the internal CA, to be trusted by clients of domains with `--tls internal`
+    #[command(after_help = "Example:\n  switchyard certificate ca")]
     Ca,
 }
 
@@ -98,10 +113,10 @@ pub(crate) struct Material {
     #[arg(value_name = "CERTIFICATE")]
     name: String,
     /// A PEM file: the certificate, then the intermediates in order
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = Sets(&["chain_pem"]))]
     chain: PathBuf,
     /// A PEM file: its private key, not encrypted
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = Sets(&["private_key_pem"]))]
     key: PathBuf,
 }
 
@@ -113,15 +128,15 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
         Command::Delete { name, etag, force, write } => return delete(session, &name, etag, force, write).await,
         Command::Revoke { domain, timeout } => return revoke(session, &domain, timeout).await,
-        Command::Status => {
-            let issuances = session.client.all_issuances().await?;
+        Command::Status(args) => {
+            let issuances = args.select(session.client.all_issuances().await?)?;
             let response = ListIssuancesResponse { issuances, next_page_token: String::new() };
             session.output.list(&response, &response.issuances)?;
         }
         Command::Budget => issuer::budget(session).await?,
         Command::Renew { domain, timeout } => return renew(session, &domain, timeout).await,
-        Command::List => {
-            let certificates = session.client.all_certificates().await?;
+        Command::List(args) => {
+            let certificates = args.select(session.client.all_certificates().await?)?;
             let response = ListCertificatesResponse { certificates, next_page_token: String::new() };
             session.output.list(&response, &response.certificates)?;
         }

@@ -1,8 +1,10 @@
-use clap::{Args, CommandFactory};
-use clap_complete::Shell;
+use clap::Args;
+use clap_complete::{Shell, env::Shells};
 
-use super::Cli;
-use crate::{failure::Failure, output::Output, wait::Outcome};
+use crate::{completion, failure::Failure, output::Output, wait::Outcome};
+
+/// What the script runs, by the search path.
+const PROGRAM: &str = "switchyard";
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -12,8 +14,11 @@ pub(crate) struct CompletionsArgs {
 }
 
 pub(super) fn run(output: &Output, args: CompletionsArgs) -> Result<Outcome, Failure> {
+    let shells = Shells::builtins();
+    let shell = shells.completer(&args.shell.to_string());
+    let shell = shell.ok_or_else(|| Failure::Usage(format!("there are no completions for {}", args.shell)))?;
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "switchyard", &mut script);
-    output.text(String::from_utf8_lossy(&script).trim_end())?;
+    shell.write_registration(completion::VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script).map_err(Failure::Output)?;
+    output.text(String::from_utf8_lossy(&script).trim())?;
     Ok(Outcome::Done)
 }

@@ -15,8 +15,10 @@ use crate::{
     args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs, paths_of_oneof},
     failure::Failure,
+    fields::Sets,
     files, names,
     output::{Show, age, or_dash},
+    selection::ListArgs,
     wait::Outcome,
 };
 
@@ -26,20 +28,29 @@ const ZONES: &str = "zones";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Makes a DNS provider
+    #[command(
+        after_help = "Example:\n  switchyard dns-provider create home --zone shop.example cloudflare --api-token-file token"
+    )]
     Create(SetupArgs),
     /// Lists all DNS providers
-    List,
+    #[command(after_help = "Example:\n  switchyard dns-provider list --filter zones=shop.example")]
+    List(ListArgs),
     /// Shows one DNS provider, without what is secret
+    #[command(after_help = "Example:\n  switchyard dns-provider get home")]
     Get {
         /// The name of the DNS provider
         #[arg(value_name = "PROVIDER")]
         name: String,
     },
     /// Replaces the zones and the settings of a DNS provider
+    #[command(
+        after_help = "Example:\n  switchyard dns-provider replace home --zone shop.example rfc2136 --server 192.0.2.1"
+    )]
     Replace(SetupArgs),
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a DNS provider
+    #[command(after_help = "Example:\n  switchyard dns-provider delete home")]
     Delete {
         /// The name of the DNS provider
         #[arg(value_name = "PROVIDER")]
@@ -57,7 +68,7 @@ pub(crate) struct SetupArgs {
     #[arg(value_name = "PROVIDER")]
     name: String,
     /// A zone that it sets records in, with everything below; may be given again
-    #[arg(long = "zone", value_name = "ZONE", required_unless_present = "set")]
+    #[arg(long = "zone", value_name = "ZONE", required_unless_present = "set", add = Sets(&["zones"]))]
     zones: Vec<String>,
     #[command(flatten)]
     assignments: SetArgs,
@@ -77,7 +88,7 @@ pub(crate) struct UpdateArgs {
     #[arg(value_name = "PROVIDER")]
     name: String,
     /// A zone that it sets records in, in place of those before; may be given again
-    #[arg(long = "zone", value_name = "ZONE")]
+    #[arg(long = "zone", value_name = "ZONE", add = Sets(&["zones"]))]
     zones: Vec<String>,
     #[command(flatten)]
     assignments: SetArgs,
@@ -93,64 +104,64 @@ pub(crate) enum SettingArgs {
     /// A name server that takes dynamic updates (RFC 2136): BIND, Knot, PowerDNS
     Rfc2136 {
         /// The address of the zone's primary server
-        #[arg(long, value_name = "ADDRESS[:PORT]")]
+        #[arg(long, value_name = "ADDRESS[:PORT]", add = Sets(&["rfc2136.server"]))]
         server: String,
         /// The name of the key that updates are signed with (TSIG)
-        #[arg(long, value_name = "NAME", requires = "key_secret_file")]
+        #[arg(long, value_name = "NAME", requires = "key_secret_file", add = Sets(&["rfc2136.key_name"]))]
         key_name: Option<String>,
         /// How it signs [default: hmac-sha256]
-        #[arg(long, value_name = "ALGORITHM", requires = "key_name")]
+        #[arg(long, value_name = "ALGORITHM", requires = "key_name", add = Sets(&["rfc2136.key_algorithm"]))]
         key_algorithm: Option<String>,
         /// A file with the key, in base64
-        #[arg(long, value_name = "FILE", requires = "key_name")]
+        #[arg(long, value_name = "FILE", requires = "key_name", add = Sets(&["rfc2136.key_secret"]))]
         key_secret_file: Option<PathBuf>,
     },
     /// Cloudflare
     Cloudflare {
         /// A file with a token that may read the zone and edit its records
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", add = Sets(&["cloudflare.api_token"]))]
         api_token_file: PathBuf,
         /// Where the API is [default: https://api.cloudflare.com/client/v4]
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", add = Sets(&["cloudflare.api"]))]
         api: Option<String>,
     },
     /// An acme-dns server, to which `_acme-challenge` names are delegated by CNAME
     AcmeDns {
         /// Where its API is
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", add = Sets(&["acme_dns.server"]))]
         server: String,
         /// What its registration gave
-        #[arg(long)]
+        #[arg(long, add = Sets(&["acme_dns.username"]))]
         username: String,
         /// A file with the password that its registration gave
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", add = Sets(&["acme_dns.password"]))]
         password_file: PathBuf,
         /// What its registration gave
-        #[arg(long)]
+        #[arg(long, add = Sets(&["acme_dns.subdomain"]))]
         subdomain: String,
     },
     /// An HTTP endpoint, by the conventions of lego's provider httpreq
     Httpreq {
         /// What /present and /cleanup are under
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", add = Sets(&["httpreq.endpoint"]))]
         endpoint: String,
         /// Tell it domain, token and key authorization in place of name and value
-        #[arg(long)]
+        #[arg(long, add = Sets(&["httpreq.raw"]))]
         raw: bool,
         /// Of basic authentication
-        #[arg(long, requires = "password_file")]
+        #[arg(long, requires = "password_file", add = Sets(&["httpreq.username"]))]
         username: Option<String>,
         /// A file with the password of basic authentication
-        #[arg(long, value_name = "FILE", requires = "username")]
+        #[arg(long, value_name = "FILE", requires = "username", add = Sets(&["httpreq.password"]))]
         password_file: Option<PathBuf>,
     },
     /// A program in the control plane's directory of hooks, by the conventions of lego's provider exec
     Exec {
         /// Its file name
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = Sets(&["exec.program"]))]
         program: String,
         /// Tell it domain, token and key authorization in place of name and value
-        #[arg(long)]
+        #[arg(long, add = Sets(&["exec.raw"]))]
         raw: bool,
     },
 }
@@ -193,8 +204,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Replace(args) => return replace(session, args).await,
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let dns_providers = session.client.all_dns_providers().await?;
+        Command::List(args) => {
+            let dns_providers = args.select(session.client.all_dns_providers().await?)?;
             let response = ListDnsProvidersResponse { dns_providers, next_page_token: String::new() };
             session.output.list(&response, &response.dns_providers)?;
         }

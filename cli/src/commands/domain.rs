@@ -1,6 +1,7 @@
 use std::time::{Instant, SystemTime};
 
 use clap::{Args, Subcommand};
+use pbjson_types::FieldMask;
 use switchyard_proto::v1::{
     CertificateSource, CreateDomainRequest, DeleteDomainRequest, Domain, DomainTls, GetDomainRequest, Issuance,
     IssuanceState, ListDomainsResponse, UpdateDomainRequest,
@@ -15,19 +16,28 @@ use super::{
 use crate::{
     args::{EtagArg, WriteArgs},
     assignments::{Flags, SetArgs},
+    editor,
     failure::Failure,
+    fields::Sets,
+    headings::TLS,
     names,
     output::{Show, age, or_dash, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a domain
+    #[command(
+        after_help = "Example:\n  switchyard domain create shop.example --service shop --tag a --http-to-https --wait"
+    )]
     Create(CreateArgs),
     /// Lists all domains
-    List,
+    #[command(after_help = "Example:\n  switchyard domain list --filter service=shop --sort -revision --limit 20")]
+    List(ListArgs),
     /// Shows one domain
+    #[command(after_help = "Example:\n  switchyard domain get shop.example")]
     Get {
         /// The host name, exact or with a leading `*.`
         #[arg(value_name = "DOMAIN")]
@@ -35,7 +45,17 @@ pub(crate) enum Command {
     },
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
+    /// Opens a domain in $VISUAL or $EDITOR as YAML, and changes what was changed there
+    #[command(after_help = "Example:\n  EDITOR=nano switchyard domain edit shop.example --wait")]
+    Edit {
+        /// The host name
+        #[arg(value_name = "DOMAIN")]
+        name: String,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
     /// Deletes a domain; edges answer 404 for it from then on
+    #[command(after_help = "Example:\n  switchyard domain delete shop.example --wait")]
     Delete {
         /// The host name
         #[arg(value_name = "DOMAIN")]
@@ -53,23 +73,23 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "DOMAIN")]
     name: String,
     /// The service whose backends get its traffic [default: default]
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// Traffic goes to the backends that carry this tag
-    #[arg(long, required_unless_present = "set")]
+    #[arg(long, required_unless_present = "set", add = Sets(&["active_tag"]))]
     tag: Option<String>,
     /// Where its certificate comes from [default: acme, internal for a private name, uploaded if there is one]
-    #[arg(long, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE", add = Sets(&["tls.certificate_source"]))]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS, once there is a certificate
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true, add = Sets(&["http_to_https"]))]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it: region=eu; may be given again [default: all edges serve it]
-    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, add = Sets(&["edge_selector"]))]
     edge_labels: Vec<(String, String)>,
     /// The oldest version of TLS that clients may use [default: 1.2]
-    #[arg(long, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION", add = Sets(&["tls.minimum_version"]))]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
@@ -107,39 +127,40 @@ pub(crate) struct UpdateArgs {
 #[group(skip)]
 struct Changes {
     /// The service whose backends get its traffic
-    #[arg(long)]
+    #[arg(long, add = Sets(&["service"]))]
     service: Option<String>,
     /// Traffic goes to the backends that carry this tag; `switchyard switch` also checks that there are any
-    #[arg(long)]
+    #[arg(long, add = Sets(&["active_tag"]))]
     tag: Option<String>,
     /// Where its certificate comes from
-    #[arg(long, value_enum, value_name = "SOURCE")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "SOURCE", add = Sets(&["tls.certificate_source"]))]
     tls: Option<Tls>,
     /// Answer plain HTTP with a redirect to HTTPS; `--http-to-https=false` ends that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    #[arg(hide_possible_values = true)]
+    #[arg(help_heading = TLS, hide_possible_values = true, add = Sets(&["http_to_https"]))]
     http_to_https: Option<bool>,
     /// Only edges with this label serve it, in place of those before; may be given again
     #[arg(long = "edge-label", value_name = "NAME=VALUE", value_parser = label, conflicts_with = "all_edges")]
+    #[arg(add = Sets(&["edge_selector"]))]
     edge_labels: Vec<(String, String)>,
     /// All edges serve it
     #[arg(long)]
     all_edges: bool,
     /// The oldest version of TLS that clients may use
-    #[arg(long, value_enum, value_name = "VERSION")]
+    #[arg(long, help_heading = TLS, value_enum, value_name = "VERSION", add = Sets(&["tls.minimum_version"]))]
     minimum_tls: Option<MinimumTls>,
     #[command(flatten)]
     clients: ClientArgs,
     #[command(flatten)]
     acme: AcmeArgs,
     /// Order from any issuer that has a rank
-    #[arg(long, conflicts_with = "issuers")]
+    #[arg(long, help_heading = TLS, conflicts_with = "issuers")]
     any_issuer: bool,
     /// Give it a certificate itself, in place of the names below it
-    #[arg(long, conflicts_with = "on_demand_hook")]
+    #[arg(long, help_heading = TLS, conflicts_with = "on_demand_hook")]
     no_on_demand: bool,
     /// Ask clients for no certificate
-    #[arg(long, conflicts_with = "client_ca_file")]
+    #[arg(long, help_heading = TLS, conflicts_with = "client_ca_file")]
     no_client_ca: bool,
 }
 
@@ -194,9 +215,10 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
     match command {
         Command::Create(args) => return create(session, args).await,
         Command::Update(args) => return update(session, args).await,
+        Command::Edit { name, write } => return edit(session, &name, write).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let domains = session.client.all_domains().await?;
+        Command::List(args) => {
+            let domains = args.select(session.client.all_domains().await?)?;
             let response = ListDomainsResponse { domains, next_page_token: String::new() };
             session.output.list(&response, &response.domains)?;
         }
@@ -254,6 +276,33 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<Outcome, Failure>
     let began = Instant::now();
     let domain = session.client.domains().update_domain(request).await;
     let domain = domain.map_err(|status| Failure::of_write(status, &look))?.into_inner();
+    let outcome = session.finish(change(&domain, "updated", began), &write).await?;
+    certificate_too(session, &domain, outcome, &write, began).await
+}
+
+/// Sends what was changed in an editor, unless somebody else has changed the domain meanwhile.
+async fn edit(session: &Session, name: &str, write: WriteArgs) -> Result<Outcome, Failure> {
+    let request = GetDomainRequest { name: names::domain(name) };
+    let before = session.client.domains().get_domain(request).await?.into_inner();
+    let title = format!("{}, revision {}", subject(&before.name), before.revision);
+    let Some(mut edited) = editor::edit(&before, &title).await? else {
+        session.output.result(&format!("{}: nothing changed", subject(&before.name)))?;
+        return Ok(Outcome::Done);
+    };
+    let request = UpdateDomainRequest {
+        domain: Some(Domain { etag: before.etag, ..std::mem::take(&mut edited.message) }),
+        update_mask: Some(FieldMask { paths: std::mem::take(&mut edited.paths) }),
+        validate_only: write.dry_run,
+    };
+    let began = Instant::now();
+    let domain = match session.client.domains().update_domain(request).await {
+        Ok(domain) => domain.into_inner(),
+        Err(status) => {
+            let kept = edited.keep()?;
+            let failure = Failure::of_write(status, &look(&before.name));
+            return Err(failure.with_hint(format!("what you wrote is kept in {}", kept.display())));
+        }
+    };
     let outcome = session.finish(change(&domain, "updated", began), &write).await?;
     certificate_too(session, &domain, outcome, &write, began).await
 }
@@ -350,7 +399,7 @@ fn redirect_word(domain: &Domain) -> String {
 impl Show for Domain {
     const PLURAL: &'static str = "domains";
     const COLUMNS: &'static [&'static str] =
-        &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "HTTP TO HTTPS", "REVISION", "CHANGED"];
+        &["DOMAIN", "SERVICE", "TAG", "PREVIOUS", "TLS", "REDIRECT", "REVISION", "CHANGED"];
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![

@@ -8,7 +8,7 @@ use switchyard_proto::v1::{
     TlsVersion,
 };
 
-use crate::{assignments::Flags, failure::Failure, files, names};
+use crate::{assignments::Flags, failure::Failure, fields::Sets, files, headings::TLS, names};
 
 /// The oldest version of TLS that clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,16 +33,17 @@ impl MinimumTls {
 /// How the certificate of a domain is ordered.
 #[derive(Debug, Default, Args)]
 #[group(skip)]
+#[command(next_help_heading = TLS)]
 pub(super) struct AcmeArgs {
     /// How the name proves itself to the CA [default: http-01, then tls-alpn-01; dns-01 for a wildcard]
-    #[arg(long, value_enum, value_name = "CHALLENGE")]
+    #[arg(long, value_enum, value_name = "CHALLENGE", add = Sets(&["tls.acme.challenge"]))]
     challenge: Option<Challenge>,
     /// The issuer that is asked; may be given again, for one that is asked when the first does not issue [default: by rank]
-    #[arg(long = "issuer", value_name = "ISSUER")]
+    #[arg(long = "issuer", value_name = "ISSUER", add = Sets(&["tls.acme.issuers"]))]
     issuers: Vec<String>,
     /// Of a wildcard: order a certificate for a name below it when a client first asks for it, if this URL answers
     /// `GET URL?domain=NAME` with 200
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", add = Sets(&["tls.acme.on_demand", "tls.acme.on_demand.hook_url"]))]
     on_demand_hook: Option<String>,
 }
 
@@ -99,12 +100,14 @@ impl Challenge {
 /// How clients prove themselves to a domain.
 #[derive(Debug, Default, Args)]
 #[group(skip)]
+#[command(next_help_heading = TLS)]
 pub(super) struct ClientArgs {
     /// A PEM file: the CAs that clients must have a certificate from
     #[arg(long, value_name = "FILE")]
+    #[arg(add = Sets(&["tls.client_authentication", "tls.client_authentication.ca_bundle_pem"]))]
     client_ca_file: Option<PathBuf>,
     /// Let clients without a certificate in as well; requests of those with one say whose they are
-    #[arg(long, requires = "client_ca_file")]
+    #[arg(long, requires = "client_ca_file", add = Sets(&["tls.client_authentication.mode"]))]
     client_certificate_optional: bool,
 }
 

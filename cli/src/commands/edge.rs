@@ -17,26 +17,37 @@ use crate::{
     address::Address,
     args::{WriteArgs, duration},
     failure::Failure,
+    fields::Sets,
+    headings::CHANGE,
     names,
     output::{Output, Show, age, clean, note, or_dash, timestamp, word},
+    selection::ListArgs,
     wait::{Outcome, unnamed},
 };
+
+/// Certificates that are named when an edge is removed; the rest is counted.
+const CERTIFICATES_SHOWN_MAX: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists all edges, those that are offline included
-    List,
+    #[command(after_help = "Example:\n  switchyard edge list --filter labels.region=eu --filter state=connected")]
+    List(ListArgs),
     /// Creates a join token, and prints the command that starts an edge with it
+    #[command(after_help = "Example:\n  switchyard edge invite --label region=eu --expires 10m")]
     Invite(InviteArgs),
     /// Lists the invitations
-    Invites,
+    #[command(after_help = "Example:\n  switchyard edge invites")]
+    Invites(ListArgs),
     /// Revokes an invitation: nobody joins with it any more
+    #[command(after_help = "Example:\n  switchyard edge uninvite k7x2m")]
     Uninvite {
         /// The id of the invitation
         #[arg(value_name = "INVITE")]
         name: String,
     },
     /// Labels an edge: domains can be limited to edges with some labels
+    #[command(after_help = "Example:\n  switchyard edge label edge-1 region=eu tier-")]
     Label {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
@@ -48,15 +59,17 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Removes an edge from the fleet, and locks it out
+    #[command(after_help = "Example:\n  switchyard edge remove edge-1")]
     Remove {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
         name: String,
         /// Check everything, change nothing
-        #[arg(long)]
+        #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
     /// Shows one edge
+    #[command(after_help = "Example:\n  switchyard edge get edge-1")]
     Get {
         /// The id of the edge
         #[arg(value_name = "EDGE")]
@@ -67,20 +80,21 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
     /// What the edge is labelled with: region=eu; may be given again
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label, add = Sets(&["labels"]))]
     labels: Vec<(String, String)>,
     /// How long it can be used
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, add = Sets(&["expire_time"]))]
     expires: Duration,
     /// How many edges may join with it
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, add = Sets(&["uses"]))]
     uses: u32,
 }
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::List => {
+        Command::List(args) => {
             let (edges, revision) = session.client.all_edges().await?;
+            let edges = args.select(edges)?;
             let response = ListEdgesResponse { edges, revision, next_page_token: String::new() };
             session.output.list(&response, &response.edges)?;
             if session.output.is_for_people() {
@@ -88,8 +102,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
             }
         }
         Command::Invite(args) => invite(session, args).await?,
-        Command::Invites => {
-            let invites = session.client.all_invites().await?;
+        Command::Invites(args) => {
+            let invites = args.select(session.client.all_invites().await?)?;
             let response = ListInvitesResponse { invites, next_page_token: String::new() };
             session.output.list(&response, &response.invites)?;
         }
@@ -186,8 +200,17 @@ async fn remove(session: &Session, name: &str, dry_run: bool) -> Result<(), Fail
     }
     if !response.certificates.is_empty() {
         note("it had the private keys of these certificates; if it is not in your hands, issue them anew:");
-        for certificate in &response.certificates {
+        for certificate in response.certificates.iter().take(CERTIFICATES_SHOWN_MAX) {
             session.output.text(&clean(names::id(certificate)))?;
+        }
+        let more = response.certificates.len().saturating_sub(CERTIFICATES_SHOWN_MAX);
+        if more > 0 {
+            let all = if dry_run {
+                "--output json names all"
+            } else {
+                "`switchyard certificate list` has those of all edges"
+            };
+            note(&format!("and {more} more: {all}"));
         }
     }
     Ok(())

@@ -7,9 +7,10 @@ use tonic::{Code, Status};
 
 use super::Session;
 use crate::{
-    failure::{Failure, headline},
+    failure::Failure,
     names,
     output::{Show, age, clean, moment, note, or_dash, took, word},
+    report::headline,
     wait::{Outcome, Wait},
 };
 
@@ -130,6 +131,7 @@ pub(super) fn details(issuance: &Issuance, now: SystemTime) -> Vec<(&'static str
 impl Show for Issuance {
     const PLURAL: &'static str = "issuances";
     const COLUMNS: &'static [&'static str] = &["DOMAIN", "STATE", "ISSUER", "EXPIRES", "RENEWAL", "WHY"];
+    const ENDS_IN_TEXT: bool = true;
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![

@@ -14,20 +14,25 @@ use crate::{
     args::{EtagArg, WriteArgs, duration},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     files,
     force::ForceArgs,
     names,
     output::{Show, age, or_dash},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Makes an issuer: letsencrypt, letsencrypt-staging, or any other name with a directory
+    #[command(after_help = "Example:\n  switchyard issuer create letsencrypt --email ops@shop.example")]
     Create(CreateArgs),
     /// Lists all issuers, each with the fleet's account there
-    List,
+    #[command(after_help = "Example:\n  switchyard issuer list --sort rank")]
+    List(ListArgs),
     /// Shows one issuer
+    #[command(after_help = "Example:\n  switchyard issuer get letsencrypt")]
     Get {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -36,6 +41,7 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Has the next order made with another account, which has another key
+    #[command(after_help = "Example:\n  switchyard issuer rotate-account letsencrypt")]
     RotateAccount {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -46,6 +52,7 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Deletes an issuer that no domain names
+    #[command(after_help = "Example:\n  switchyard issuer delete letsencrypt-staging")]
     Delete {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
@@ -65,16 +72,16 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "ISSUER")]
     name: String,
     /// The URL of its ACME directory [default: that of letsencrypt or letsencrypt-staging]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", add = Sets(&["directory"]))]
     directory: Option<String>,
     /// Where the CA may write to
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = Sets(&["email"]))]
     email: Option<String>,
     /// What the CA calls the key of the account that you have with it (external account binding)
-    #[arg(long, value_name = "ID", requires = "external_account_key_file")]
+    #[arg(long, value_name = "ID", requires = "external_account_key_file", add = Sets(&["external_account.key_id"]))]
     external_account_key_id: Option<String>,
     /// A file with that key, in base64url
-    #[arg(long, value_name = "FILE", requires = "external_account_key_id")]
+    #[arg(long, value_name = "FILE", requires = "external_account_key_id", add = Sets(&["external_account.key"]))]
     external_account_key_file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArgs,
@@ -113,28 +120,30 @@ pub(crate) struct UpdateArgs {
 #[group(skip)]
 struct SettingArgs {
     /// A PEM file: the CAs that the directory's own certificate comes from [default: those of the control plane's system]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = Sets(&["root_ca_pem"]))]
     root_ca_file: Option<PathBuf>,
     /// The kind of certificates that is asked for, by a name of the CA: shortlived
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = Sets(&["profile"]))]
     profile: Option<String>,
     /// Of several chains the one that ends at an issuer of this common name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = Sets(&["preferred_chain"]))]
     preferred_chain: Option<String>,
     /// Its place in the order in which issuers are asked, the smallest first [default: after those there are]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "only_where_named")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "only_where_named", add = Sets(&["rank"]))]
     rank: Option<u32>,
     /// Ask it only for domains that name it
-    #[arg(long)]
+    #[arg(long, add = Sets(&["only_where_named"]))]
     only_where_named: bool,
     /// How many orders it allows: 300/3h
-    #[arg(long, value_name = "COUNT/DURATION", value_parser = rate)]
+    #[arg(long, value_name = "COUNT/DURATION", value_parser = rate, add = Sets(&["rate_limits.orders"]))]
     limit_orders: Option<Rate>,
     /// How many certificates below one registered domain: 50/7days
     #[arg(long, value_name = "COUNT/DURATION", value_parser = rate)]
+    #[arg(add = Sets(&["rate_limits.certificates_per_registered_domain"]))]
     limit_domain: Option<Rate>,
     /// How many certificates for exactly the same names: 5/7days
     #[arg(long, value_name = "COUNT/DURATION", value_parser = rate)]
+    #[arg(add = Sets(&["rate_limits.certificates_per_exact_names"]))]
     limit_names: Option<Rate>,
 }
 
@@ -198,8 +207,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         Command::Update(args) => return update(session, args).await,
         Command::RotateAccount { name, etag, write } => return rotate(session, &name, etag, write).await,
         Command::Delete { name, etag, force, write } => return delete(session, &name, etag, force, write).await,
-        Command::List => {
-            let issuers = session.client.all_issuers().await?;
+        Command::List(args) => {
+            let issuers = args.select(session.client.all_issuers().await?)?;
             let response = ListIssuersResponse { issuers, next_page_token: String::new() };
             session.output.list(&response, &response.issuers)?;
         }

@@ -16,6 +16,8 @@ mod domain_tls;
 pub(crate) mod edge;
 mod issuance;
 pub(crate) mod issuer;
+pub(crate) mod man;
+mod problems;
 pub(crate) mod secret;
 pub(crate) mod service;
 mod status;
@@ -28,9 +30,10 @@ pub(crate) mod unreadable;
 use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::json;
 use switchyard_process::Origins;
 
-pub(crate) use self::tree::{Cli, Command};
+pub(crate) use self::tree::{Cli, Command, command, noun_first};
 use crate::{
     address::Address,
     args::WriteArgs,
@@ -56,6 +59,8 @@ pub(crate) async fn run(cli: Cli, origins: &Origins) -> Result<Outcome, Failure>
         Command::Login(args) => context::login(&output, args, wish.token_file).await,
         Command::Context(command) => context::run(&output, command),
         Command::Completions(args) => completions::run(&output, args),
+        Command::Man(args) => man::run(&output, args),
+        Command::Version => version(&output),
         Command::Demo(args) => demo::run(&output, args).await,
         command => {
             let login = Login::find(wish)?;
@@ -86,27 +91,39 @@ async fn call(session: &Session, command: Command) -> Result<Outcome, Failure> {
         Command::Unreadable(command) => unreadable::run(session, command).await,
         Command::Status(tasks::StatusArgs { tasks: true }) => tasks::run(session).await,
         Command::Status(tasks::StatusArgs { tasks: false }) => status::run(session).await,
-        Command::Login(_) | Command::Context(_) | Command::Completions(_) | Command::Demo(_) => {
+        Command::Login(_)
+        | Command::Context(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Version
+        | Command::Demo(_) => {
             unreachable!("they call no control plane, or not this one")
         }
     }
 }
 
+/// Prints the version of this program.
+fn version(output: &Output) -> Result<Outcome, Failure> {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    if output.is_for_people() {
+        output.text(&format!("switchyard {VERSION}"))?;
+    } else {
+        output.document(&json!({ "version": VERSION }))?;
+    }
+    Ok(Outcome::Done)
+}
+
 /// Adds what is known of the token and the address that a call was made with.
 async fn explain(failure: Failure, login: &Login) -> Failure {
-    match failure {
-        Failure::Api { status, .. } if status.code() == tonic::Code::Unauthenticated => {
-            Failure::Api { status, hint: Some(login.advice()) }
-        }
-        Failure::Api { status, hint } => {
-            let advice = match std::error::Error::source(&*status) {
-                Some(error) => diagnosis::of(&login.address, error).await,
-                None => None,
-            };
-            Failure::Api { status, hint: advice.or(hint) }
-        }
-        failure => failure,
-    }
+    let advice = match &failure {
+        Failure::Api { status, .. } if status.code() == tonic::Code::Unauthenticated => Some(login.advice()),
+        Failure::Api { status, .. } => match std::error::Error::source(&**status) {
+            Some(error) => diagnosis::of(&login.address, error).await,
+            None => None,
+        },
+        _ => None,
+    };
+    advice.into_iter().fold(failure, Failure::with_hint)
 }
 
 /// A connection to a control plane, and where results go.

@@ -2,11 +2,12 @@ use clap::Subcommand;
 use switchyard_proto::v1::{PurgeSecretRequest, PurgeSecretResponse};
 
 use super::Session;
-use crate::{failure::Failure, wait::Outcome};
+use crate::{failure::Failure, headings::CHANGE, wait::Outcome};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Deletes for good what a secret was before; the one that it is now stays
+    #[command(after_help = "Example:\n  switchyard secret purge services/shop tls.client_certificate.private_key_pem")]
     Purge {
         /// The resource, which may be deleted already: services/shop
         #[arg(value_name = "RESOURCE")]
@@ -15,7 +16,7 @@ pub(crate) enum Command {
         #[arg(value_name = "PATH")]
         path: String,
         /// Check everything, change nothing
-        #[arg(long)]
+        #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
 }

@@ -14,14 +14,17 @@ use crate::{
     args::{EtagArg, WriteArgs, duration},
     assignments::{Flags, SetArgs},
     failure::Failure,
+    fields::Sets,
     names,
     output::{Show, age, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates a service
+    #[command(after_help = "Example:\n  switchyard service create shop --idle-timeout 2m")]
     Create {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -34,8 +37,10 @@ pub(crate) enum Command {
         write: WriteArgs,
     },
     /// Lists all services
-    List,
+    #[command(after_help = "Example:\n  switchyard service list --filter protocol=http2")]
+    List(ListArgs),
     /// Shows one service
+    #[command(after_help = "Example:\n  switchyard service get shop")]
     Get {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -44,6 +49,7 @@ pub(crate) enum Command {
     /// Changes what is given, and nothing else
     Update(UpdateArgs),
     /// Deletes a service that no domain and no backend refers to
+    #[command(after_help = "Example:\n  switchyard service delete shop")]
     Delete {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
@@ -81,19 +87,19 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
     /// How a backend is chosen
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["balancing"]))]
     balancing: Option<Balancing>,
     /// What is spoken to the backends
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["protocol"]))]
     protocol: Option<Protocol>,
     /// How long it may take to establish a connection: `3s`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.connect"]))]
     connect_timeout: Option<Timeout>,
     /// How long the first byte of the answer may take: `60s`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.first_byte"]))]
     first_byte_timeout: Option<Timeout>,
     /// How long nothing may come between two pieces of a body: `5m`, or `default`
-    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse, add = Sets(&["timeouts.idle"]))]
     idle_timeout: Option<Timeout>,
     #[command(flatten)]
     tls: TlsArgs,
@@ -182,8 +188,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, 
         }
         Command::Update(args) => return update(session, args).await,
         Command::Delete { name, etag, write } => return delete(session, &name, etag, write).await,
-        Command::List => {
-            let services = session.client.all_services().await?;
+        Command::List(args) => {
+            let services = args.select(session.client.all_services().await?)?;
             let response = ListServicesResponse { services, next_page_token: String::new() };
             session.output.list(&response, &response.services)?;
         }

@@ -8,6 +8,7 @@ use super::{Session, domain};
 use crate::{
     args::{EtagArg, WriteArgs},
     failure::{Failure, is_unknown_outcome},
+    fields::Sets,
     force::ForceArgs,
     names,
     wait::Outcome,
@@ -19,7 +20,7 @@ pub(crate) struct SwitchArgs {
     #[arg(value_name = "DOMAIN")]
     name: String,
     /// The tag to move to; may be left out when exactly two are in use among the active backends of the domain's service
-    #[arg(long, value_name = "TAG", conflicts_with = "back")]
+    #[arg(long, value_name = "TAG", conflicts_with = "back", add = Sets(&["tag"]))]
     to: Option<String>,
     /// Move back to the tag that was active before
     #[arg(long)]
@@ -107,6 +108,7 @@ fn refused(status: Status, name: &str, tag: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{fields::Fields, report::Report};
 
     fn domain(tag: &str) -> Domain {
         Domain {
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn an_unknown_outcome_names_the_command_that_is_safe_to_repeat() {
         let failure = refused(Status::unavailable("gone"), "domains/shop.example", "b");
-        let [hint] = &failure.details()[..] else { panic!("one line") };
+        let [hint] = &Report::new(&failure, &Fields::default()).lines()[1..] else { panic!("one line") };
         assert!(hint.contains("switchyard switch shop.example --to b"), "{hint}");
     }
 }

@@ -7,24 +7,32 @@ use super::Session;
 use crate::{
     args::duration,
     failure::Failure,
+    fields::Sets,
+    headings::CHANGE,
     names,
     output::{Show, age, moment, note, timestamp, word},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists all tokens
-    List,
+    #[command(after_help = "Example:\n  switchyard token list --filter role=admin")]
+    List(ListArgs),
     /// Makes a token, and prints its secret, which is not shown again
+    #[command(
+        after_help = "Example:\n  switchyard token create ci --role operator --domain '*.shop.example' --expires 90d"
+    )]
     Create(CreateArgs),
     /// Revokes a token: nobody gets in with it any more
+    #[command(after_help = "Example:\n  switchyard token revoke ci")]
     Revoke {
         /// The name of the token
         #[arg(value_name = "TOKEN")]
         name: String,
         /// Check everything, change nothing
-        #[arg(long)]
+        #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
 }
@@ -35,19 +43,19 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "TOKEN")]
     name: String,
     /// What it allows
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, add = Sets(&["role"]))]
     role: Role,
     /// Only for domains that this pattern matches (*.shop.example); may be given again
-    #[arg(long = "domain", value_name = "PATTERN")]
+    #[arg(long = "domain", value_name = "PATTERN", add = Sets(&["domains"]))]
     domains: Vec<String>,
     /// Only for services, and their backends, that this pattern matches (shop-*); may be given again
-    #[arg(long = "service", value_name = "PATTERN")]
+    #[arg(long = "service", value_name = "PATTERN", add = Sets(&["services"]))]
     services: Vec<String>,
     /// How long it lives [default: for ever]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, add = Sets(&["expire_time"]))]
     expires: Option<Duration>,
     /// Check everything, change nothing
-    #[arg(long)]
+    #[arg(long, help_heading = CHANGE)]
     dry_run: bool,
 }
 
@@ -64,8 +72,8 @@ enum Role {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::List => {
-            let tokens = session.client.all_tokens().await?;
+        Command::List(args) => {
+            let tokens = args.select(session.client.all_tokens().await?)?;
             let response = ListTokensResponse { tokens, next_page_token: String::new() };
             session.output.list(&response, &response.tokens)?;
         }

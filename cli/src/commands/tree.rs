@@ -1,19 +1,22 @@
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use super::{
-    audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, secret, service,
+    audit, backend, certificate, completions, context, demo, dns_provider, domain, edge, issuer, man, secret, service,
     switch, tasks, token, unreadable,
 };
-use crate::{address::Address, output::Format};
+use crate::{address::Address, completion, output::Format};
 
 /// The heading of the options that every command takes.
 const GLOBAL: &str = "Global options";
 
 /// Automatic HTTPS for a fleet of edge proxies, with one-command blue/green switching.
 #[derive(Debug, Parser)]
-#[command(name = "switchyard", version, disable_help_subcommand = true)]
+#[command(name = "switchyard", version)]
 #[command(
     after_help = "Exit codes: 0 done (with --wait: live on every connected edge that serves it), 1 failed, 2 wrong \
                         usage, 3 committed, but not live."
@@ -76,10 +79,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Edge(edge::Command),
     /// Moves a domain to another tag
+    #[command(
+        after_help = "Examples:\n  switchyard switch shop.example --to b --wait\n  switchyard switch shop.example --back --wait"
+    )]
     Switch(switch::SwitchArgs),
-    /// Shows the fleet: its revision, its edges and its domains
+    /// Shows what is wrong in the fleet, its edges, and the domains that changed last
+    #[command(after_help = "Examples:\n  switchyard status\n  switchyard status --tasks")]
     Status(tasks::StatusArgs),
     /// Shows who changed what, and when
+    #[command(after_help = "Example:\n  switchyard audit domains/shop.example --since 2days")]
     Audit(audit::AuditArgs),
     /// What secrets were before they were replaced
     #[command(subcommand)]
@@ -91,24 +99,67 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Unreadable(unreadable::Command),
     /// Remembers a control plane and a token for it
+    #[command(after_help = "Example:\n  switchyard login https://control-plane.example:7080")]
     Login(context::LoginArgs),
     /// The control planes that were logged in to
     #[command(subcommand)]
     Context(context::Command),
     /// Prints a script that teaches a shell this command's completions
+    #[command(
+        after_help = "Example:\n  switchyard completions bash >~/.local/share/bash-completion/completions/switchyard"
+    )]
     Completions(completions::CompletionsArgs),
+    /// Writes the man pages of all commands
+    #[command(after_help = "Examples:\n  switchyard man ~/.local/share/man/man1\n  switchyard man")]
+    Man(man::ManArgs),
+    /// Prints the version of this program
+    #[command(after_help = "Example:\n  switchyard version --output json")]
+    Version,
     /// Runs a control plane, an edge and two backends on this machine
+    #[command(after_help = "Example:\n  switchyard demo --http 8000 --https 8001")]
     Demo(demo::DemoArgs),
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
+/// What other programs call a verb: understood, and not advertised.
+const ALIASES: &[(&str, &[&str])] = &[
+    ("list", &["ls"]),
+    ("get", &["show", "describe"]),
+    ("show", &["get", "describe"]),
+    ("create", &["add", "new"]),
+    ("delete", &["rm", "remove"]),
+    ("remove", &["rm", "delete"]),
+    ("revoke", &["rm", "delete", "remove"]),
+];
 
-    use super::*;
-
-    #[test]
-    fn the_commands_are_well_formed() {
-        Cli::command().debug_assert();
-    }
+/// The whole command.
+pub(crate) fn command() -> clap::Command {
+    completion::with_names(Cli::command().mut_subcommands(with_aliases), command)
 }
+
+fn with_aliases(mut noun: clap::Command) -> clap::Command {
+    for (verb, aliases) in ALIASES {
+        if noun.find_subcommand(verb).is_some_and(|it| it.get_name() == *verb) {
+            let free: Vec<_> = aliases.iter().filter(|alias| noun.find_subcommand(alias).is_none()).collect();
+            noun = noun.mut_subcommand(verb, |it| it.aliases(free));
+        }
+    }
+    noun
+}
+
+/// What to say of a verb that came before its noun, as in `switchyard list domains`.
+pub(crate) fn noun_first(command: &clap::Command, error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut before = arguments.iter().take_while(|argument| *argument != word.as_str());
+    if before.any(|argument| command.get_subcommands().any(|noun| argument == noun.get_name())) {
+        return None;
+    }
+    let with = |noun: &clap::Command| {
+        let verb = noun.find_subcommand(word)?;
+        Some(format!("switchyard {} {}", noun.get_name(), verb.get_name()))
+    };
+    let known: Vec<String> = command.get_subcommands().filter_map(with).collect();
+    (!known.is_empty()).then(|| format!("{word}: the noun comes first: {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;

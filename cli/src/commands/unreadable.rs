@@ -11,20 +11,24 @@ use crate::{
     args::{EtagArg, WriteArgs},
     failure::Failure,
     output::{Show, columns, moment, or_dash},
+    selection::ListArgs,
     wait::Outcome,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists all rows that cannot be read, and why
-    List,
+    #[command(after_help = "Example:\n  switchyard unreadable list")]
+    List(ListArgs),
     /// Shows what a row says, as far as it can be decoded
+    #[command(after_help = "Example:\n  switchyard unreadable show domains/shop.example")]
     Show {
         /// The kind and the id of the row: domains/shop.example
         #[arg(value_name = "KIND/ID")]
         name: String,
     },
     /// Deletes a row: edges remove what they serve of it
+    #[command(after_help = "Example:\n  switchyard unreadable delete domains/shop.example")]
     Delete {
         /// The kind and the id of the row: domains/shop.example
         #[arg(value_name = "KIND/ID")]
@@ -38,8 +42,8 @@ pub(crate) enum Command {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::List => {
-            let unreadable = session.client.all_unreadable().await?;
+        Command::List(args) => {
+            let unreadable = args.select(session.client.all_unreadable().await?)?;
             let response = ListUnreadableResponse { unreadable, next_page_token: String::new() };
             session.output.list(&response, &response.unreadable)?;
             Ok(Outcome::Done)
@@ -104,6 +108,7 @@ fn text(value: &Value) -> String {
 impl Show for Unreadable {
     const PLURAL: &'static str = "unreadable";
     const COLUMNS: &'static [&'static str] = &["RESOURCE", "REVISION", "REASON"];
+    const ENDS_IN_TEXT: bool = true;
 
     fn row(&self, _: SystemTime) -> Vec<String> {
         vec![self.resource.clone(), self.revision.to_string(), self.reason.clone()]

@@ -6,8 +6,9 @@ use switchyard_proto::v1::{ProgressState, Rejection};
 
 use super::{EdgeStanding, Edges, End, Outcome, Wait};
 use crate::{
-    failure::{Failure, headline},
+    failure::Failure,
     output::{self, Output, columns, took},
+    report::headline,
 };
 
 /// Prints a line for each edge and what it comes to; what went wrong goes to the standard error.

@@ -168,6 +168,30 @@ async fn wrong_usage_ends_with_2_before_anything_is_asked() {
     }
 }
 
+#[tokio::test]
+async fn help_and_version_are_commands() {
+    let version = run_alone(&["version"]).await;
+    assert_eq!((version.code, version.stdout), (0, format!("switchyard {}\n", env!("CARGO_PKG_VERSION"))));
+    let version = run_alone(&["version", "-o", "json"]).await.stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&version).unwrap()["version"], env!("CARGO_PKG_VERSION"));
+    let help = run_alone(&["help", "domain", "update"]).await;
+    assert_eq!(help.code, 0, "{help:?}");
+    for heading in ["Change options:", "Wait options:", "TLS options:", "Global options:", "Example:"] {
+        assert!(help.stdout.contains(&format!("\n{heading}\n")), "{heading}: {}", help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_verb_before_its_noun_is_told_where_it_goes() {
+    for word in ["ls", "list"] {
+        let ended = run_alone(&[word, "domain"]).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains("the noun comes first: switchyard domain list, "), "{ended:?}");
+    }
+    let ended = run_alone(&["edge", "create"]).await;
+    assert!(ended.code == 2 && !ended.stderr.contains("noun comes first"), "{ended:?}");
+}
+
 /// As pbjson writes a field mask.
 pub(crate) fn mask(paths: &[&str]) -> serde_json::Value {
     let mask = pbjson_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };

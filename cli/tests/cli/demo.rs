@@ -146,8 +146,10 @@ async fn a_program_that_ends_by_itself_ends_the_demo_with_its_last_words() {
     let output = timeout(PATIENCE, installation.demo().output()).await.unwrap().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("switchyard: switchyard-control-plane ended (exit status: "), "{stderr}");
-    assert!(stderr.lines().nth(1).is_some_and(|line| line.contains("data-dir")), "{stderr}");
+    let failure: Value = serde_json::from_str(&stderr).unwrap();
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.starts_with("switchyard-control-plane ended (exit status: "), "{stderr}");
+    assert!(failure["log"][0].as_str().is_some_and(|line| line.contains("data-dir")), "{stderr}");
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn a_program_that_is_not_beside_it_is_named() {
     let output = timeout(PATIENCE, Installation::new().demo().output()).await.unwrap().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.starts_with("switchyard: switchyard-control-plane is not beside this program"), "{stderr}");
+    assert!(stderr.contains("\"message\":\"switchyard-control-plane is not beside this program"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 

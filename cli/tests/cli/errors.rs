@@ -1,5 +1,6 @@
 //! What people are told when something goes wrong.
 
+use serde_json::json;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -36,10 +37,45 @@ async fn every_wrong_field_has_its_line() {
     assert_eq!(ended.code, 1);
     assert_eq!(
         ended.stderr,
-        "switchyard: INVALID_ARGUMENT: the domain is not valid\n  domain.name: an IP address is not a host name\n  \
-         domain.active_tag: a tag is required\n"
+        "switchyard: INVALID_ARGUMENT: the domain is not valid\n  DOMAIN: an IP address is not a host name\n  --tag: a tag \
+         is required\n"
     );
     assert_eq!(ended.stdout, "");
+
+    let violation = FieldViolation::new("domain.tls.acme.something", "it is wrong");
+    let details = ErrorDetails::with_bad_request(vec![violation]);
+    let message = "domain.tls.acme.something: it is wrong";
+    fake.refuse(Status::with_error_details(Code::InvalidArgument, message, details));
+    let ended = fake.run(&["domain", "update", "shop.example", "--tag", "a"]).await;
+    assert_eq!(ended.stderr, "switchyard: INVALID_ARGUMENT: --set tls.acme.something: it is wrong\n");
+}
+
+#[tokio::test]
+async fn programs_get_errors_as_one_object() {
+    let fake = Fake::start().await;
+    let object = |ended: &crate::fake::Ended| {
+        assert!(ended.stdout.is_empty() && ended.stderr.lines().count() == 1, "{ended:?}");
+        serde_json::from_str::<serde_json::Value>(&ended.stderr).unwrap()
+    };
+    let details = ErrorDetails::with_bad_request(vec![FieldViolation::new("domain.active_tag", "a tag is required")]);
+    let message = "domain.active_tag: a tag is required";
+    fake.refuse(Status::with_error_details(Code::InvalidArgument, message, details));
+    let ended = fake.run(&["domain", "create", "shop.example", "--tag", "", "-o", "json"]).await;
+    assert_eq!(ended.code, 1);
+    let violation = json!({"field": "domain.active_tag", "argument": "--tag", "description": "a tag is required"});
+    let expected =
+        json!({"code": "INVALID_ARGUMENT", "message": "--tag: a tag is required", "violations": [violation]});
+    assert_eq!(object(&ended), expected);
+
+    let ended = fake.run(&["domain", "create", "--output", "json"]).await;
+    assert_eq!(ended.code, 2);
+    let usage = object(&ended);
+    assert_eq!(usage["code"], "USAGE");
+    assert!(usage["message"].as_str().is_some_and(|message| message.contains("<DOMAIN>")), "{usage}");
+    let ended = fake.run(&["domain", "list", "--filter", "x=1", "-o", "yaml"]).await;
+    assert_eq!((ended.code, object(&ended)["code"].as_str()), (2, Some("USAGE")));
+    let ended = run_alone(&["domain", "list", "-o", "json", "--control-plane", "http://127.0.0.1:1"]).await;
+    assert_eq!((ended.code, object(&ended)["code"].as_str()), (1, Some("UNREACHABLE")));
 }
 
 #[tokio::test]

@@ -12,13 +12,14 @@ use switchyard_proto::v1::{
     Backend, Certificate, CertificateSource, CreateBackendRequest, CreateCertificateRequest, CreateDomainRequest,
     CreateInviteRequest, CreateInviteResponse, CreateServiceRequest, DeleteBackendRequest, DeleteBackendResponse,
     DeleteCertificateRequest, DeleteCertificateResponse, DeleteDomainRequest, DeleteDomainResponse, DeleteEdgeRequest,
-    DeleteEdgeResponse, DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse, Domain,
-    DrainBackendRequest, Edge, GetBackendRequest, GetCertificateRequest, GetDomainRequest, GetEdgeRequest,
-    GetInternalCaRequest, GetIssuanceRequest, GetServiceRequest, InternalCa, Invite, Issuance, ListBackendsRequest,
-    ListBackendsResponse, ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse,
-    ListEdgesRequest, ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListIssuancesRequest,
-    ListIssuancesResponse, ListServicesRequest, ListServicesResponse, RenewCertificateRequest,
-    RevokeCertificateRequest, Service, SwitchDomainRequest, UpdateBackendRequest, UpdateCertificateRequest,
+    DeleteEdgeResponse, DeleteInviteRequest, DeleteInviteResponse, DeleteServiceRequest, DeleteServiceResponse,
+    DeleteUnreadableRequest, DeleteUnreadableResponse, Domain, DrainBackendRequest, Edge, GetBackendRequest,
+    GetCertificateRequest, GetDomainRequest, GetEdgeRequest, GetInternalCaRequest, GetIssuanceRequest,
+    GetServiceRequest, GetUnreadableRequest, InternalCa, Invite, Issuance, ListBackendsRequest, ListBackendsResponse,
+    ListCertificatesRequest, ListCertificatesResponse, ListDomainsRequest, ListDomainsResponse, ListEdgesRequest,
+    ListEdgesResponse, ListInvitesRequest, ListInvitesResponse, ListIssuancesRequest, ListIssuancesResponse,
+    ListServicesRequest, ListServicesResponse, ListUnreadableRequest, ListUnreadableResponse, RenewCertificateRequest,
+    RevokeCertificateRequest, Service, SwitchDomainRequest, Unreadable, UpdateBackendRequest, UpdateCertificateRequest,
     UpdateDomainRequest, UpdateEdgeRequest, UpdateServiceRequest, WatchIssuanceRequest, WatchRevisionRequest,
     WatchRevisionResponse,
     backend_service_server::{BackendService, BackendServiceServer},
@@ -27,6 +28,7 @@ use switchyard_proto::v1::{
     edge_service_server::{EdgeService, EdgeServiceServer},
     invite_service_server::{InviteService, InviteServiceServer},
     service_service_server::{ServiceService, ServiceServiceServer},
+    unreadable_service_server::{UnreadableService, UnreadableServiceServer},
 };
 use tokio::{net::TcpListener, process::Command, task::JoinHandle};
 use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
@@ -52,8 +54,12 @@ pub(crate) struct State {
     pub(crate) backends: Mutex<Vec<Backend>>,
     pub(crate) certificates: Mutex<Vec<Certificate>>,
     pub(crate) edges: Mutex<Vec<Edge>>,
+    pub(crate) issuances: Mutex<Vec<Issuance>>,
+    pub(crate) unreadable: Mutex<Vec<Unreadable>>,
     /// Every change that is not forced is answered with this.
     pub(crate) refusal: Mutex<Option<Status>>,
+    /// How many certificates an edge that is removed had.
+    pub(crate) edge_certificates: Mutex<usize>,
     /// The source that new domains are given.
     source: Mutex<Option<CertificateSource>>,
     /// What each stream of a followed revision says. The last one never ends.
@@ -99,6 +105,7 @@ impl Fake {
             .add_service(CertificateServiceServer::from_arc(state.clone()))
             .add_service(EdgeServiceServer::from_arc(state.clone()))
             .add_service(InviteServiceServer::from_arc(state.clone()))
+            .add_service(UnreadableServiceServer::from_arc(state.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async { server.await.unwrap() });
         Self { address, state, server }
@@ -318,8 +325,8 @@ impl CertificateService for State {
     }
 
     async fn list_issuances(&self, request: Request<ListIssuancesRequest>) -> Answer<ListIssuancesResponse> {
-        self.note("ListIssuances", request);
-        Ok(Response::new(ListIssuancesResponse::default()))
+        let (issuances, next_page_token) = page(&self.issuances, &self.note("ListIssuances", request).page_token);
+        Ok(Response::new(ListIssuancesResponse { issuances, next_page_token }))
     }
 
     async fn revoke_certificate(&self, request: Request<RevokeCertificateRequest>) -> Answer<Issuance> {
@@ -357,7 +364,7 @@ impl EdgeService for State {
 
     async fn delete_edge(&self, request: Request<DeleteEdgeRequest>) -> Answer<DeleteEdgeResponse> {
         self.change("DeleteEdge", request)?;
-        let certificates = vec!["certificates/shop".to_owned()];
+        let certificates = (0..*self.edge_certificates.lock().unwrap()).map(|n| format!("certificates/c{n}")).collect();
         Ok(Response::new(DeleteEdgeResponse { revision: REVISION, certificates }))
     }
 
@@ -396,5 +403,23 @@ impl InviteService for State {
     async fn delete_invite(&self, request: Request<DeleteInviteRequest>) -> Answer<DeleteInviteResponse> {
         self.change("DeleteInvite", request)?;
         Ok(Response::new(DeleteInviteResponse { revision: REVISION }))
+    }
+}
+
+#[tonic::async_trait]
+impl UnreadableService for State {
+    async fn list_unreadable(&self, request: Request<ListUnreadableRequest>) -> Answer<ListUnreadableResponse> {
+        let (unreadable, next_page_token) = page(&self.unreadable, &self.note("ListUnreadable", request).page_token);
+        Ok(Response::new(ListUnreadableResponse { unreadable, next_page_token }))
+    }
+
+    async fn get_unreadable(&self, request: Request<GetUnreadableRequest>) -> Answer<Unreadable> {
+        let name = self.note("GetUnreadable", request).name;
+        find(&self.unreadable, |unreadable| unreadable.resource == name)
+    }
+
+    async fn delete_unreadable(&self, request: Request<DeleteUnreadableRequest>) -> Answer<DeleteUnreadableResponse> {
+        self.change("DeleteUnreadable", request)?;
+        Ok(Response::new(DeleteUnreadableResponse { revision: REVISION }))
     }
 }

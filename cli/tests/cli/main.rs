@@ -5,9 +5,11 @@
 mod assigning;
 mod commands;
 mod demo;
+mod editing;
 mod errors;
 mod fake;
 mod forcing;
 mod output;
+mod shell;
 mod switching;
 mod waiting;
