@@ -23,6 +23,8 @@ pub(crate) struct Fields {
     has_set: bool,
     /// Those that are.
     set: BTreeSet<String>,
+    /// Whether the message is written as a document.
+    is_document: bool,
 }
 
 impl Fields {
@@ -33,6 +35,7 @@ impl Fields {
         while let Some((name, inner)) = matches.subcommand() {
             let Some(below) = command.find_subcommand(name) else { break };
             below.get_arguments().for_each(|argument| fields.add(argument));
+            fields.is_document = name == "edit";
             let set = inner.try_get_many::<String>("set").ok().flatten().into_iter().flatten();
             fields.set.extend(set.filter_map(|set| Some(set.split_once('=')?.0.to_owned())));
             (command, matches) = (below, inner);
@@ -60,9 +63,25 @@ impl Fields {
         match self.arguments.get(field) {
             _ if self.set.contains(field) => Some(format!("--set {field}")),
             Some(flag) => Some(flag.clone()),
+            None if self.is_document => Some(in_document(field)),
             None if field == "name" => self.subject.clone(),
             None if self.has_set && path.contains('.') => Some(format!("--set {field}")),
             None => None,
         }
     }
+}
+
+/// A path as JSON and YAML write it: `tls.minimumVersion`.
+fn in_document(path: &str) -> String {
+    let mut is_start = false;
+    path.chars()
+        .filter_map(|c| match c {
+            '_' => {
+                is_start = true;
+                None
+            }
+            c if std::mem::take(&mut is_start) => Some(c.to_ascii_uppercase()),
+            c => Some(c),
+        })
+        .collect()
 }

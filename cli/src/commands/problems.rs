@@ -53,6 +53,9 @@ impl Fleet {
     pub(super) fn problems(&self, now: SystemTime) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.issuances.iter().filter_map(|it| certificate(it, now)).collect();
         problems.extend(self.edges.iter().flat_map(|it| edge(it, now)));
+        if self.edges.is_empty() && !self.domains.is_empty() {
+            problems.push(Problem::new("edges", "there is none to serve the domains: `switchyard edge invite`"));
+        }
         problems.extend(self.unserved());
         let unreadable = self.unreadable.iter();
         problems.extend(unreadable.map(|it| Problem::new(&it.resource, format!("cannot be read: {}", it.reason))));
@@ -157,6 +160,13 @@ mod tests {
     #[test]
     fn a_fleet_that_serves_has_no_problems() {
         assert_eq!(told(&fleet()), [""; 0]);
+    }
+
+    #[test]
+    fn a_fleet_without_edges_serves_nothing() {
+        let fleet = Fleet { edges: Vec::new(), ..fleet() };
+        assert_eq!(told(&fleet), ["edges: there is none to serve the domains: `switchyard edge invite`"]);
+        assert_eq!(told(&Fleet::default()), [""; 0]);
     }
 
     #[test]

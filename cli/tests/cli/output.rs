@@ -226,6 +226,9 @@ async fn status_begins_with_the_problems_and_does_not_list_what_is_well() {
         ..Backend::default()
     };
     fake.state.backends.lock().unwrap().push(backend);
+    let connected = EdgeState::Connected.into();
+    let edge = Edge { name: "edges/edge-0".to_owned(), state: connected, ..Edge::default() };
+    fake.state.edges.lock().unwrap().push(edge);
     let well = fake.run(&["status"]).await;
     assert_eq!(well.code, 0, "{well:?}");
     assert!(well.stdout.starts_with("revision 7, no problems\n"), "{well:?}");

@@ -84,6 +84,8 @@ fn a_field_is_written_as_the_command_takes_it() {
     assert_eq!(written("update_mask"), "");
     let domain = fields(&["domain", "update", "shop.example", "--set", "active_tag="]);
     assert_eq!(domain.argument("domain.active_tag").as_deref(), Some("--set active_tag"));
+    let edit = fields(&["domain", "edit", "shop.example"]);
+    assert_eq!(edit.argument("domain.tls.minimum_version").as_deref(), Some("tls.minimumVersion"));
     let switch = fields(&["switch", "shop.example", "--to", "b"]);
     assert_eq!((switch.argument("tag"), switch.argument("name")), (Some("--to".into()), Some("DOMAIN".into())));
     let args = ["dns-provider", "create", "home", "--zone", "a", "rfc2136", "--server", "192.0.2.1"];
