@@ -87,7 +87,7 @@ async fn orders_wait_for_the_first_edge_and_redirects_for_the_certificate() -> R
     // The source is chosen by the name; nobody could answer the CA yet.
     let created = fleet.cli().run(&["domain", "create", "shop.test", "--tag", "a", "--http-to-https"]).await?;
     ensure!(created.code == 0 && created.stdout.contains("--tls acme"), "{created:?}");
-    fleet.control_plane.process()?.log().line("certificates are ordered as soon as there is an edge").await?;
+    fleet.control_plane.process()?.log().line("\"waiting_for\":\"the first edge\"").await?;
     let waiting = api.issuance("shop.test").await?;
     ensure!(waiting.state() == IssuanceState::Pending && waiting.order_issuer.is_empty(), "{waiting:?}");
 
