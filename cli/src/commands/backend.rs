@@ -21,27 +21,27 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Creates a backend
+    /// Create a backend
     #[command(
         after_help = "Example:\n  switchyard backend create shop-1 --service shop --address 10.0.0.5:3000 --tag a"
     )]
     Create(CreateArgs),
-    /// Lists all backends
+    /// List all backends
     #[command(after_help = "Example:\n  switchyard backend list --filter service=shop --filter tags=a")]
     List(ListArgs),
-    /// Shows one backend
+    /// Show one backend
     #[command(after_help = "Example:\n  switchyard backend get shop-1")]
     Get {
         /// The id of the backend
         #[arg(value_name = "BACKEND")]
         name: String,
     },
-    /// Changes what is given, and nothing else
+    /// Update the given fields
     Update(UpdateArgs),
-    /// Deletes a backend; requests in flight finish
+    /// Delete a backend; requests in flight finish
     #[command(after_help = "Example:\n  switchyard backend delete shop-1 --wait")]
     Delete(TargetArgs),
-    /// Takes a backend out gently: no new requests, those in flight finish
+    /// Drain a backend: no new requests, those in flight finish
     ///
     /// `switchyard backend update BACKEND --state active` ends it.
     #[command(after_help = "Example:\n  switchyard backend drain shop-1 --wait")]

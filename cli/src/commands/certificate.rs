@@ -29,7 +29,7 @@ const NAMES_LISTED_MAX: usize = 3;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Uploads a certificate of one's own
+    /// Upload a certificate
     #[command(after_help = "Example:\n  switchyard certificate upload shop --chain shop.pem --key shop-key.pem")]
     Upload {
         #[command(flatten)]
@@ -37,13 +37,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Lists all certificates
+    /// List all certificates
     #[command(after_help = "Example:\n  switchyard certificate list --sort not_after_time --limit 10")]
     List(ListArgs),
-    /// Shows how far every domain is whose certificate is ordered, and why where it fails
+    /// Show the state of every certificate order, and why one fails
     #[command(after_help = "Example:\n  switchyard certificate status --filter state=failing")]
     Status(ListArgs),
-    /// Replaces the certificate of a domain now, and has its CA declare the present one void after that
+    /// Replace the certificate of a domain now and revoke the present one
     #[command(after_help = "Example:\n  switchyard certificate revoke shop.example")]
     Revoke {
         /// The host name of the domain
@@ -53,10 +53,10 @@ pub(crate) enum Command {
         #[arg(long, help_heading = WAIT, default_value = "2m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
     },
-    /// Shows how much of the issuers' rate limits is used
+    /// Show how much of the issuers' rate limits is used
     #[command(after_help = "Example:\n  switchyard certificate budget")]
     Budget,
-    /// Orders the certificate of a domain now, and shows how that goes; the present one is served meanwhile
+    /// Order the certificate of a domain now and show its progress; the present one is served meanwhile
     #[command(after_help = "Example:\n  switchyard certificate renew shop.example")]
     Renew {
         /// The host name of the domain
@@ -66,14 +66,14 @@ pub(crate) enum Command {
         #[arg(long, help_heading = WAIT, default_value = "2m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
     },
-    /// Shows one certificate
+    /// Show one certificate
     #[command(after_help = "Example:\n  switchyard certificate get shop")]
     Get {
         /// The id of the certificate
         #[arg(value_name = "CERTIFICATE")]
         name: String,
     },
-    /// Replaces the chain and the key of an uploaded certificate
+    /// Replace the chain and the key of an uploaded certificate
     #[command(visible_alias = "update")]
     #[command(
         after_help = "Example:\n  switchyard certificate replace shop --chain shop.pem --key shop-key.pem --wait"
@@ -88,7 +88,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Deletes an uploaded certificate
+    /// Delete an uploaded certificate
     #[command(after_help = "Example:\n  switchyard certificate delete shop")]
     Delete {
         /// The id of the certificate
@@ -101,7 +101,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Prints the certificate of the internal CA, to be trusted by clients of domains with `--tls internal`
+    /// Print the certificate of the internal CA, to be trusted by clients of domains with `--tls internal`
     #[command(after_help = "Example:\n  switchyard certificate ca")]
     Ca,
 }

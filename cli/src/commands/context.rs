@@ -37,16 +37,16 @@ pub(crate) struct LoginArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists the control planes that were logged in to
+    /// List the control planes that were logged in to
     #[command(after_help = "Example:\n  switchyard context list")]
     List,
-    /// Uses this one from now on
+    /// Use a context from now on
     #[command(after_help = "Example:\n  switchyard context use control-plane.example")]
     Use {
         /// The name of the context
         name: String,
     },
-    /// Forgets one, and its token with it
+    /// Delete a context with its token
     #[command(after_help = "Example:\n  switchyard context delete control-plane.example")]
     Delete {
         /// The name of the context

@@ -27,29 +27,29 @@ const ZONES: &str = "zones";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Makes a DNS provider
+    /// Create a DNS provider
     #[command(
         after_help = "Example:\n  switchyard dns-provider create home --zone shop.example cloudflare --api-token-file token"
     )]
     Create(SetupArgs),
-    /// Lists all DNS providers
+    /// List all DNS providers
     #[command(after_help = "Example:\n  switchyard dns-provider list --filter zones=shop.example")]
     List(ListArgs),
-    /// Shows one DNS provider, without what is secret
+    /// Show one DNS provider, without what is secret
     #[command(after_help = "Example:\n  switchyard dns-provider get home")]
     Get {
         /// The name of the DNS provider
         #[arg(value_name = "PROVIDER")]
         name: String,
     },
-    /// Replaces the zones and the settings of a DNS provider
+    /// Replace the zones and the settings of a DNS provider
     #[command(
         after_help = "Example:\n  switchyard dns-provider replace home --zone shop.example rfc2136 --server 192.0.2.1"
     )]
     Replace(SetupArgs),
-    /// Changes what is given, and nothing else
+    /// Update the given fields
     Update(UpdateArgs),
-    /// Deletes a DNS provider
+    /// Delete a DNS provider
     #[command(after_help = "Example:\n  switchyard dns-provider delete home")]
     Delete {
         /// The name of the DNS provider

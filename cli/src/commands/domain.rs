@@ -28,24 +28,24 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Creates a domain
+    /// Create a domain
     #[command(
         after_help = "Example:\n  switchyard domain create shop.example --service shop --tag a --http-to-https --wait"
     )]
     Create(CreateArgs),
-    /// Lists all domains
+    /// List all domains
     #[command(after_help = "Example:\n  switchyard domain list --filter service=shop --sort -revision --limit 20")]
     List(ListArgs),
-    /// Shows one domain
+    /// Show one domain
     #[command(after_help = "Example:\n  switchyard domain get shop.example")]
     Get {
         /// The host name, exact or with a leading `*.`
         #[arg(value_name = "DOMAIN")]
         name: String,
     },
-    /// Changes what is given, and nothing else
+    /// Update the given fields
     Update(UpdateArgs),
-    /// Opens a domain in $VISUAL or $EDITOR as YAML, and changes what was changed there
+    /// Open a domain in $VISUAL or $EDITOR as YAML and update what was changed there
     #[command(after_help = "Example:\n  EDITOR=nano switchyard domain edit shop.example --wait")]
     Edit {
         /// The host name
@@ -54,7 +54,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Deletes a domain; edges answer 404 for it from then on
+    /// Delete a domain; edges answer 404 for it from then on
     #[command(after_help = "Example:\n  switchyard domain delete shop.example --wait")]
     Delete {
         /// The host name

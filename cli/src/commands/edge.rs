@@ -30,23 +30,23 @@ const CERTIFICATES_SHOWN_MAX: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists all edges, those that are offline included
+    /// List all edges, those that are offline included
     #[command(after_help = "Example:\n  switchyard edge list --filter labels.region=eu --filter state=connected")]
     List(ListArgs),
-    /// Creates a join token, and prints the command that starts an edge with it
+    /// Create a one-time join token and print the command that starts an edge with it
     #[command(after_help = "Example:\n  switchyard edge invite --label region=eu --expires 10m")]
     Invite(InviteArgs),
-    /// Lists the invitations
+    /// List invitations
     #[command(after_help = "Example:\n  switchyard edge invites")]
     Invites(ListArgs),
-    /// Revokes an invitation: nobody joins with it any more
+    /// Revoke an invitation
     #[command(after_help = "Example:\n  switchyard edge uninvite k7x2m")]
     Uninvite {
         /// The id of the invitation
         #[arg(value_name = "INVITE")]
         name: String,
     },
-    /// Labels an edge: domains can be limited to edges with some labels
+    /// Set the labels of an edge, by which domains select it
     #[command(after_help = "Example:\n  switchyard edge label edge-1 region=eu tier-")]
     Label {
         /// The id of the edge
@@ -58,7 +58,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Removes an edge from the fleet, and locks it out
+    /// Remove an edge from the fleet and refuse it from then on
     #[command(after_help = "Example:\n  switchyard edge remove edge-1")]
     Remove {
         /// The id of the edge
@@ -68,7 +68,7 @@ pub(crate) enum Command {
         #[arg(long, help_heading = CHANGE)]
         dry_run: bool,
     },
-    /// Shows one edge
+    /// Show one edge
     #[command(after_help = "Example:\n  switchyard edge get edge-1")]
     Get {
         /// The id of the edge

@@ -25,22 +25,22 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Makes an issuer: letsencrypt, letsencrypt-staging, or any other name with a directory
+    /// Create an issuer: letsencrypt, letsencrypt-staging, or any other name with a directory
     #[command(after_help = "Example:\n  switchyard issuer create letsencrypt --email ops@shop.example")]
     Create(CreateArgs),
-    /// Lists all issuers, each with the fleet's account there
+    /// List all issuers, each with the fleet's account there
     #[command(after_help = "Example:\n  switchyard issuer list --sort rank")]
     List(ListArgs),
-    /// Shows one issuer
+    /// Show one issuer
     #[command(after_help = "Example:\n  switchyard issuer get letsencrypt")]
     Get {
         /// The name of the issuer
         #[arg(value_name = "ISSUER")]
         name: String,
     },
-    /// Changes what is given, and nothing else
+    /// Update the given fields
     Update(UpdateArgs),
-    /// Has the next order made with another account, which has another key
+    /// Create a new account at the CA, with a new key, for the next order
     #[command(after_help = "Example:\n  switchyard issuer rotate-account letsencrypt")]
     RotateAccount {
         /// The name of the issuer
@@ -51,7 +51,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Deletes an issuer that no domain names
+    /// Delete an issuer that no domain names
     #[command(after_help = "Example:\n  switchyard issuer delete letsencrypt-staging")]
     Delete {
         /// The name of the issuer

@@ -6,7 +6,7 @@ use crate::{failure::Failure, headings::CHANGE, wait::Outcome};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Deletes for good what a secret was before; the one that it is now stays
+    /// Delete previous values of a secret for good; its present value stays
     #[command(after_help = "Example:\n  switchyard secret purge services/shop tls.client_certificate.private_key_pem")]
     Purge {
         /// The resource, which may be deleted already: services/shop

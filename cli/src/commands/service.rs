@@ -23,7 +23,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Creates a service
+    /// Create a service
     #[command(after_help = "Example:\n  switchyard service create shop --idle-timeout 2m")]
     Create {
         /// The id of the service
@@ -36,19 +36,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Lists all services
+    /// List all services
     #[command(after_help = "Example:\n  switchyard service list --filter protocol=http2")]
     List(ListArgs),
-    /// Shows one service
+    /// Show one service
     #[command(after_help = "Example:\n  switchyard service get shop")]
     Get {
         /// The id of the service
         #[arg(value_name = "SERVICE")]
         name: String,
     },
-    /// Changes what is given, and nothing else
+    /// Update the given fields
     Update(UpdateArgs),
-    /// Deletes a service that no domain and no backend refers to
+    /// Delete a service that no domain and no backend refers to
     #[command(after_help = "Example:\n  switchyard service delete shop")]
     Delete {
         /// The id of the service

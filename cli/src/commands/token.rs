@@ -17,15 +17,15 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists all tokens
+    /// List all tokens
     #[command(after_help = "Example:\n  switchyard token list --filter role=admin")]
     List(ListArgs),
-    /// Makes a token, and prints its secret, which is not shown again
+    /// Create a token and print its secret, which is not shown again
     #[command(
         after_help = "Example:\n  switchyard token create ci --role operator --domain '*.shop.example' --expires 90d"
     )]
     Create(CreateArgs),
-    /// Revokes a token: nobody gets in with it any more
+    /// Revoke a token
     #[command(after_help = "Example:\n  switchyard token revoke ci")]
     Revoke {
         /// The name of the token
@@ -62,7 +62,7 @@ pub(crate) struct CreateArgs {
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// Read
+    /// Read everything
     Viewer,
     /// Change domains, services, backends and certificates
     Operator,

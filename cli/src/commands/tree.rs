@@ -57,65 +57,65 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Host names, and where their traffic goes
+    /// Manage domains: host names, and where their traffic goes
     #[command(subcommand)]
     Domain(domain::Command),
-    /// Groups of backends, and how they are reached
+    /// Manage services: groups of backends, and how they are reached
     #[command(subcommand)]
     Service(service::Command),
-    /// Addresses that requests are sent to
+    /// Manage backends: the addresses that requests are sent to
     #[command(subcommand)]
     Backend(backend::Command),
-    /// Certificates that the edges serve
+    /// Manage certificates that the edges serve
     #[command(subcommand)]
     Certificate(certificate::Command),
-    /// The CAs that certificates are ordered from, and the fleet's accounts there
+    /// Manage the CAs that certificates are ordered from
     #[command(subcommand)]
     Issuer(issuer::Command),
-    /// Who sets the DNS records by which names prove themselves
+    /// Manage DNS providers for ACME DNS-01
     #[command(subcommand)]
     DnsProvider(dns_provider::Command),
-    /// The proxy nodes, and how far each one is
+    /// Manage edges and show their sync state
     #[command(subcommand)]
     Edge(edge::Command),
-    /// Moves a domain to another tag
+    /// Switch a domain to another tag
     #[command(
         after_help = "Examples:\n  switchyard switch shop.example --to b --wait\n  switchyard switch shop.example --back --wait"
     )]
     Switch(switch::SwitchArgs),
-    /// Shows what is wrong in the fleet, its edges, and the domains that changed last
+    /// Show problems of the fleet, its edges, and the domains that changed last
     #[command(after_help = "Examples:\n  switchyard status\n  switchyard status --tasks")]
     Status(tasks::StatusArgs),
-    /// Shows who changed what, and when
+    /// Show the audit log: who changed what, and when
     #[command(after_help = "Example:\n  switchyard audit domains/shop.example --since 2days")]
     Audit(audit::AuditArgs),
-    /// What secrets were before they were replaced
+    /// Purge previous values of secrets from the history
     #[command(subcommand)]
     Secret(secret::Command),
-    /// What lets people and programs in, and to do what
+    /// Manage API tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Rows of the database that the control plane cannot read
+    /// Manage database rows that the control plane cannot read
     #[command(subcommand)]
     Unreadable(unreadable::Command),
-    /// Remembers a control plane and a token for it
+    /// Log in to a control plane: save its address and a token
     #[command(after_help = "Example:\n  switchyard login https://control-plane.example:7080")]
     Login(context::LoginArgs),
-    /// The control planes that were logged in to
+    /// Manage the contexts of the control planes that were logged in to
     #[command(subcommand)]
     Context(context::Command),
-    /// Prints a script that teaches a shell this command's completions
+    /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  switchyard completions bash >~/.local/share/bash-completion/completions/switchyard"
     )]
     Completions(completions::CompletionsArgs),
-    /// Writes the man pages of all commands
+    /// Write the man pages of all commands
     #[command(after_help = "Examples:\n  switchyard man ~/.local/share/man/man1\n  switchyard man")]
     Man(man::ManArgs),
-    /// Prints the version of this program
+    /// Print the version of this program
     #[command(after_help = "Example:\n  switchyard version --output json")]
     Version,
-    /// Runs a control plane, an edge and two backends on this machine
+    /// Run a control plane, an edge and two backends on this machine
     #[command(after_help = "Example:\n  switchyard demo --http 8000 --https 8001")]
     Demo(demo::DemoArgs),
 }

@@ -17,17 +17,17 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists all rows that cannot be read, and why
+    /// List all rows that cannot be read, and why
     #[command(after_help = "Example:\n  switchyard unreadable list")]
     List(ListArgs),
-    /// Shows what a row says, as far as it can be decoded
+    /// Show what a row says, as far as it can be decoded
     #[command(after_help = "Example:\n  switchyard unreadable show domains/shop.example")]
     Show {
         /// The kind and the id of the row: domains/shop.example
         #[arg(value_name = "KIND/ID")]
         name: String,
     },
-    /// Deletes a row: edges remove what they serve of it
+    /// Delete a row: edges remove what they serve of it
     #[command(after_help = "Example:\n  switchyard unreadable delete domains/shop.example")]
     Delete {
         /// The kind and the id of the row: domains/shop.example
