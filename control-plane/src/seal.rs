@@ -5,9 +5,7 @@
 //! Form: version (1 byte), nonce (12), data key (32) and its tag (16), nonce (12), secret and its tag (16).
 
 use std::{
-    fmt, fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -16,15 +14,11 @@ use aws_lc_rs::{
     error::Unspecified,
     rand,
 };
-use switchyard_process::key_file;
+use switchyard_process::key_file::{self, KEY_BYTES, KEY_FILE_BYTES_MAX};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// Bytes of a master key, and of a data key.
-const KEY_BYTES: usize = 32;
 /// Bytes that GCM adds.
 const TAG_BYTES: usize = 16;
-/// Bytes of a master key file: 64 hexadecimal digits and some white space.
-const FILE_BYTES_MAX: u64 = 128;
 const VERSION: u8 = 1;
 const DATA_KEY_END: usize = 1 + NONCE_LEN + KEY_BYTES + TAG_BYTES;
 const SECRET_START: usize = DATA_KEY_END + NONCE_LEN;
@@ -53,16 +47,7 @@ impl MasterKey {
     ///
     /// Anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidMasterKey> {
-        let text = text.trim();
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        if text.len() != 2 * KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(InvalidMasterKey::Form);
-        }
-        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| InvalidMasterKey::Form)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidMasterKey::Form)?;
-        }
-        Ok(Self(key))
+        key_file::parse(text).map(Self).ok_or(InvalidMasterKey::Form)
     }
 
     /// Reads the key from a file.
@@ -71,8 +56,8 @@ impl MasterKey {
     ///
     /// The file cannot be read, others than its owner may, or it holds something else.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
-        let text =
-            key_file::read(path, FILE_BYTES_MAX).map_err(|error| MasterKeyError::File { path: path.into(), error })?;
+        let text = key_file::read(path, KEY_FILE_BYTES_MAX)
+            .map_err(|error| MasterKeyError::File { path: path.into(), error })?;
         Self::parse(&text).map_err(|error| MasterKeyError::Invalid { path: path.into(), error })
     }
 
@@ -87,18 +72,7 @@ impl MasterKey {
             result => return result,
         }
         let key = Self::generate().map_err(|error| MasterKeyError::Invalid { path: path.into(), error })?;
-        let write = || -> io::Result<()> {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            let line = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex(&*key.0))));
-            file.write_all(line.as_bytes())?;
-            file.sync_all()?;
-            // The name must be durable before anything is sealed under the key.
-            match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => fs::File::open(parent)?.sync_all(),
-                _ => Ok(()),
-            }
-        };
-        write().map_err(|error| MasterKeyError::File { path: path.into(), error })?;
+        key_file::create(path, &key.0).map_err(|error| MasterKeyError::File { path: path.into(), error })?;
         Ok(key)
     }
 }
@@ -272,6 +246,7 @@ pub enum ResealError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -3,21 +3,17 @@
 //! Form: nonce (12 bytes), record and its tag (16). Keys are for one file each, and far fewer records are written than a random
 //! nonce of 12 bytes is good for (NIST SP 800-38D, section 8.3: 2^32).
 
-use std::{fmt, fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fmt, io, path::Path};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand,
 };
-use switchyard_process::key_file;
+use switchyard_process::key_file::{self, KEY_BYTES, KEY_FILE_BYTES_MAX};
 use zeroize::Zeroizing;
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "store-key";
-/// Bytes of a key.
-const KEY_BYTES: usize = 32;
-/// Bytes of a file with a key: 64 hexadecimal digits and some white space.
-const FILE_BYTES_MAX: u64 = 128;
 
 /// The key that an edge's store is sealed under.
 pub struct StoreKey(LessSafeKey);
@@ -42,31 +38,18 @@ impl StoreKey {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let text = key_file::read(path, FILE_BYTES_MAX)?;
-        let invalid = || {
+        let text = key_file::read(path, KEY_FILE_BYTES_MAX)?;
+        let key = key_file::parse(&text).ok_or_else(|| {
             let what = format!("{}: a key is 64 hexadecimal digits, as `openssl rand -hex 32` prints", path.display());
             io::Error::new(io::ErrorKind::InvalidData, what)
-        };
-        let text = text.trim();
-        if text.len() != 2 * KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(invalid());
-        }
-        let byte = |start| u8::from_str_radix(&text[start..start + 2], 16).map_err(|_| invalid());
-        let key: Zeroizing<Vec<u8>> = Zeroizing::new((0..text.len()).step_by(2).map(byte).collect::<Result<_, _>>()?);
-        Ok(Self::of(&key))
+        })?;
+        Ok(Self::of(&*key))
     }
 
     fn create(path: &Path) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         rand::fill(&mut *key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let digits: Zeroizing<String> = Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect());
-        writeln!(file, "{}", *digits)?;
-        file.sync_all()?;
-        // It must be durable before anything is sealed under it.
-        if let Some(directory) = path.parent() {
-            fs::File::open(directory)?.sync_all()?;
-        }
+        key_file::create(path, &key)?;
         Ok(Self::of(&*key))
     }
 
@@ -105,6 +88,7 @@ impl fmt::Debug for StoreKey {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
