@@ -11,7 +11,7 @@ use switchyard_tests::{
     database::Database,
     eventually::eventually,
     fleet::{Fleet, Plan},
-    install_crypto_provider, port,
+    install_crypto_provider, key_file, port,
     process::{Process, program},
     shop::{HOST, Shop},
 };
@@ -151,7 +151,7 @@ async fn sighup_reads_the_certificate_of_the_api_again() -> Result<()> {
     let install = |authority: &Authority| -> Result<()> {
         let issued = authority.issue(&["localhost"])?;
         fs::write(&chain, issued.chain_pem)?;
-        Ok(fs::write(&key, issued.key_pem)?)
+        key_file::write(&key, &issued.key_pem)
     };
     install(&first)?;
     let arguments =
