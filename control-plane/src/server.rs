@@ -57,12 +57,25 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(settings: Settings, log: &Log) -> Result<(), RunError<StartError>> {
     let signals = Signals::catch().map_err(StartError::Signals).map_err(RunError::Start)?;
     let data_dir = settings.data_dir.clone();
+    // Until all has ended.
+    let _claim = claim(&settings).map_err(RunError::Start)?;
     let server = Server::start(settings).await.map_err(RunError::Start)?;
-    let Server { admin, fleet, revision, tasks, store: _, _claim: _ } = &server;
+    let Server { admin, fleet, revision, tasks, store: _ } = &server;
     info!(%admin, %fleet, data_dir = %data_dir.display(), revision = revision.0, "ready");
     let ended = tasks.wait(signals, log).await;
     server.end().await;
     Ok(ended?)
+}
+
+/// Makes this process the control plane of its database, before anything is touched.
+fn claim(settings: &Settings) -> Result<Claim, StartError> {
+    create_dir(&settings.data_dir, &settings.origins)?;
+    store::claim(&settings.database).map_err(|error| StartError::open(error, &settings.origins))
+}
+
+fn create_dir(path: &Path, origins: &Origins) -> Result<(), StartError> {
+    let unwritable = |error| StartError::DataDir { path: path.into(), origin: origins.of("data_dir"), error };
+    files::create_private_dir(path).map_err(unwritable)
 }
 
 /// A control plane that serves.
@@ -76,8 +89,6 @@ pub struct Server {
     pub revision: Revision,
     tasks: Tasks,
     store: Arc<dyn Store>,
-    /// Given back when all has ended.
-    _claim: Claim,
 }
 
 impl Server {
@@ -127,8 +138,7 @@ impl Server {
             |error| StartError::CertificateFiles { origin: origins.of("admin_certificate_file"), error };
         let admin_certificate = admin_tls.map(read_certificate).transpose().map_err(certificate_files)?;
         let unwritable = |path, error| StartError::DataDir { path, origin: origins.of("data_dir"), error };
-        files::create_private_dir(&data_dir).map_err(|error| unwritable(data_dir.clone(), error))?;
-        let claim = store::claim(&database).map_err(|error| StartError::open(error, &origins))?;
+        create_dir(&data_dir, &origins)?;
         let sealer = load_sealer(master_key, &previous_master_keys, &origins)?;
         let store = store::open(&database, sealer).await.map_err(|error| StartError::open(error, &origins))?;
         let Foundation { fleet_ca, internal_ca, page_tokens } =
@@ -219,7 +229,7 @@ impl Server {
         tasks.spawn("admin listener", accept);
         let api = grpc::Api { app, authenticator, tracker, metrics, health, task_statuses: driver.statuses() };
         tasks.spawn("admin", served(grpc::serve_admin(connections, api, ending)));
-        Ok(Self { admin, fleet, revision, tasks, store, _claim: claim })
+        Ok(Self { admin, fleet, revision, tasks, store })
     }
 
     /// Tells everything to end, and waits for it, but not for ever.

@@ -23,9 +23,9 @@ const REPAIR: &str = "ALTER TABLE elsewhere RENAME TO issuance";
 async fn task(cli: &Cli, name: &str) -> Result<Value> {
     let status = cli.json(&["status", "--tasks"]).await?;
     let tasks = status["tasks"].as_array().context("tasks")?;
-    let names: Vec<&str> = tasks.iter().filter_map(|task| task["name"].as_str()).collect();
+    let names: Vec<&str> = tasks.iter().filter_map(|task| task["id"].as_str()).collect();
     ensure!(names == TASKS, "{names:?}");
-    tasks.iter().find(|task| task["name"] == name).cloned().context("the task is listed")
+    tasks.iter().find(|task| task["id"] == name).cloned().context("the task is listed")
 }
 
 /// Waits until a task is as `expected` says.

@@ -30,7 +30,7 @@ impl Show for Task {
 
     fn row(&self, now: SystemTime) -> Vec<String> {
         vec![
-            self.name.clone(),
+            self.id.clone(),
             word(self.state().as_str_name(), "TASK_STATE_"),
             age(self.last_run_time.as_ref(), now),
             age(self.next_run_time.as_ref(), now),
@@ -65,7 +65,7 @@ mod tests {
     fn a_failure_is_shown_before_what_a_task_waits_for_and_did() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(10);
         let did = Task {
-            name: "acme".into(),
+            id: "acme".into(),
             last_action: "began an attempt for shop.example".into(),
             last_action_time: Some(timestamp(now - Duration::from_mins(5))),
             ..Task::default()

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, SqliteConnection,
+    Connection, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -49,6 +49,8 @@ const OTHERS: u32 = 0o077;
 const CONNECTIONS_MAX: u32 = 8;
 /// How long a writer waits for the one before it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What must be free on its disk: a few changes.
+const ROOM_BYTES_MIN: u64 = 1024 * 1024;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Rows that a query may be ahead of who reads them. With few, both threads are woken for every few rows of a start.
@@ -99,6 +101,19 @@ fn make_private(path: &Path) -> io::Result<()> {
             fs::set_permissions(&name, Permissions::from_mode(mode & !OTHERS))?;
             info!(file = %Path::new(&name).display(), "only its owner may read the database from now on");
         }
+    }
+    Ok(())
+}
+
+/// Checks that there is room for changes. The log that was written before is written over, so that a small change may succeed on a disk
+/// that is full, and the next one not.
+fn check_room(pool: &SqlitePool) -> Result<(), StoreError> {
+    let options = pool.connect_options();
+    let unknown = |error| StoreError::Unavailable(sqlx::Error::Io(io::Error::from(error)));
+    let room = nix::sys::statvfs::statvfs(options.get_filename()).map_err(unknown)?;
+    let available = room.blocks_available() * room.fragment_size();
+    if available < ROOM_BYTES_MIN {
+        return Err(StoreError::NoSpace(sqlx::Error::Io(io::ErrorKind::StorageFull.into())));
     }
     Ok(())
 }

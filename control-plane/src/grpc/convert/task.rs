@@ -22,7 +22,7 @@ pub(in crate::grpc) fn message(status: TaskStatus) -> wire::Task {
         None => (String::new(), None),
     };
     wire::Task {
-        name: name.to_owned(),
+        id: name.to_owned(),
         state: task_state(state).into(),
         last_run_time: last_run_at.map(timestamp),
         last_success_time: last_success_at.map(timestamp),

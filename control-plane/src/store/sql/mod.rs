@@ -20,7 +20,7 @@ use tokio::{
 use tracing::warn;
 
 use self::transaction::SqlTransaction;
-use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE};
+use super::{BEGIN_READ, BEGIN_WRITE, Database, NOTIFY, REQUIRE_LEASE, TAKE_LEASE, check_room};
 use crate::{
     model::{
         Actor, EdgeRecord, Exhausted, HistoryEntry, HistoryFilter, Issuance, IssuerUse, Lease, Limit, ObjectKey,
@@ -326,7 +326,7 @@ impl Store for SqlStore {
         let _turn = self.turn().await?;
         // The row that every change begins with, committed: a full disk refuses nothing before that.
         sqlx::query::<Database>("UPDATE revision SET current = current WHERE id = 1").execute(&self.pool).await?;
-        Ok(())
+        check_room(&self.pool)
     }
 
     async fn reseal(&self) -> Result<usize, StoreError> {
