@@ -1,15 +1,16 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant, SystemTime},
 };
 
 use clap::{Args, Subcommand};
+use nix::ifaddrs::getifaddrs;
 use switchyard_proto::v1::{
     CreateInviteRequest, CreateInviteResponse, DeleteEdgeRequest, DeleteInviteRequest, Edge, GetEdgeRequest, Invite,
     ListEdgesResponse, ListInvitesResponse, Rejection, UpdateEdgeRequest,
 };
-
 use tokio::net::UdpSocket;
 
 use super::{Change, Session};
@@ -155,13 +156,23 @@ async fn host(api: &Address) -> String {
     if !api.is_loopback() {
         return api.host().to_owned();
     }
-    let outward = async {
+    let outward: io::Result<SocketAddr> = async {
         let socket = UdpSocket::bind(("0.0.0.0", 0)).await?;
         // Sends nothing: the kernel only chooses a route. The address is for documentation (RFC 5737).
         socket.connect(("192.0.2.1", 9)).await?;
         socket.local_addr()
-    };
-    outward.await.map_or_else(|_: io::Error| api.host().to_owned(), |address| address.ip().to_string())
+    }
+    .await;
+    match outward {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => interface_address().map_or_else(|| api.host().to_owned(), |address| address.to_string()),
+    }
+}
+
+/// An address of this machine for others where no route leads to everybody.
+fn interface_address() -> Option<Ipv4Addr> {
+    let addresses = getifaddrs().ok()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    addresses.into_iter().find(|address| !address.is_loopback() && !address.is_link_local())
 }
 
 async fn relabel(session: &Session, name: &str, changes: &[String], write: WriteArgs) -> Result<Outcome, Failure> {
