@@ -53,8 +53,8 @@ pub fn run<A: Arguments>(program: impl FnOnce(Given<A>) -> Result<(), Failure>) 
     }
 }
 
-/// Huge pages would make some 15 % more of what a program uses here and there, and take longer to be cleared than they save. If that cannot
-/// be said, it is only that.
+/// Keeps the allocator from using huge pages, which are cleared as a whole for what is used here and there of them (bench/RESULTS.md). If
+/// that cannot be said, it is only that.
 fn disable_huge_pages() {
     let _ = nix::sys::prctl::set_thp_disable(true);
 }
